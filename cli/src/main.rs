@@ -1,0 +1,2 @@
+//! The `ssm` command.
+fn main() {}

@@ -1,0 +1,72 @@
+//! The scalar functions of the CPU backend, in f32. Their errors are bounded by `tests/primitives.rs`.
+
+use crate::ops::StepOptions;
+
+/// ln(1 + e^v), and v itself above 20. Relative error of a few ulp from the smallest subnormal result up.
+#[inline(always)]
+pub fn softplus(v: f32) -> f32 {
+    if v > 20.0 { v } else { v.max(0.0) + (-v.abs()).exp().ln_1p() }
+}
+
+/// The derivative of [`softplus`]: the logistic function, and 1 above 20.
+#[inline(always)]
+pub fn softplus_derivative(v: f32) -> f32 {
+    if v > 20.0 { 1.0 } else { sigmoid(v) }
+}
+
+/// 1 / (1 + e^-v), without overflow on either side.
+#[inline(always)]
+pub fn sigmoid(v: f32) -> f32 {
+    let e = (-v.abs()).exp();
+    if v < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) }
+}
+
+/// v / (1 + e^-v).
+#[inline(always)]
+pub fn silu(v: f32) -> f32 {
+    v * sigmoid(v)
+}
+
+/// (e^w - 1) / w, and its limit 1 at 0.
+#[inline(always)]
+pub fn phi(w: f32) -> f32 {
+    if w == 0.0 { 1.0 } else { w.exp_m1() / w }
+}
+
+/// The derivative of [`phi`] for |w| <= 1, by its series: sum of w^k / (k! (k + 2)).
+#[inline(always)]
+pub fn phi_derivative_near_zero(w: f32) -> f32 {
+    const TERMS: [f32; 10] = {
+        let (mut terms, mut factorial, mut k) = ([0.0; 10], 1.0f64, 0);
+        while k < 10 {
+            terms[k] = (1.0 / (factorial * (k as f64 + 2.0))) as f32;
+            k += 1;
+            factorial *= k as f64;
+        }
+        terms
+    };
+    TERMS.iter().rev().fold(0.0, |sum, &term| sum * w + term)
+}
+
+impl StepOptions {
+    /// delta from the raw step with its bias.
+    #[inline(always)]
+    pub(super) fn apply(self, raw: f32) -> f32 {
+        let delta = if self.softplus { softplus(raw) } else { raw };
+        match self.limit {
+            Some((min, max)) => delta.clamp(min, max),
+            None => delta,
+        }
+    }
+
+    /// The derivative of delta by the raw step: zero outside the clamp.
+    #[inline(always)]
+    pub(super) fn slope(self, raw: f32) -> f32 {
+        let delta = if self.softplus { softplus(raw) } else { raw };
+        match self.limit {
+            Some((min, max)) if delta < min || delta > max => 0.0,
+            _ if self.softplus => softplus_derivative(raw),
+            _ => 1.0,
+        }
+    }
+}

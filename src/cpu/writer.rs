@@ -1,0 +1,33 @@
+//! Writing one strided output from several threads.
+
+use crate::tensor::{Host, Layout, StridedMut};
+use std::marker::PhantomData;
+
+/// A host output that threads share; each element is written by one of them.
+pub(super) struct Writer<'o, T, const R: usize> {
+    start: *mut T,
+    layout: Layout<R>,
+    memory: PhantomData<&'o mut [T]>,
+}
+
+// SAFETY: a Writer is exclusive access to its slice, handed out element by element; `write` makes the caller promise
+// that no two threads touch the same element.
+unsafe impl<T: Send, const R: usize> Sync for Writer<'_, T, R> {}
+
+impl<'o, T, const R: usize> Writer<'o, T, R> {
+    pub fn new(tensor: StridedMut<'o, T, Host, R>) -> Self {
+        Self { start: tensor.memory.as_mut_ptr(), layout: tensor.layout, memory: PhantomData }
+    }
+
+    /// Writes one element.
+    ///
+    /// # Safety
+    /// `index` is below the extents, and no other thread writes the same index at the same time.
+    #[inline(always)]
+    pub unsafe fn write(&self, index: [usize; R], value: T) {
+        debug_assert!(index.iter().zip(self.layout.extents).all(|(&i, extent)| i < extent));
+        // SAFETY: the contract checked that every index below the extents lies inside the slice, and that distinct
+        // indices are distinct elements; the caller guarantees the rest.
+        unsafe { self.start.add(self.layout.offset(index)).write(value) }
+    }
+}

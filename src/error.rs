@@ -1,0 +1,136 @@
+//! The one error type. Every message names operator, argument, what was expected and what was got.
+
+/// What the library returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a call was refused. Nothing has been written when one of these is returned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The names of a tensor's dimensions are not those of the contract.
+    #[error("{op}: `{arg}` has dimensions ({got}), expected ({expected}) in any memory order")]
+    Dimensions {
+        /// Operator.
+        op: &'static str,
+        /// Argument.
+        arg: &'static str,
+        /// Names given, in memory order.
+        got: String,
+        /// Names of the contract, in canonical order.
+        expected: String,
+    },
+    /// An extent differs from what the other arguments imply.
+    #[error("{op}: `{arg}` has shape {got:?}, expected {expected:?} ({names})")]
+    Shape {
+        /// Operator.
+        op: &'static str,
+        /// Argument.
+        arg: &'static str,
+        /// Extents given, in canonical order.
+        got: Vec<usize>,
+        /// Extents expected, in canonical order.
+        expected: Vec<usize>,
+        /// Names of the dimensions, in canonical order.
+        names: String,
+    },
+    /// The memory behind a view is shorter (or, if dense, longer) than its shape says.
+    #[error("{op}: `{arg}` holds {got} elements of memory, expected {expected} for shape {shape}")]
+    Length {
+        /// Operator.
+        op: &'static str,
+        /// Argument.
+        arg: &'static str,
+        /// Elements of memory behind the view.
+        got: usize,
+        /// "exactly n" for dense views, "at least n" for strided ones.
+        expected: String,
+        /// Names, extents and strides of the view.
+        shape: String,
+    },
+    /// A stride that the contract does not allow.
+    #[error("{op}: `{arg}` has stride {got} along {dimension}, expected {expected}")]
+    Stride {
+        /// Operator.
+        op: &'static str,
+        /// Argument.
+        arg: &'static str,
+        /// Name of the dimension.
+        dimension: &'static str,
+        /// Stride given, in elements.
+        got: i64,
+        /// What is allowed.
+        expected: &'static str,
+    },
+    /// An output shares memory with another argument.
+    #[error("{op}: output `{arg}` overlaps `{other}`, expected memory of its own")]
+    Overlap {
+        /// Operator.
+        op: &'static str,
+        /// The output.
+        arg: &'static str,
+        /// The argument it overlaps.
+        other: &'static str,
+    },
+    /// Tensors of one call lie on different devices.
+    #[error("{op}: `{arg}` lies on {got}, expected {expected} like the other arguments")]
+    WrongDevice {
+        /// Operator.
+        op: &'static str,
+        /// Argument.
+        arg: &'static str,
+        /// Where it lies.
+        got: String,
+        /// Where the first argument lies.
+        expected: String,
+    },
+    /// A value outside what the contract allows.
+    #[error("{op}: `{arg}` is {got}, expected {expected}")]
+    Value {
+        /// Operator.
+        op: &'static str,
+        /// Argument.
+        arg: &'static str,
+        /// What was given.
+        got: String,
+        /// What is allowed.
+        expected: String,
+    },
+    /// An argument that this combination of options needs is absent.
+    #[error("{op}: `{arg}` is missing, expected because {reason}")]
+    Missing {
+        /// Operator.
+        op: &'static str,
+        /// Argument.
+        arg: &'static str,
+        /// Why it is needed.
+        reason: &'static str,
+    },
+    /// The workspace is smaller than the plan says.
+    #[error("{op}: workspace has {got} bytes, expected at least {needed}")]
+    Workspace {
+        /// Operator.
+        op: &'static str,
+        /// Bytes the plan asks for.
+        needed: usize,
+        /// Bytes given.
+        got: usize,
+    },
+    /// Memory that a convenience asked for is not to be had.
+    #[error("{kernel}: no memory for a workspace of {bytes} bytes")]
+    OutOfMemory {
+        /// What was to run, `<op>_<fwd|bwd>_<dtype>`.
+        kernel: String,
+        /// Bytes asked for.
+        bytes: usize,
+    },
+    /// The plan was made for another call.
+    #[error("{op}: `plan` was made for {got}, expected {expected}")]
+    Plan {
+        /// Operator.
+        op: &'static str,
+        /// What the plan was made for.
+        got: String,
+        /// What the call is.
+        expected: String,
+    },
+}

@@ -1,0 +1,75 @@
+//! Kernels for state space models (Mamba and its relatives) as a low-level crate that model crates link.
+//!
+//! An operator is a contract ([`ops`]): equation, shapes, dtypes, checks. A backend runs it: [`Cpu`]. The
+//! [`reference`] holds the same equations as naive loops, generic over the arithmetic, and the accuracy rule that every
+//! backend is held to.
+//!
+//! ```
+//! use ssm_kernels::prelude::*;
+//! # let (batch, dim, seqlen, dstate) = (2, 8, 5, 4);
+//! # let sequence = vec![0.5f32; batch * dim * seqlen];
+//! # let (a, projection) = (vec![-1.0f32; dim * dstate], vec![0.5f32; batch * dstate * seqlen]);
+//! # let mut y = sequence.clone();
+//! # let mut h = vec![0.0f32; batch * dim * dstate];
+//! let x = View::new(&sequence, [("batch", batch), ("dim", dim), ("seqlen", seqlen)]);
+//! # let (dt, z) = (x, x);
+//! # let A = View::new(&a, [("dim", dim), ("dstate", dstate)]);
+//! # let B = View::new(&projection, [("batch", batch), ("ngroups", 1), ("dstate", dstate), ("seqlen", seqlen)]);
+//! # let C = B;
+//! # let mut out = ViewMut::new(&mut y, [("batch", batch), ("dim", dim), ("seqlen", seqlen)]);
+//! # let mut state = ViewMut::new(&mut h, [("batch", batch), ("dim", dim), ("dstate", dstate)]);
+//! let scan = SelectiveScan::new(x, dt, A, B, C)?.z(z).dt_softplus(true);
+//! Cpu::new().forward(&scan, SelectiveScanOutputs::new(&mut out).final_state(&mut state))?;
+//! # Ok::<(), ssm_kernels::Error>(())
+//! ```
+//!
+//! # Glossary
+//! | name | shape of the selective scan | says |
+//! |---|---|---|
+//! | `x` | (batch, dim, seqlen) | input; upstream's `u` |
+//! | `out` | as x | output, after `D` and after the gate |
+//! | `dt` | as x | raw step, before bias and softplus; upstream's `delta` |
+//! | `delta` | as x | effective step: `clamp(softplus(dt + dt_bias))` |
+//! | `A` | (dim, dstate) | state matrix, diagonal, usually negative: `-exp(A_log)` already taken |
+//! | `B`, `C` | (batch, ngroups, dstate, seqlen) | input and output projections |
+//! | `D` | (dim) | skip |
+//! | `z` | as x | gate: `out *= silu(z)` |
+//! | `initial_state`, `final_state` | (batch, dim, dstate) | state before the first and after the last step, one per sequence |
+//! | `chunk_states` | (nchunks, dim, dstate) | states at the ends of chunks |
+//! | `cu_seqlens` | (nseqs + 1) | where packed sequences begin, and the total |
+//! | `A_bar`, `B_bar` | the domain | discretised A and B |
+//!
+//! The prefix `d` is always a gradient of the loss: `dx`, `dA`, `dfinal_state`.
+//!
+//! # Features
+//! `rayon` (default): the CPU backend runs in the caller's rayon pool. Without it, on the calling thread.
+
+// A, B, C and D are the field's names.
+#![allow(non_snake_case)]
+
+pub mod cpu;
+mod error;
+pub mod ops;
+mod plan;
+pub mod reference;
+mod segments;
+mod tensor;
+
+pub use cpu::Cpu;
+pub use error::{Error, Result};
+pub use plan::{Plan, WorkspaceBlock};
+pub use segments::Segments;
+pub use tensor::{
+    Axes, Axis, Device, DeviceSlice, DeviceSliceMut, Dtype, Element, Host, MAX_RANK, Region, Storage, View, ViewMut,
+};
+
+/// Everything that a call needs: `use ssm_kernels::prelude::*`.
+pub mod prelude {
+    pub use crate::cpu::Cpu;
+    pub use crate::ops::discretise::{Discretise, DiscretiseGradients, DiscretiseOutputs, DiscretiseUpstream, Rule};
+    pub use crate::ops::selective_scan::{Projection, SelectiveScan, SelectiveScanOutputs};
+    pub use crate::ops::{Backward, Forward};
+    pub use crate::plan::Plan;
+    pub use crate::segments::Segments;
+    pub use crate::tensor::{View, ViewMut};
+}

@@ -1,0 +1,78 @@
+//! Plans: how a backend will run one call, and the workspace it needs for that.
+
+use crate::error::{Error, Result};
+use crate::tensor::{Host, Region, Storage};
+
+/// Unit of workspace memory: 256 bytes, aligned to 256 bytes. A workspace needs no initialisation.
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(256))]
+pub struct WorkspaceBlock([u8; 256]);
+
+impl WorkspaceBlock {
+    /// A block filled with `byte`: for allocating, and for tests that a workspace's content does not matter.
+    pub const fn filled(byte: u8) -> Self {
+        Self([byte; 256])
+    }
+}
+
+/// How a backend runs one call: a pure function of operator, direction, dtype and dimensions, never of device load or
+/// number of threads. The run uses exactly the plan that it is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Plan {
+    /// What runs, in the form `<op>_<fwd|bwd>_<dtype>`.
+    pub kernel: String,
+    /// The call it was made for, by dimension.
+    pub dims: Vec<(&'static str, usize)>,
+    /// Bytes of workspace, a multiple of 256. May be 0.
+    pub workspace_bytes: usize,
+}
+
+impl Plan {
+    pub(crate) fn new(kernel: String, dims: Vec<(&'static str, usize)>, workspace_bytes: usize) -> Self {
+        let block = size_of::<WorkspaceBlock>();
+        let workspace_bytes = workspace_bytes.checked_next_multiple_of(block).unwrap_or(usize::MAX / block * block);
+        Self { kernel, dims, workspace_bytes }
+    }
+
+    /// Number of [`WorkspaceBlock`]s to allocate.
+    pub fn workspace_blocks(&self) -> usize {
+        self.workspace_bytes / size_of::<WorkspaceBlock>()
+    }
+
+    /// Host workspace for this plan.
+    pub fn allocate(&self) -> Result<Vec<WorkspaceBlock>> {
+        let mut blocks = Vec::new();
+        let refused = |_| Error::OutOfMemory { kernel: self.kernel.clone(), bytes: self.workspace_bytes };
+        blocks.try_reserve_exact(self.workspace_blocks()).map_err(refused)?;
+        blocks.resize(self.workspace_blocks(), WorkspaceBlock::filled(0));
+        Ok(blocks)
+    }
+
+    /// The plan given is the plan of this call, and the workspace is large enough for it.
+    pub(crate) fn check<S: Storage>(
+        &self,
+        op: &'static str,
+        given: &Plan,
+        workspace: &S::Mut<'_, WorkspaceBlock>,
+    ) -> Result<()> {
+        if given != self {
+            return Err(Error::Plan { op, got: given.describe(), expected: self.describe() });
+        }
+        let got = workspace.elements() * size_of::<WorkspaceBlock>();
+        if got < self.workspace_bytes {
+            return Err(Error::Workspace { op, needed: self.workspace_bytes, got });
+        }
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        let dims: Vec<String> = self.dims.iter().map(|(name, extent)| format!("{name} {extent}")).collect();
+        format!("{} with {}", self.kernel, dims.join(", "))
+    }
+}
+
+/// The first `len` f32 of a host workspace.
+pub(crate) fn as_f32<'w>(workspace: &'w mut <Host as Storage>::Mut<'_, WorkspaceBlock>, len: usize) -> &'w mut [f32] {
+    &mut bytemuck::cast_slice_mut(workspace)[..len]
+}

@@ -1,0 +1,186 @@
+//! The accuracy rule: how far a backend may be from the truth.
+//!
+//! Per tensor, `error <= 2 * yardstick + 4 ulp` for every element. The yardstick is the largest error, against f64 on
+//! the same rounded inputs, of plain f32 loops: one with exact exp and log, four whose exp and log carry relative
+//! errors of up to 2^-22. The ulp is that of the tensor's dtype at the largest |truth| of the element's row (last
+//! axis). An element is non-finite exactly where the recurrence's is; infinity and NaN are interchangeable.
+//! The rule is FlashAttention's (`hopper/test_flash_attn.py`: twice the error of a plain implementation), with the
+//! yardstick in f32 whatever the dtype.
+
+use super::{Noisy, Real};
+use crate::tensor::Dtype;
+
+/// The arithmetics of a yardstick, for [`Yardstick::measure`].
+pub trait Loop {
+    /// Runs the naive loop in `R` and returns one tensor, as f64.
+    fn run<R: Real>(&self) -> Vec<f64>;
+}
+
+/// What one tensor is judged by: the truth, and the errors that plain loops make.
+#[derive(Debug, Clone)]
+pub struct Yardstick {
+    truth: Vec<f64>,
+    plain: Vec<f64>,
+    largest_error: f64,
+    row: usize,
+}
+
+/// How one tensor did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// Largest |got - truth| over elements whose truth is finite.
+    pub largest_error: f64,
+    /// Largest |truth| that is finite.
+    pub largest_truth: f64,
+    /// Largest error as a share of what the rule allows there; above 1 fails.
+    pub share: f64,
+    /// The worst element, if the rule is broken.
+    pub failure: Option<Failure>,
+}
+
+/// The worst element of a tensor that breaks the rule.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// Its place in the dense tensor.
+    pub index: usize,
+    /// What the backend computed.
+    pub got: f64,
+    /// What it should be.
+    pub truth: f64,
+    /// How far off it may be.
+    pub allowed: f64,
+}
+
+impl Yardstick {
+    /// Runs the loop in f64 and in the five yardstick arithmetics. `row`: length of the tensor's last axis.
+    pub fn measure(naive: &impl Loop, row: usize) -> Self {
+        Self::against(naive.run::<f64>(), naive, row)
+    }
+
+    /// As [`Self::measure`], with a truth from elsewhere.
+    pub fn against(truth: Vec<f64>, naive: &impl Loop, row: usize) -> Self {
+        let plain = naive.run::<f32>();
+        let noisy =
+            [naive.run::<Noisy<1>>(), naive.run::<Noisy<2>>(), naive.run::<Noisy<3>>(), naive.run::<Noisy<4>>()];
+        let errors = std::iter::once(&plain).chain(&noisy).flat_map(|run| run.iter().zip(&truth));
+        let largest_error =
+            errors.map(|(run, truth)| (run - truth).abs()).filter(|e| e.is_finite()).fold(0.0, f64::max);
+        Self { truth, plain, largest_error, row: row.max(1) }
+    }
+
+    /// The truth, dense.
+    pub fn truth(&self) -> &[f64] {
+        &self.truth
+    }
+
+    /// Largest error of the plain loops.
+    pub fn largest_error(&self) -> f64 {
+        self.largest_error
+    }
+
+    /// Judges what a backend computed and stored as `dtype`.
+    ///
+    /// # Panics
+    /// If `got` has another number of elements than the truth.
+    pub fn judge(&self, got: &[f64], dtype: Dtype) -> Verdict {
+        assert_eq!(got.len(), self.truth.len(), "number of elements");
+        let mut verdict = Verdict { largest_error: 0.0, largest_truth: 0.0, share: 0.0, failure: None };
+        for (row, (got_row, truth_row)) in got.chunks(self.row).zip(self.truth.chunks(self.row)).enumerate() {
+            let scale = truth_row.iter().map(|t| t.abs()).filter(|t| t.is_finite()).fold(0.0, f64::max);
+            let allowed = 2.0 * self.largest_error + 4.0 * dtype.ulp(scale);
+            verdict.largest_truth = verdict.largest_truth.max(scale);
+            for (i, (&got, &truth)) in got_row.iter().zip(truth_row).enumerate() {
+                let index = row * self.row + i;
+                let error = self.error(index, got, truth, dtype);
+                if error.is_finite() {
+                    verdict.largest_error = verdict.largest_error.max(error);
+                }
+                let share = if error == 0.0 { 0.0 } else { error / allowed };
+                if share > verdict.share {
+                    verdict.share = share;
+                    verdict.failure = (share > 1.0).then_some(Failure { index, got, truth, allowed });
+                }
+            }
+        }
+        verdict
+    }
+
+    /// Distance from the truth; infinite where only one of the two is finite, or either is NaN against a number.
+    fn error(&self, index: usize, got: f64, truth: f64, dtype: Dtype) -> f64 {
+        let overflows = |value: f64| !round(value, dtype).is_finite();
+        match (got.is_finite(), overflows(truth), overflows(self.plain[index])) {
+            // The plain f32 loop and the truth disagree on overflow: either is right.
+            (false, truth, plain) if truth || plain => 0.0,
+            (true, true, true) | (false, false, false) => f64::INFINITY,
+            (true, true, false) => 0.0,
+            _ => (got - truth).abs(),
+        }
+    }
+}
+
+/// The value that `dtype` stores for `value`.
+fn round(value: f64, dtype: Dtype) -> f64 {
+    match dtype {
+        Dtype::F32 => f64::from(value as f32),
+        Dtype::F16 => half::f16::from_f64(value).to_f64(),
+        Dtype::BF16 => half::bf16::from_f64(value).to_f64(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// sum of exp over a row, a loop with an error of its own.
+    struct Sums(Vec<Vec<f32>>);
+
+    impl Loop for Sums {
+        fn run<R: Real>(&self) -> Vec<f64> {
+            let sum = |row: &Vec<f32>| row.iter().fold(R::of(0.0), |sum, &v| sum + R::of(v).exp());
+            self.0.iter().map(|row| sum(row).to_f64()).collect()
+        }
+    }
+
+    fn sums() -> Sums {
+        Sums((0..8).map(|r| (0..50).map(|i| ((i * 7 + r * 3) % 11) as f32 * 0.1).collect()).collect())
+    }
+
+    fn shares(change: impl Fn(f64) -> f64, dtype: Dtype) -> Verdict {
+        let yardstick = Yardstick::measure(&sums(), 4);
+        let got: Vec<f64> = yardstick.truth().iter().map(|&t| change(t)).collect();
+        yardstick.judge(&got, dtype)
+    }
+
+    #[test]
+    fn the_truth_and_plain_loops_pass() {
+        assert_eq!(shares(|t| t, Dtype::F32).share, 0.0);
+        let yardstick = Yardstick::measure(&sums(), 4);
+        for run in [sums().run::<f32>(), sums().run::<Noisy<3>>(), sums().run::<Noisy<9>>()] {
+            assert!(yardstick.judge(&run, Dtype::F32).share <= 1.0);
+        }
+    }
+
+    #[test]
+    fn small_wrongs_fail() {
+        for change in [|t: f64| t * 1.00001, |t: f64| t + 1e-3, |_| f64::NAN, |_| f64::INFINITY, |_| 0.0] {
+            let verdict = shares(change, Dtype::F32);
+            assert!(verdict.share > 1.0 && verdict.failure.is_some(), "{verdict:?}");
+        }
+        assert!(shares(|t| t * 1.00001, Dtype::BF16).failure.is_none());
+        assert!(shares(|t| t * 1.1, Dtype::BF16).failure.is_some());
+    }
+
+    #[test]
+    fn non_finite_exactly_where_the_loop_is() {
+        let naive = Sums(vec![vec![1.0], vec![800.0], vec![95.0], vec![88.0]]);
+        let yardstick = Yardstick::measure(&naive, 4);
+        let e88 = 88f64.exp();
+        let e = std::f64::consts::E;
+        let passes = |got: [f64; 4]| yardstick.judge(&got, Dtype::F32).failure.is_none();
+        assert!(passes([e, f64::NAN, f64::INFINITY, e88]));
+        assert!(passes([e, f64::NEG_INFINITY, f64::NAN, e88]));
+        assert!(!passes([e, 1.0, f64::INFINITY, e88]));
+        assert!(!passes([f64::NAN, f64::NAN, f64::INFINITY, e88]));
+        assert!(!passes([e, f64::NAN, f64::INFINITY, f64::INFINITY]));
+    }
+}

@@ -1,0 +1,83 @@
+//! f32 with the errors that a GPU's approximate units may make.
+
+use super::Real;
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+/// f32 whose exp and log are wrong by a relative error of up to 2^-22, as the approximate units of a GPU may be.
+///
+/// The error is a pure function of `SEED` and the argument, so that runs repeat.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Noisy<const SEED: u64>(f32);
+
+impl<const SEED: u64> Noisy<SEED> {
+    fn disturb(argument: f32, exact: f32) -> Self {
+        let mut hash = u64::from(argument.to_bits()) ^ SEED.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        for _ in 0..2 {
+            hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        }
+        let uniform = (hash >> 11) as f64 / (1u64 << 52) as f64 - 1.0;
+        let noisy = f64::from(exact) * (1.0 + uniform * (-22.0f64).exp2());
+        Self(noisy as f32)
+    }
+}
+
+macro_rules! noisy_operator {
+    ($trait:ident, $method:ident) => {
+        impl<const SEED: u64> $trait for Noisy<SEED> {
+            type Output = Self;
+            fn $method(self, other: Self) -> Self {
+                Self(self.0.$method(other.0))
+            }
+        }
+    };
+}
+noisy_operator!(Add, add);
+noisy_operator!(Sub, sub);
+noisy_operator!(Mul, mul);
+noisy_operator!(Div, div);
+
+impl<const SEED: u64> Neg for Noisy<SEED> {
+    type Output = Self;
+    fn neg(self) -> Self {
+        Self(-self.0)
+    }
+}
+
+impl<const SEED: u64> Real for Noisy<SEED> {
+    fn of(value: f32) -> Self {
+        Self(value)
+    }
+    fn to_f64(self) -> f64 {
+        self.0.into()
+    }
+    fn exp(self) -> Self {
+        Self::disturb(self.0, self.0.exp())
+    }
+    fn exp_m1(self) -> Self {
+        Self::disturb(self.0, self.0.exp_m1())
+    }
+    fn ln_1p(self) -> Self {
+        Self::disturb(self.0, self.0.ln_1p())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_is_bounded_repeats_and_differs_by_seed() {
+        let (mut largest, mut differ) = (0.0f64, 0);
+        for i in 0..20_000 {
+            let v = i as f32 * 0.001 - 10.0;
+            let (a, b) = (Noisy::<1>(v).exp().to_f64(), Noisy::<2>(v).exp().to_f64());
+            assert_eq!(a, Noisy::<1>(v).exp().to_f64());
+            differ += usize::from(a != b);
+            largest = largest.max((a / f64::from(v).exp() - 1.0).abs());
+        }
+        assert!(differ > 10_000);
+        let bound = (-22.0f64).exp2();
+        assert!(largest < 1.6 * bound && largest > 0.8 * bound, "{largest:e}");
+    }
+}

@@ -1,0 +1,51 @@
+//! The arithmetic that a reference loop runs in.
+
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+/// Arithmetic of a reference loop: [`f64`], [`f32`] or [`Noisy`].
+pub trait Real:
+    Copy
+    + PartialOrd
+    + Send
+    + Sync
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+{
+    /// An input; exact.
+    fn of(value: f32) -> Self;
+    /// A result; exact.
+    fn to_f64(self) -> f64;
+    /// e^self.
+    fn exp(self) -> Self;
+    /// e^self - 1.
+    fn exp_m1(self) -> Self;
+    /// ln(1 + self).
+    fn ln_1p(self) -> Self;
+}
+
+macro_rules! real_float {
+    ($float:ty) => {
+        impl Real for $float {
+            fn of(value: f32) -> Self {
+                value.into()
+            }
+            fn to_f64(self) -> f64 {
+                self.into()
+            }
+            fn exp(self) -> Self {
+                self.exp()
+            }
+            fn exp_m1(self) -> Self {
+                self.exp_m1()
+            }
+            fn ln_1p(self) -> Self {
+                self.ln_1p()
+            }
+        }
+    };
+}
+real_float!(f32);
+real_float!(f64);

@@ -1,0 +1,2 @@
+//! Developers' tasks: `cargo xtask <task>`.
+fn main() {}
