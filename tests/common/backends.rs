@@ -1,0 +1,125 @@
+//! The backends that suites run on. A backend is added by its type here and one line in [`suites`].
+
+use super::buffer::Buffer;
+use super::discretise::{DiscretiseBuffers, DiscretiseCase, GradientBuffers};
+use super::say;
+use super::scan::{ScanBuffers, ScanCase};
+use ssm_kernels::prelude::*;
+use ssm_kernels::{Element, Result, WorkspaceBlock};
+
+/// Instantiates tests, generic over backend and dtype, for every backend and dtype: `suites!(lengths, packed)`.
+#[macro_export]
+macro_rules! suites {
+    ($($test:ident),+) => {
+        $crate::suites!(@backend cpu, $crate::common::backends::CpuBackend, $($test),+);
+    };
+    (@backend $name:ident, $backend:ty, $($test:ident),+) => {
+        mod $name {
+            $crate::suites!(@dtype f32, f32, $backend, $($test),+);
+            $crate::suites!(@dtype f16, half::f16, $backend, $($test),+);
+            $crate::suites!(@dtype bf16, half::bf16, $backend, $($test),+);
+        }
+    };
+    (@dtype $name:ident, $dtype:ty, $backend:ty, $($test:ident),+) => {
+        mod $name {
+            $(
+                #[test]
+                fn $test() {
+                    $crate::$test::<$backend, $dtype>();
+                }
+            )+
+        }
+    };
+}
+
+/// What a suite needs of a backend. Buffers lie on the host; a device backend copies them both ways, surroundings
+/// included.
+pub trait Backend: Sized {
+    const NAME: &'static str;
+    /// The backend, or why it is absent on this machine.
+    fn open() -> std::result::Result<Self, String>;
+    fn selective_scan_forward<T: Element>(&self, case: &ScanCase<T>, outputs: &mut ScanBuffers<T>) -> Result<()>;
+    fn discretise_forward<T: Element>(&self, case: &DiscretiseCase<T>, outputs: &mut DiscretiseBuffers) -> Result<()>;
+    fn discretise_backward<T: Element>(&self, case: &DiscretiseCase<T>, outputs: &mut GradientBuffers<T>)
+    -> Result<()>;
+}
+
+/// The backend, or `None` after saying aloud that it is skipped. `SSM_REQUIRE=cpu,cuda` makes absence a failure.
+pub fn open<B: Backend>() -> Option<B> {
+    let required = std::env::var("SSM_REQUIRE").unwrap_or_default();
+    match B::open() {
+        Ok(backend) => Some(backend),
+        Err(why) if required.split(',').any(|name| name.trim() == B::NAME) => {
+            panic!("backend {} is required by SSM_REQUIRE and absent: {why}", B::NAME)
+        }
+        Err(why) => {
+            say(format_args!("SKIPPED: backend {} is absent: {why}", B::NAME));
+            None
+        }
+    }
+}
+
+/// The CPU backend in the current rayon pool.
+pub struct CpuBackend;
+
+/// Workspace of exactly the planned size, full of NaN.
+fn dirty(plan: &Plan) -> Vec<WorkspaceBlock> {
+    vec![WorkspaceBlock::filled(0xff); plan.workspace_blocks()]
+}
+
+impl Backend for CpuBackend {
+    const NAME: &'static str = "cpu";
+
+    fn open() -> std::result::Result<Self, String> {
+        Ok(Self)
+    }
+
+    fn selective_scan_forward<T: Element>(&self, case: &ScanCase<T>, outputs: &mut ScanBuffers<T>) -> Result<()> {
+        let scan = case.scan()?;
+        let plan = Cpu::new().forward_plan(&scan)?;
+        let (mut out, mut final_state, mut chunk_states) = (
+            outputs.out.view_mut(),
+            outputs.final_state.as_mut().map(Buffer::view_mut),
+            outputs.chunk_states.as_mut().map(|(every, buffer)| (*every, buffer.view_mut())),
+        );
+        let mut wanted = SelectiveScanOutputs::new(&mut out);
+        if let Some(view) = &mut final_state {
+            wanted = wanted.final_state(view);
+        }
+        if let Some((every, view)) = &mut chunk_states {
+            wanted = wanted.chunk_states(*every, view);
+        }
+        Cpu::new().forward_with(&scan, wanted, &plan, &mut dirty(&plan))
+    }
+
+    fn discretise_forward<T: Element>(&self, case: &DiscretiseCase<T>, outputs: &mut DiscretiseBuffers) -> Result<()> {
+        let op = case.op()?;
+        let plan = Cpu::new().forward_plan(&op)?;
+        let mut delta = outputs.delta.view_mut();
+        let mut A_bar = outputs.A_bar.view_mut();
+        let mut B_bar = outputs.B_bar.view_mut();
+        let mut B_prev_bar = outputs.B_prev_bar.as_mut().map(Buffer::view_mut);
+        let mut wanted = DiscretiseOutputs::new().delta(&mut delta).A_bar(&mut A_bar).B_bar(&mut B_bar);
+        if let Some(view) = &mut B_prev_bar {
+            wanted = wanted.B_prev_bar(view);
+        }
+        Cpu::new().forward_with(&op, wanted, &plan, &mut dirty(&plan))
+    }
+
+    fn discretise_backward<T: Element>(
+        &self,
+        case: &DiscretiseCase<T>,
+        outputs: &mut GradientBuffers<T>,
+    ) -> Result<()> {
+        let op = case.op()?;
+        let plan = Cpu::new().backward_plan(&op)?;
+        let (mut ddt, mut ddt_bias) = (outputs.ddt.view_mut(), outputs.ddt_bias.view_mut());
+        let (mut dA, mut dB) = (outputs.dA.view_mut(), outputs.dB.view_mut());
+        let mut dlambda = outputs.dlambda.as_mut().map(Buffer::view_mut);
+        let mut wanted = DiscretiseGradients::new().ddt(&mut ddt).ddt_bias(&mut ddt_bias).dA(&mut dA).dB(&mut dB);
+        if let Some(view) = &mut dlambda {
+            wanted = wanted.dlambda(view);
+        }
+        Cpu::new().backward_with(&op, case.upstream(), wanted, &plan, &mut dirty(&plan))
+    }
+}

@@ -1,0 +1,27 @@
+//! The accuracy rule as an assertion.
+
+use super::buffer::Buffer;
+use ssm_kernels::Element;
+use ssm_kernels::reference::accuracy::{Loop, Yardstick};
+
+/// Fails unless `got` keeps the accuracy rule against the naive loop in f64, and its surroundings are as they were.
+pub fn expect_accurate<T: Element>(label: &str, got: &Buffer<T>, naive: &impl Loop) {
+    expect_accurate_against(label, got, &Yardstick::measure(naive, got.row()));
+}
+
+/// As [`expect_accurate`], against a truth from elsewhere.
+pub fn expect_accurate_against<T: Element>(label: &str, got: &Buffer<T>, yardstick: &Yardstick) {
+    got.expect_untouched_surroundings(label);
+    let verdict = yardstick.judge(&got.dense(), T::DTYPE);
+    if let Some(failure) = &verdict.failure {
+        panic!(
+            "{label}: element {} of {:?} is {:e}, expected {:e} within {:e} ({:.2} times what is allowed)",
+            failure.index,
+            got.dims(),
+            failure.got,
+            failure.truth,
+            failure.allowed,
+            verdict.share
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! Files that the original implementations produced.
+
+use super::buffer::{Buffer, Order};
+use super::discretise::DiscretiseCase;
+use super::scan::{ProjectionBuffer, ScanCase};
+use safetensors::{Dtype as FileDtype, SafeTensors};
+use ssm_kernels::Element;
+use ssm_kernels::prelude::*;
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+/// One file, its tensors as f64 (every dtype in them is exact there).
+pub struct Fixture {
+    pub name: String,
+    pub metadata: HashMap<String, String>,
+    tensors: HashMap<String, (Vec<usize>, Vec<f64>)>,
+}
+
+/// All files of one operator, in order of name.
+pub fn all(op: &str) -> Vec<Fixture> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(op);
+    let list = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let mut paths: Vec<PathBuf> = list.map(|entry| entry.expect("a readable folder").path()).collect();
+    paths.sort();
+    paths.into_iter().map(Fixture::read).collect()
+}
+
+impl Fixture {
+    fn read(path: PathBuf) -> Self {
+        let bytes = std::fs::read(&path).expect("a readable fixture");
+        let (_, header) = SafeTensors::read_metadata(&bytes).expect("a safetensors file");
+        let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
+        let tensor = |name: &str| {
+            let tensor = file.tensor(name).expect("a name of the file");
+            (name.to_string(), (tensor.shape().to_vec(), values(tensor.dtype(), tensor.data())))
+        };
+        Self {
+            name: path.file_stem().expect("a file").to_string_lossy().into_owned(),
+            metadata: header.metadata().clone().expect("metadata"),
+            tensors: file.names().into_iter().map(tensor).collect(),
+        }
+    }
+
+    pub fn flag(&self, key: &str) -> bool {
+        self.metadata.get(key).is_some_and(|value| value == "true")
+    }
+
+    pub fn truth(&self, name: &str) -> Option<Vec<f64>> {
+        self.tensors.get(name).map(|(_, values)| values.clone())
+    }
+
+    fn rank(&self, name: &str) -> usize {
+        self.tensors[name].0.len()
+    }
+
+    /// A tensor rounded to `T`, with its dimensions named.
+    fn buffer<T: Element>(&self, name: &str, dims: &[&'static str], order: Order) -> Option<Buffer<T>> {
+        let (shape, values) = self.tensors.get(name)?;
+        assert_eq!(shape.len(), dims.len(), "{}: {name}", self.name);
+        let dims: Vec<(&'static str, usize)> = dims.iter().copied().zip(shape.iter().copied()).collect();
+        let mut values = values.iter();
+        Some(Buffer::filled(&dims, order, || *values.next().expect("as many as the shape says") as f32))
+    }
+
+    pub fn scan_case<T: Element>(&self, order: Order) -> ScanCase<T> {
+        const SEQUENCE: [&str; 3] = ["batch", "dim", "seqlen"];
+        let sequence = |name| self.buffer(name, &SEQUENCE, order);
+        let channel = |name| self.buffer(name, &["dim"], order);
+        let projection = |name| match self.rank(name) {
+            2 => self.buffer(name, &["dim", "dstate"], order).map(ProjectionBuffer::Constant),
+            _ => self.buffer(name, &["batch", "ngroups", "dstate", "seqlen"], order).map(ProjectionBuffer::Variable),
+        };
+        let boundaries = self.truth("cu_seqlens").map(|ends| ends.iter().map(|&end| end as i32).collect::<Vec<_>>());
+        ScanCase {
+            x: sequence("x").expect("x"),
+            dt: sequence("dt").expect("dt"),
+            A: self.buffer("A", &["dim", "dstate"], order).expect("A"),
+            B: projection("B").expect("B"),
+            C: projection("C").expect("C"),
+            D: channel("D"),
+            z: sequence("z"),
+            dt_bias: channel("dt_bias"),
+            dt_softplus: self.flag("dt_softplus"),
+            dt_limit: None,
+            initial_state: self.buffer("initial_state", &["batch", "dim", "dstate"], order),
+            segments: boundaries.map(|ends| Segments::new(&ends).expect("boundaries")),
+            reverse: self.flag("reverse"),
+        }
+    }
+
+    pub fn discretise_case<T: Element>(&self, order: Order) -> DiscretiseCase<T> {
+        let vector = |name| self.buffer(name, &["element"], order);
+        DiscretiseCase {
+            rule: self.metadata["method"].parse().expect("a rule"),
+            dt: vector("delta").expect("delta"),
+            A: self.buffer("A", &["element"], order).expect("A"),
+            B: vector("B").expect("B"),
+            dt_bias: None,
+            lambda: vector("lambda"),
+            dt_softplus: self.flag("dt_softplus"),
+            dt_limit: None,
+            upstream: [None, None, None, None],
+        }
+    }
+}
+
+fn values(dtype: FileDtype, data: &[u8]) -> Vec<f64> {
+    fn each<const N: usize>(data: &[u8], value: impl Fn([u8; N]) -> f64) -> Vec<f64> {
+        data.chunks_exact(N).map(|bytes| value(bytes.try_into().expect("N bytes"))).collect()
+    }
+    match dtype {
+        FileDtype::F64 => each(data, f64::from_le_bytes),
+        FileDtype::F32 => each(data, |bytes| f32::from_le_bytes(bytes).into()),
+        FileDtype::F16 => each(data, |bytes| half::f16::from_le_bytes(bytes).into()),
+        FileDtype::BF16 => each(data, |bytes| half::bf16::from_le_bytes(bytes).into()),
+        FileDtype::I32 => each(data, |bytes| i32::from_le_bytes(bytes).into()),
+        other => panic!("no fixture has {other:?}"),
+    }
+}

@@ -1,0 +1,56 @@
+//! What the suites share: backends, cases, comparison, files.
+// Every suite is a crate of its own and uses a part of this.
+#![allow(dead_code, non_snake_case)]
+
+pub mod backends;
+pub mod buffer;
+pub mod compare;
+pub mod discretise;
+pub mod fixtures;
+pub mod random;
+pub mod scan;
+
+use proptest::strategy::Strategy;
+use proptest::test_runner::{Config, FileFailurePersistence, RngSeed, TestError, TestRunner};
+use std::io::Write;
+use std::sync::OnceLock;
+
+/// Prints past the capture of the test harness: what ran, and what was skipped, is to be seen.
+pub fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Seed of this run: `PROPTEST_RNG_SEED`, or the clock.
+fn run_seed() -> u64 {
+    static SEED: OnceLock<u64> = OnceLock::new();
+    let clock = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |t| t.as_secs());
+    let given = || std::env::var("PROPTEST_RNG_SEED").ok().and_then(|seed| seed.parse().ok());
+    *SEED.get_or_init(|| given().unwrap_or_else(clock))
+}
+
+/// Runs a property on `cases` draws (or `PROPTEST_CASES`); a failure is shrunk and its seed kept beside `source`.
+pub fn property<S: Strategy>(source: &'static str, label: &str, cases: u32, strategy: S, test: impl Fn(S::Value))
+where
+    S::Value: Clone,
+{
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(cases);
+    let seed = run_seed();
+    let config = Config {
+        cases,
+        rng_seed: RngSeed::Fixed(seed),
+        source_file: Some(source),
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..Config::default()
+    };
+    let result = TestRunner::new(config).run(&strategy, |value| {
+        test(value);
+        Ok(())
+    });
+    match result {
+        Ok(()) => say(format_args!("{label}: {cases} cases, PROPTEST_RNG_SEED={seed}")),
+        Err(TestError::Fail(reason, value)) => {
+            panic!("{label}, PROPTEST_RNG_SEED={seed}: {reason}\nsmallest failing case: {value:#?}")
+        }
+        Err(abort) => panic!("{label}, PROPTEST_RNG_SEED={seed}: {abort}"),
+    }
+}

@@ -1,0 +1,161 @@
+//! Discretise: every backend against the formulas, forward and backward; the backward formulas against differences.
+// A and B are the field's names.
+#![allow(non_snake_case)]
+
+mod common;
+
+use common::backends::{self, Backend};
+use common::buffer::{Buffer, Order};
+use common::compare::expect_accurate;
+use common::discretise::{DiscretiseBuffers, DiscretiseCase, DiscretiseSpec, GradientBuffers, NaiveDiscretise, spec};
+use common::{property, say};
+use proptest::strategy::Strategy;
+use ssm_kernels::Element;
+use ssm_kernels::prelude::*;
+use ssm_kernels::reference::accuracy::Loop;
+
+/// One case under the accuracy rule, both directions, all outputs.
+fn check<B: Backend, T: Element>(backend: &B, case: &DiscretiseCase<T>, order: Order) {
+    let naive = |tensor| NaiveDiscretise { case, tensor };
+    let mut outputs = DiscretiseBuffers::new(case, order);
+    backend.discretise_forward(case, &mut outputs).expect("a valid case runs");
+    expect_accurate("delta", &outputs.delta, &naive("delta"));
+    expect_accurate("A_bar", &outputs.A_bar, &naive("A_bar"));
+    expect_accurate("B_bar", &outputs.B_bar, &naive("B_bar"));
+    if let Some(B_prev_bar) = &outputs.B_prev_bar {
+        expect_accurate("B_prev_bar", B_prev_bar, &naive("B_prev_bar"));
+    }
+    let mut gradients = GradientBuffers::new(case, order);
+    backend.discretise_backward(case, &mut gradients).expect("a valid case runs");
+    expect_accurate("ddt", &gradients.ddt, &naive("ddt"));
+    expect_accurate("ddt_bias", &gradients.ddt_bias, &naive("ddt_bias"));
+    expect_accurate("dA", &gradients.dA, &naive("dA"));
+    expect_accurate("dB", &gradients.dB, &naive("dB"));
+    if let Some(dlambda) = &gradients.dlambda {
+        expect_accurate("dlambda", dlambda, &naive("dlambda"));
+    }
+}
+
+fn drawn<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    let label = format!("discretise forward and backward {} {}", B::NAME, T::DTYPE);
+    property(file!(), &label, 512, spec(), |spec| {
+        check::<B, T>(&backend, &DiscretiseCase::new(&spec), spec.order);
+    });
+}
+
+/// Every pair of these steps and these A.
+fn grid<T: Element>(rule: Rule, steps: &[f32], A: &[f32]) -> DiscretiseCase<T> {
+    let domain = [("step", steps.len()), ("a", A.len())];
+    let (mut steps, mut As) = (steps.iter(), A.iter());
+    let dt = Buffer::filled(&domain[..1], Order::Dense, || *steps.next().expect("one each"));
+    let A = Buffer::filled(&domain[1..], Order::Dense, || *As.next().expect("one each"));
+    let B = Buffer::filled(&domain, Order::Dense, || 0.75);
+    let trapezoidal = rule == Rule::ExpTrapezoidal;
+    let lambda = trapezoidal.then(|| Buffer::filled(&domain, Order::Dense, || 0.25));
+    let constant = |value: f32| Some(Buffer::filled(&domain, Order::Dense, || value));
+    let upstream = [constant(0.5), constant(-1.25), constant(0.875), constant(2.0).filter(|_| trapezoidal)];
+    DiscretiseCase { rule, dt, A, B, dt_bias: None, lambda, dt_softplus: false, dt_limit: None, upstream }
+}
+
+/// delta A from 0 over subnormal products to beyond the range of f32: each element by its own relative error.
+fn extremes<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    let steps = [0.0, 1e-30, 1e-12, 1e-8, 1e-4, 0.01, 0.3, 1.0, 2.5, 30.0, 1e3, 1e6, 1e12, 1e25];
+    let A = [0.0, -1e-30, -1e-15, -1e-8, -1e-4, -0.01, -0.3, -0.9, -1.0, -1.1, -2.0, -16.0, -1e4, -1e9, -1e25, 0.01];
+    let mut count = 0;
+    for rule in Rule::ALL {
+        // The truth is that of the stored step, which f16 rounds to 0 or infinity at the ends: leave those out.
+        let steps: Vec<f32> = steps.into_iter().filter(|&step| T::from_f32(step).to_f32().is_finite()).collect();
+        let case = grid::<T>(rule, &steps, &A);
+        let mut outputs = DiscretiseBuffers::new(&case, Order::Dense);
+        backend.discretise_forward(&case, &mut outputs).expect("a valid case runs");
+        let steps = case.dt.dense();
+        for (name, got) in [("A_bar", &outputs.A_bar), ("B_bar", &outputs.B_bar)] {
+            let truth = NaiveDiscretise { case: &case, tensor: name }.run::<f64>();
+            for (i, (got, truth)) in got.dense().into_iter().zip(truth).enumerate() {
+                let w = steps[i / A.len()] * f64::from(A[i % A.len()]);
+                // 1 + w and 1 + w/2 cancel near their zeros; nothing else does.
+                let scale = match (rule, name) {
+                    (Rule::Euler, "A_bar") => 1.0 + w.abs(),
+                    (Rule::Bilinear, "A_bar") => truth.abs().max(1.0),
+                    _ => truth.abs(),
+                };
+                expect_relative(&format!("{rule:?} {name} at delta A = {w:e}"), got, truth, scale, w);
+            }
+        }
+        check(&backend, &case, Order::Dense);
+        count += outputs.A_bar.dense().len();
+    }
+    say(format_args!("discretise extremes {} {}: {count} points", B::NAME, T::DTYPE));
+}
+
+/// Error relative to `scale` within what rounding w = delta A to f32 and a few further roundings explain; overflow to
+/// infinity, and below the normal range an absolute error.
+fn expect_relative(label: &str, got: f64, truth: f64, scale: f64, w: f64) {
+    let overflow = truth.abs() >= f64::from(f32::MAX);
+    assert_eq!(got.is_finite(), !overflow, "{label}: {got:e}, expected {truth:e}");
+    if overflow {
+        return;
+    }
+    let ulps = 8.0 + w.abs().min(110.0);
+    let error = (got - truth).abs() / scale.max(f64::from(f32::MIN_POSITIVE));
+    assert!(error <= ulps * f64::from(f32::EPSILON), "{label}: {got:e}, expected {truth:e}, relative error {error:e}");
+}
+
+suites!(drawn, extremes);
+
+/// The reference's gradients against central differences of its own forward direction, in f64.
+#[test]
+fn reference_backward_is_the_derivative() {
+    let smooth = spec().prop_map(|spec| DiscretiseSpec { dt_limit: false, ..spec });
+    property(file!(), "discretise reference against differences", 300, smooth, |spec| {
+        differences(&spec);
+    });
+}
+
+/// One case: all elements of one input moved together (they do not depend on each other), five-point stencil.
+fn differences(spec: &DiscretiseSpec) {
+    const STEP: f32 = 1.0 / 1024.0;
+    // Every input over the whole domain, so that an element of an input is an element of the domain.
+    let spec = DiscretiseSpec { has: [[true; 4]; 5], order: Order::Dense, ..spec.clone() };
+    let mut case = DiscretiseCase::<f32>::new(&spec);
+    // Multiples of 2^-14 below 2^7 can be moved by multiples of the step without rounding.
+    let coarse = |value: f32| (value * 16384.0).round() / 16384.0;
+    (case.dt, case.A) = (mapped(&case.dt, coarse), mapped(&case.A, coarse));
+    let upstream: Vec<Vec<f64>> = case.upstream.iter().map(|g| g.as_ref().map_or(vec![], Buffer::dense)).collect();
+    let loss = |case: &DiscretiseCase<f32>| -> Vec<f64> {
+        let names = ["delta", "A_bar", "B_bar", "B_prev_bar"];
+        let tensors = names.map(|tensor| NaiveDiscretise { case, tensor }.run::<f64>());
+        let term = |i: usize, k: usize| upstream[k].get(i).map_or(0.0, |g| g * tensors[k][i]);
+        (0..tensors[0].len()).map(|i| (0..4).map(|k| term(i, k)).sum()).collect()
+    };
+    let moved = |name: &str, steps: f32| -> Option<Vec<f64>> {
+        let mut changed = case.clone();
+        let input = match name {
+            "ddt" => &mut changed.dt,
+            "dA" => &mut changed.A,
+            "dB" => &mut changed.B,
+            _ => changed.lambda.as_mut()?,
+        };
+        *input = mapped(input, |value| value + steps * STEP);
+        Some(loss(&changed))
+    };
+    for name in ["ddt", "dA", "dB", "dlambda"] {
+        let Some(up) = moved(name, 1.0) else { continue };
+        let at = |steps| moved(name, steps).expect("as above");
+        let (down, up2, down2) = (at(-1.0), at(2.0), at(-2.0));
+        let gradient = NaiveDiscretise { case: &case, tensor: name }.run::<f64>();
+        for (i, gradient) in gradient.into_iter().enumerate() {
+            let difference = (8.0 * (up[i] - down[i]) - (up2[i] - down2[i])) / (12.0 * f64::from(STEP));
+            let error = (difference - gradient).abs() / gradient.abs().max(1.0);
+            assert!(error < 1e-3, "{name}[{i}]: {gradient} by formula, {difference} by differences");
+        }
+    }
+}
+
+fn mapped(buffer: &Buffer<f32>, change: impl Fn(f32) -> f32) -> Buffer<f32> {
+    let values = buffer.dense();
+    let mut values = values.iter();
+    Buffer::filled(&buffer.dims(), Order::Dense, || change(*values.next().expect("one each") as f32))
+}

@@ -1,0 +1,94 @@
+//! The selective scan: every backend against the naive recurrence.
+
+mod common;
+
+use common::backends::{self, Backend};
+use common::buffer::Order;
+use common::compare::expect_accurate;
+use common::scan::{NaiveScan, ScanBuffers, ScanCase, ScanSpec, ScanTensor, spec};
+use common::{property, say};
+use ssm_kernels::Element;
+
+/// One case under the accuracy rule, all its outputs.
+fn check<B: Backend, T: Element>(backend: &B, spec: &ScanSpec) {
+    let case = ScanCase::<T>::new(spec);
+    let mut outputs = ScanBuffers::new(&case, spec.final_state, spec.every, spec.order);
+    backend.selective_scan_forward(&case, &mut outputs).expect("a valid case runs");
+    let naive = |tensor| NaiveScan { case: &case, every: spec.every, tensor };
+    expect_accurate("out", &outputs.out, &naive(ScanTensor::Out));
+    if let Some(final_state) = &outputs.final_state {
+        expect_accurate("final_state", final_state, &naive(ScanTensor::FinalState));
+    }
+    if let Some((_, chunk_states)) = &outputs.chunk_states {
+        expect_accurate("chunk_states", chunk_states, &naive(ScanTensor::ChunkStates));
+    }
+}
+
+fn drawn<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    let label = format!("selective_scan forward {} {}", B::NAME, T::DTYPE);
+    property(file!(), &label, 256, spec(), |spec| check::<B, T>(&backend, &spec));
+}
+
+/// Lengths and chunk ends around every power of two, and a prime, in every memory order, forward and reverse.
+fn lengths<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    let mut count = 0;
+    for seqlen in [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 257, 509] {
+        for order in [Order::Dense, Order::ChannelLast, Order::Strided(seqlen as u64)] {
+            for every in [1, 16, 64] {
+                let reverse = every == 16;
+                let all = ScanSpec { order, reverse, every: Some(every), ..ScanSpec::all(2, 3, 4, seqlen) };
+                check::<B, T>(&backend, &all);
+                check::<B, T>(&backend, &ScanSpec { order, reverse, ..ScanSpec::plain(1, 2, 3, seqlen) });
+                count += 2;
+            }
+        }
+    }
+    say(format_args!("selective_scan lengths {} {}: {count} cases", B::NAME, T::DTYPE));
+}
+
+/// Every dstate and dim that a tile or a lane might trip over, 0 included.
+fn shapes<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    let mut count = 0;
+    for dstate in [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 65, 128, 256, 300, 512] {
+        for dim in [1, 3] {
+            let spec = ScanSpec::all(2, dim, dstate, 19);
+            check::<B, T>(&backend, &spec);
+            check::<B, T>(&backend, &ScanSpec { constant_B: true, order: Order::ChannelLast, ..spec.clone() });
+            check::<B, T>(&backend, &ScanSpec { constant_C: true, order: Order::Strided(5), ..spec });
+            count += 3;
+        }
+    }
+    for (batch, ngroups, channels_per_group) in
+        [(0, 1, 3), (2, 1, 0), (1, 0, 0), (1, 2, 1), (1, 5, 3), (3, 4, 2), (1, 1, 130), (1, 16, 8), (1, 33, 1)]
+    {
+        for order in [Order::Dense, Order::ChannelLast] {
+            let spec = ScanSpec { batch, ngroups, channels_per_group, order, ..ScanSpec::all(1, 1, 4, 11) };
+            check::<B, T>(&backend, &spec);
+            count += 1;
+        }
+    }
+    say(format_args!("selective_scan shapes {} {}: {count} cases", B::NAME, T::DTYPE));
+}
+
+/// Packed sequences with empty, single and long ones, forward and reverse, with chunk states.
+fn packed<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    let mut count = 0;
+    for lengths in [vec![0], vec![0, 0, 3], vec![1, 1, 1], vec![17, 1, 0, 33, 7], vec![64, 65, 63], vec![8, 16, 24, 0]]
+    {
+        for order in [Order::Dense, Order::ChannelLast] {
+            for (reverse, initial_state) in [(false, false), (false, true), (true, false), (true, true)] {
+                let (packed, seqlen) = (Some(lengths.clone()), lengths.iter().sum());
+                let spec = ScanSpec { packed, reverse, initial_state, order, ..ScanSpec::all(1, 4, 5, seqlen) };
+                check::<B, T>(&backend, &ScanSpec { ngroups: 2, channels_per_group: 2, ..spec });
+                count += 1;
+            }
+        }
+    }
+    say(format_args!("selective_scan packed {} {}: {count} cases", B::NAME, T::DTYPE));
+}
+
+suites!(drawn, lengths, shapes, packed);
