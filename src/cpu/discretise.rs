@@ -185,12 +185,12 @@ impl Point {
         }
     }
 
-    /// The derivative of A_bar by w.
-    fn A_bar_slope(&self) -> f32 {
+    /// `factor` times the derivative of A_bar by w, the factor first: q^2 may be subnormal where the product is not.
+    fn times_A_bar_slope(&self, factor: f32) -> f32 {
         match self.rule {
-            Rule::Euler => 1.0,
-            Rule::Bilinear => self.q() * self.q(),
-            Rule::ExpEuler | Rule::Zoh | Rule::ExpTrapezoidal => self.w.exp(),
+            Rule::Euler => factor,
+            Rule::Bilinear => factor * self.q() * self.q(),
+            Rule::ExpEuler | Rule::Zoh | Rule::ExpTrapezoidal => factor * self.w.exp(),
         }
     }
 
@@ -222,7 +222,7 @@ impl Point {
         // (1 + w) e^w, without infinity * 0.
         let previous = || (1.0 - self.lambda) * self.B * (self.w.exp() + self.delta * (self.A * self.w.exp()));
         by.ddelta.unwrap_or(0.0)
-            + by.dA_bar.map_or(0.0, |g| g * (self.A * self.A_bar_slope()))
+            + by.dA_bar.map_or(0.0, |g| g * self.times_A_bar_slope(self.A))
             + by.dB_bar.map_or(0.0, |g| g * by_B_bar())
             + by.dB_prev_bar.map_or(0.0, |g| g * previous())
     }
@@ -230,7 +230,7 @@ impl Point {
     fn dA(&self, by: By) -> f32 {
         let by_A_bar = || match self.rule {
             Rule::Bilinear => self.q() * self.delta_q(),
-            _ => self.delta * self.A_bar_slope(),
+            _ => self.times_A_bar_slope(self.delta),
         };
         let by_B_bar = || match self.rule {
             Rule::Zoh => self.delta_phi_slope() * self.B,

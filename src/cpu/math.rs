@@ -24,7 +24,13 @@ pub fn sigmoid(v: f32) -> f32 {
 /// v / (1 + e^-v).
 #[inline(always)]
 pub fn silu(v: f32) -> f32 {
-    v * sigmoid(v)
+    if v < -80.0 {
+        // e^v may be subnormal here although v e^v is not: e^(v/2) keeps all its bits.
+        let e = (0.5 * v).exp();
+        (v * e) * e
+    } else {
+        v * sigmoid(v)
+    }
 }
 
 /// (e^w - 1) / w, and its limit 1 at 0.

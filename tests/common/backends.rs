@@ -36,6 +36,8 @@ macro_rules! suites {
 /// included.
 pub trait Backend: Sized {
     const NAME: &'static str;
+    /// Bound on the error of exp, softplus, its derivative and silu in f32, in ulp of the result.
+    const PRIMITIVE_ULPS: f64;
     /// The backend, or why it is absent on this machine.
     fn open() -> std::result::Result<Self, String>;
     fn selective_scan_forward<T: Element>(&self, case: &ScanCase<T>, outputs: &mut ScanBuffers<T>) -> Result<()>;
@@ -69,6 +71,7 @@ fn dirty(plan: &Plan) -> Vec<WorkspaceBlock> {
 
 impl Backend for CpuBackend {
     const NAME: &'static str = "cpu";
+    const PRIMITIVE_ULPS: f64 = 3.0;
 
     fn open() -> std::result::Result<Self, String> {
         Ok(Self)

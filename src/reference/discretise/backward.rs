@@ -19,38 +19,40 @@ pub struct Gradients<R> {
     pub dlambda: Tensor<R>,
 }
 
+/// An upstream gradient times a derivative; an absent gradient leaves even an infinite derivative out.
+fn times<R: Real>(gradient: Option<R>, derivative: R) -> R {
+    gradient.map_or(R::of(0.0), |gradient| gradient * derivative)
+}
+
 impl<R: Real> Point<R> {
     /// (ddt, dA, dB, dlambda) from the gradients by delta, A_bar, B_bar, B_prev_bar.
-    fn backward(&self, [by_delta, by_A_bar, by_B_bar, by_B_prev_bar]: [R; 4]) -> (R, R, R, R) {
+    fn backward(&self, [by_delta, by_A_bar, by_B_bar, by_B_prev_bar]: [Option<R>; 4]) -> (R, R, R, R) {
         let Self { delta, slope, A, B, lambda, .. } = *self;
         let (zero, one, two) = (R::of(0.0), R::of(1.0), R::of(2.0));
         let w = delta * A;
-        let euler_input = (by_B_bar * B, zero, by_B_bar * delta, zero);
-        // dA_bar / dw, and the gradients through B_bar and B_prev_bar.
-        let (decay_slope, (ddelta, dA, dB, dlambda)) = match self.rule {
-            Rule::Euler => (one, euler_input),
-            Rule::ExpEuler => (w.exp(), euler_input),
-            Rule::Zoh => {
-                let dA = by_B_bar * delta * delta * phi_derivative(w) * B;
-                (w.exp(), (by_B_bar * w.exp() * B, dA, by_B_bar * delta * phi(w), zero))
-            }
-            Rule::Bilinear => {
-                let q = one / (one - w / two);
-                let dA = by_B_bar * delta * delta * q * q * B / two;
-                (q * q, (by_B_bar * q * q * B, dA, by_B_bar * delta * q, zero))
-            }
-            Rule::ExpTrapezoidal => {
-                let previous = by_B_prev_bar * w.exp();
-                let ddelta = (by_B_bar * lambda + previous * (one - lambda) * (one + w)) * B;
-                let dA = previous * (one - lambda) * delta * delta * B;
-                let dB = (by_B_bar * lambda + previous * (one - lambda)) * delta;
-                (w.exp(), (ddelta, dA, dB, (by_B_bar - previous) * delta * B))
-            }
+        let q = one / (one - w / two);
+        // The derivative of A_bar by w, and those of B_bar by delta, A and B.
+        let (decay, by_input) = match self.rule {
+            Rule::Euler => (one, (B, zero, delta)),
+            Rule::ExpEuler => (w.exp(), (B, zero, delta)),
+            Rule::Zoh => (w.exp(), (w.exp() * B, delta * delta * phi_derivative(w) * B, delta * phi(w))),
+            Rule::Bilinear => (q * q, (q * q * B, delta * delta * q * q * B / two, delta * q)),
+            Rule::ExpTrapezoidal => (w.exp(), (lambda * B, zero, lambda * delta)),
         };
-        let ddelta = by_delta + by_A_bar * decay_slope * A + ddelta;
-        (ddelta * slope, by_A_bar * decay_slope * delta + dA, dB, dlambda)
+        let previous = (one - lambda) * w.exp();
+        let ddelta = by_delta.unwrap_or(zero)
+            + times(by_A_bar, decay * A)
+            + times(by_B_bar, by_input.0)
+            + times(by_B_prev_bar, previous * (one + w) * B);
+        let dA = times(by_A_bar, decay * delta)
+            + times(by_B_bar, by_input.1)
+            + times(by_B_prev_bar, previous * delta * delta * B);
+        let dB = times(by_B_bar, by_input.2) + times(by_B_prev_bar, previous * delta);
+        let dlambda = times(by_B_bar, delta * B) + times(by_B_prev_bar, -(delta * w.exp() * B));
+        (ddelta * slope, dA, dB, if self.rule == Rule::ExpTrapezoidal { dlambda } else { zero })
     }
 }
+
 /// The derivative of phi: (e^w - phi(w)) / w; near 0 its series, sum of w^k / (k! (k + 2)).
 fn phi_derivative<R: Real>(w: R) -> R {
     if !(w < R::of(1.0) && w > R::of(-1.0)) {
@@ -74,7 +76,7 @@ pub fn backward<R: Real, T: Element>(
     let mut result = Gradients { ddt: vec![], dA: vec![], dB: vec![], dlambda: vec![] };
     for index in indices(inputs.extents()) {
         let by = [upstream.ddelta, upstream.dA_bar, upstream.dB_bar, upstream.dB_prev_bar]
-            .map(|gradient| gradient.map_or(R::of(0.0), |gradient| R::of(gradient.at(index))));
+            .map(|gradient| gradient.map(|gradient| R::of(gradient.at(index))));
         let (ddt, dA, dB, dlambda) = Point::<R>::new(&inputs, index).backward(by);
         result.ddt.push(ddt);
         result.dA.push(dA);

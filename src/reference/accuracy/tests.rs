@@ -1,0 +1,54 @@
+use super::*;
+
+/// sum of exp over a row, a loop with an error of its own.
+struct Sums(Vec<Vec<f32>>);
+
+impl Loop for Sums {
+    fn run<R: Real>(&self) -> Vec<f64> {
+        let sum = |row: &Vec<f32>| row.iter().fold(R::of(0.0), |sum, &v| sum + R::of(v).exp());
+        self.0.iter().map(|row| sum(row).to_f64()).collect()
+    }
+}
+
+fn sums() -> Sums {
+    Sums((0..8).map(|r| (0..50).map(|i| ((i * 7 + r * 3) % 11) as f32 * 0.1).collect()).collect())
+}
+
+fn shares(change: impl Fn(f64) -> f64, dtype: Dtype) -> Verdict {
+    let yardstick = Yardstick::measure(&sums(), 4);
+    let got: Vec<f64> = yardstick.truth().iter().map(|&t| change(t)).collect();
+    yardstick.judge(&got, dtype)
+}
+
+#[test]
+fn the_truth_and_plain_loops_pass() {
+    assert_eq!(shares(|t| t, Dtype::F32).share, 0.0);
+    let yardstick = Yardstick::measure(&sums(), 4);
+    for run in [sums().run::<f32>(), sums().run::<Noisy<3>>(), sums().run::<Noisy<9>>()] {
+        assert!(yardstick.judge(&run, Dtype::F32).share <= 1.0);
+    }
+}
+
+#[test]
+fn small_wrongs_fail() {
+    for change in [|t: f64| t * 1.00001, |t: f64| t + 1e-3, |_| f64::NAN, |_| f64::INFINITY, |_| 0.0] {
+        let verdict = shares(change, Dtype::F32);
+        assert!(verdict.share > 1.0 && verdict.failure.is_some(), "{verdict:?}");
+    }
+    assert!(shares(|t| t * 1.00001, Dtype::BF16).failure.is_none());
+    assert!(shares(|t| t * 1.1, Dtype::BF16).failure.is_some());
+}
+
+#[test]
+fn non_finite_exactly_where_the_loop_is() {
+    let naive = Sums(vec![vec![1.0], vec![800.0], vec![95.0], vec![88.0]]);
+    let yardstick = Yardstick::measure(&naive, 4);
+    let e88 = 88f64.exp();
+    let e = std::f64::consts::E;
+    let passes = |got: [f64; 4]| yardstick.judge(&got, Dtype::F32).failure.is_none();
+    assert!(passes([e, f64::NAN, f64::INFINITY, e88]));
+    assert!(passes([e, f64::NEG_INFINITY, f64::NAN, e88]));
+    assert!(!passes([e, 1.0, f64::INFINITY, e88]));
+    assert!(!passes([f64::NAN, f64::NAN, f64::INFINITY, e88]));
+    assert!(!passes([e, f64::NAN, f64::INFINITY, f64::INFINITY]));
+}
