@@ -59,9 +59,7 @@ pub use cpu::Cpu;
 pub use error::{Error, Result};
 pub use plan::{Plan, WorkspaceBlock};
 pub use segments::Segments;
-pub use tensor::{
-    Axes, Axis, Device, DeviceSlice, DeviceSliceMut, Dtype, Element, Host, MAX_RANK, Region, Storage, View, ViewMut,
-};
+pub use tensor::{Axes, Axis, Device, Dtype, Element, Host, MAX_RANK, Slice, SliceMut, Storage, View, ViewMut};
 
 /// Everything that a call needs: `use ssm_kernels::prelude::*`.
 pub mod prelude {

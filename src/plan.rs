@@ -1,7 +1,7 @@
 //! Plans: how a backend will run one call, and the workspace it needs for that.
 
 use crate::error::{Error, Result};
-use crate::tensor::{Host, Region, Storage};
+use crate::tensor::{SliceMut, Storage};
 
 /// Unit of workspace memory: 256 bytes, aligned to 256 bytes. A workspace needs no initialisation.
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -54,7 +54,7 @@ impl Plan {
         &self,
         op: &'static str,
         given: &Plan,
-        workspace: &S::Mut<'_, WorkspaceBlock>,
+        workspace: &SliceMut<'_, WorkspaceBlock, S>,
     ) -> Result<()> {
         if given != self {
             return Err(Error::Plan { op, got: given.describe(), expected: self.describe() });
@@ -73,6 +73,6 @@ impl Plan {
 }
 
 /// The first `len` f32 of a host workspace.
-pub(crate) fn as_f32<'w>(workspace: &'w mut <Host as Storage>::Mut<'_, WorkspaceBlock>, len: usize) -> &'w mut [f32] {
-    &mut bytemuck::cast_slice_mut(workspace)[..len]
+pub(crate) fn as_f32(workspace: SliceMut<'_, WorkspaceBlock>, len: usize) -> &mut [f32] {
+    &mut bytemuck::cast_slice_mut(workspace.into_slice())[..len]
 }

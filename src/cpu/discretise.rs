@@ -25,7 +25,7 @@ impl<'a, T: Element> Forward<Op<'a, T>> for Cpu {
     ) -> Result<()> {
         let inputs = op.inputs()?;
         let outputs = outputs.check(&inputs)?;
-        plan(&inputs, "fwd").check::<Host>(Op::<T>::NAME, given, &workspace)?;
+        plan(&inputs, "fwd").check(Op::<T>::NAME, given, &workspace)?;
         let [delta, A_bar, B_bar, B_prev_bar] =
             [outputs.delta, outputs.A_bar, outputs.B_bar, outputs.B_prev_bar].map(|tensor| tensor.map(Writer::new));
         self.for_each_element(inputs.extents(), |index| {
@@ -40,7 +40,7 @@ impl<'a, T: Element> Forward<Op<'a, T>> for Cpu {
 
     fn forward(&self, op: &Op<'a, T>, outputs: DiscretiseOutputs<'_, Host>) -> Result<()> {
         let plan = self.forward_plan(op)?;
-        self.forward_with(op, outputs, &plan, &mut plan.allocate()?)
+        self.forward_with(op, outputs, &plan, (&mut plan.allocate()?).into())
     }
 }
 
@@ -60,7 +60,7 @@ impl<'a, T: Element> Backward<Op<'a, T>> for Cpu {
         let inputs = op.inputs()?;
         let upstream = upstream.check(&inputs)?;
         let gradients = gradients.check(&inputs, &upstream)?;
-        plan(&inputs, "bwd").check::<Host>(Op::<T>::NAME, given, &workspace)?;
+        plan(&inputs, "bwd").check(Op::<T>::NAME, given, &workspace)?;
         let [ddt, dB, dlambda] = [gradients.ddt, gradients.dB, gradients.dlambda].map(|tensor| tensor.map(Writer::new));
         let [ddt_bias, dA] = [gradients.ddt_bias, gradients.dA].map(|tensor| tensor.map(Writer::new));
         self.for_each_element(inputs.extents(), |index| {
@@ -86,7 +86,7 @@ impl<'a, T: Element> Backward<Op<'a, T>> for Cpu {
         gradients: DiscretiseGradients<'_, T, Host>,
     ) -> Result<()> {
         let plan = self.backward_plan(op)?;
-        self.backward_with(op, upstream, gradients, &plan, &mut plan.allocate()?)
+        self.backward_with(op, upstream, gradients, &plan, (&mut plan.allocate()?).into())
     }
 }
 

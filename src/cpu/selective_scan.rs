@@ -21,17 +21,17 @@ impl<'a, T: Element> Forward<Scan<'a, T>> for Cpu {
         op: &Scan<'a, T>,
         outputs: SelectiveScanOutputs<'_, T, Host>,
         given: &Plan,
-        mut workspace: Workspace<'_, Host>,
+        workspace: Workspace<'_, Host>,
     ) -> Result<()> {
         let inputs = op.inputs()?;
         let outputs = outputs.check(&inputs)?;
-        plan(&inputs).check::<Host>(Scan::<T>::NAME, given, &workspace)?;
+        plan(&inputs).check(Scan::<T>::NAME, given, &workspace)?;
         let dims = inputs.dims;
         if dims.seqlen == 0 && dims.dstate == 0 {
             return Ok(());
         }
         let rows = dims.nseqs * dims.dim;
-        let states = as_f32(&mut workspace, rows * dims.dstate);
+        let states = as_f32(workspace, rows * dims.dstate);
         let outputs = Writers::new(outputs);
         self.for_each(rows, states, dims.dstate, |row, state| {
             scan_row(&inputs, &outputs, row / dims.dim, row % dims.dim, state);
@@ -41,7 +41,7 @@ impl<'a, T: Element> Forward<Scan<'a, T>> for Cpu {
 
     fn forward(&self, op: &Scan<'a, T>, outputs: SelectiveScanOutputs<'_, T, Host>) -> Result<()> {
         let plan = self.forward_plan(op)?;
-        self.forward_with(op, outputs, &plan, &mut plan.allocate()?)
+        self.forward_with(op, outputs, &plan, (&mut plan.allocate()?).into())
     }
 }
 

@@ -16,7 +16,7 @@ unsafe impl<T: Send, const R: usize> Sync for Writer<'_, T, R> {}
 
 impl<'o, T, const R: usize> Writer<'o, T, R> {
     pub fn new(tensor: StridedMut<'o, T, Host, R>) -> Self {
-        Self { start: tensor.memory.as_mut_ptr(), layout: tensor.layout, memory: PhantomData }
+        Self { start: tensor.memory.into_slice().as_mut_ptr(), layout: tensor.layout, memory: PhantomData }
     }
 
     /// Writes one element.

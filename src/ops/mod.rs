@@ -8,7 +8,7 @@ pub mod selective_scan;
 
 use crate::error::Result;
 use crate::plan::{Plan, WorkspaceBlock};
-use crate::tensor::Storage;
+use crate::tensor::{SliceMut, Storage};
 
 /// The arguments of one operator: what [`Forward`] takes beside the outputs.
 pub trait Operator {
@@ -29,7 +29,7 @@ pub trait Differentiable: Operator {
 }
 
 /// Workspace memory of a storage.
-pub type Workspace<'w, S> = <S as Storage>::Mut<'w, WorkspaceBlock>;
+pub type Workspace<'w, S> = SliceMut<'w, WorkspaceBlock, S>;
 
 /// A backend that runs an operator forward.
 pub trait Forward<Op: Operator> {

@@ -172,7 +172,7 @@ impl Axes {
             return Ok(());
         }
         let names = &self.as_slice()[domain.rank..];
-        let got = format!("{} besides", join(names.iter().map(|axis| axis.name)));
+        let got = join(names.iter().map(|axis| axis.name));
         Err(Error::Dimensions { op, arg, got, expected: domain.names() })
     }
 

@@ -8,7 +8,7 @@ mod view;
 
 pub use element::{Dtype, Element};
 pub use layout::{Axes, Axis, MAX_RANK};
-pub use storage::{Device, DeviceSlice, DeviceSliceMut, Host, Region, Storage};
+pub use storage::{Device, Host, Slice, SliceMut, Storage};
 pub use view::{View, ViewMut};
 
 pub(crate) use layout::Layout;

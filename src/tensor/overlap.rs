@@ -1,7 +1,7 @@
 //! Whether two arguments share an element, and whether all lie on one device.
 
 use super::layout::Layout;
-use super::storage::{Region, Storage};
+use super::storage::Storage;
 use super::view::{Strided, StridedMut};
 use crate::error::{Error, Result};
 
@@ -38,11 +38,13 @@ struct Term {
 
 impl Memory {
     pub fn input<T, S: Storage, const R: usize>(&mut self, name: &'static str, tensor: &Strided<'_, T, S, R>) {
-        self.inputs.push(Argument::new(name, &tensor.memory, &tensor.layout, size_of::<T>()));
+        let (address, device) = (tensor.memory.address(), tensor.memory.ordinal());
+        self.inputs.push(Argument::new(name, address, device, &tensor.layout, size_of::<T>()));
     }
 
     pub fn output<T, S: Storage, const R: usize>(&mut self, name: &'static str, tensor: &StridedMut<'_, T, S, R>) {
-        self.outputs.push(Argument::new(name, &tensor.memory, &tensor.layout, size_of::<T>()));
+        let (address, device) = (tensor.memory.address(), tensor.memory.ordinal());
+        self.outputs.push(Argument::new(name, address, device, &tensor.layout, size_of::<T>()));
     }
 
     pub fn has_outputs(&self) -> bool {
@@ -76,14 +78,20 @@ fn place(device: Option<u32>) -> String {
 }
 
 impl Argument {
-    fn new<const R: usize>(name: &'static str, region: &impl Region, layout: &Layout<R>, size: usize) -> Self {
+    fn new<const R: usize>(
+        name: &'static str,
+        address: u64,
+        device: Option<u32>,
+        layout: &Layout<R>,
+        size: usize,
+    ) -> Self {
         let size = size as i128;
         let mut terms = vec![Term { step: 1, last: size - 1 }];
         for (extent, stride) in layout.extents.into_iter().zip(layout.strides) {
             terms.push(Term { step: i128::from(stride) * size, last: extent as i128 - 1 });
         }
-        let bytes = Bytes { base: i128::from(region.address()), terms, empty: layout.is_empty() };
-        Self { name, device: region.ordinal(), bytes }
+        let bytes = Bytes { base: i128::from(address), terms, empty: layout.is_empty() };
+        Self { name, device, bytes }
     }
 }
 

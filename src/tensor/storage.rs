@@ -1,5 +1,6 @@
 //! Where the memory of a view lies.
 
+use std::fmt::Debug;
 use std::marker::PhantomData;
 
 pub trait Sealed {}
@@ -9,24 +10,12 @@ impl Sealed for half::bf16 {}
 impl Sealed for Host {}
 impl Sealed for Device {}
 
-/// Memory of one kind: [`Host`] slices or [`Device`] addresses. Sealed.
+/// Memory of one kind: [`Host`] or [`Device`]. Sealed.
 pub trait Storage: Sealed + Sized + 'static {
-    /// Shared memory of `T`.
-    type Ref<'a, T: 'a>: Copy + Region;
-    /// Exclusive memory of `T`.
-    type Mut<'a, T: 'a>: Region;
-    /// The same exclusive memory, for a shorter time.
-    fn reborrow<'s, T>(memory: &'s mut Self::Mut<'_, T>) -> Self::Mut<'s, T>;
-}
-
-/// A contiguous run of elements somewhere.
-pub trait Region {
-    /// Address of the first element.
-    fn address(&self) -> u64;
-    /// Length in elements.
-    fn elements(&self) -> usize;
-    /// Device ordinal, or `None` on the host.
-    fn ordinal(&self) -> Option<u32>;
+    /// What, beside an address, says where the memory is.
+    type Place: Copy + Debug + Send + Sync;
+    /// The device ordinal of a place, or `None` on the host.
+    fn ordinal(place: Self::Place) -> Option<u32>;
 }
 
 /// Host memory: Rust slices.
@@ -34,33 +23,8 @@ pub trait Region {
 pub enum Host {}
 
 impl Storage for Host {
-    type Ref<'a, T: 'a> = &'a [T];
-    type Mut<'a, T: 'a> = &'a mut [T];
-    fn reborrow<'s, T>(memory: &'s mut &mut [T]) -> &'s mut [T] {
-        memory
-    }
-}
-
-impl<T> Region for &[T] {
-    fn address(&self) -> u64 {
-        self.as_ptr() as u64
-    }
-    fn elements(&self) -> usize {
-        self.len()
-    }
-    fn ordinal(&self) -> Option<u32> {
-        None
-    }
-}
-
-impl<T> Region for &mut [T] {
-    fn address(&self) -> u64 {
-        self.as_ptr() as u64
-    }
-    fn elements(&self) -> usize {
-        self.len()
-    }
-    fn ordinal(&self) -> Option<u32> {
+    type Place = ();
+    fn ordinal((): ()) -> Option<u32> {
         None
     }
 }
@@ -70,79 +34,129 @@ impl<T> Region for &mut [T] {
 pub enum Device {}
 
 impl Storage for Device {
-    type Ref<'a, T: 'a> = DeviceSlice<'a, T>;
-    type Mut<'a, T: 'a> = DeviceSliceMut<'a, T>;
-    fn reborrow<'s, T>(memory: &'s mut DeviceSliceMut<'_, T>) -> DeviceSliceMut<'s, T> {
-        DeviceSliceMut {
-            address: memory.address,
-            elements: memory.elements,
-            ordinal: memory.ordinal,
-            memory: PhantomData,
-        }
+    type Place = u32;
+    fn ordinal(place: u32) -> Option<u32> {
+        Some(place)
     }
 }
 
-/// Shared device memory of `T`.
+/// Consecutive elements that are shared for `'a`. (One struct for both storages, so that lifetimes shorten freely.)
 #[derive(Debug)]
-pub struct DeviceSlice<'a, T> {
-    address: u64,
+pub struct Slice<'a, T, S: Storage = Host> {
+    start: *const T,
     elements: usize,
-    ordinal: u32,
+    place: S::Place,
     memory: PhantomData<&'a [T]>,
 }
 
-impl<T> Clone for DeviceSlice<'_, T> {
+/// Consecutive elements that are exclusive for `'a`.
+#[derive(Debug)]
+pub struct SliceMut<'a, T, S: Storage = Host> {
+    start: *mut T,
+    elements: usize,
+    place: S::Place,
+    memory: PhantomData<&'a mut [T]>,
+}
+
+impl<T, S: Storage> Clone for Slice<'_, T, S> {
     fn clone(&self) -> Self {
         *self
     }
 }
-impl<T> Copy for DeviceSlice<'_, T> {}
+impl<T, S: Storage> Copy for Slice<'_, T, S> {}
 
-impl<T> DeviceSlice<'_, T> {
+// SAFETY: a Slice is a `&[T]` (or an address that is never dereferenced here), which is Send if T is Sync.
+unsafe impl<T: Sync, S: Storage> Send for Slice<'_, T, S> {}
+// SAFETY: as above.
+unsafe impl<T: Sync, S: Storage> Sync for Slice<'_, T, S> {}
+// SAFETY: a SliceMut is a `&mut [T]` (or an address that is never dereferenced here), which is Send if T is Send.
+unsafe impl<T: Send, S: Storage> Send for SliceMut<'_, T, S> {}
+// SAFETY: as above; through a shared SliceMut nothing can be reached.
+unsafe impl<T: Sync, S: Storage> Sync for SliceMut<'_, T, S> {}
+
+impl<'a, T> From<&'a [T]> for Slice<'a, T, Host> {
+    fn from(slice: &'a [T]) -> Self {
+        Self { start: slice.as_ptr(), elements: slice.len(), place: (), memory: PhantomData }
+    }
+}
+
+impl<'a, T> From<&'a mut [T]> for SliceMut<'a, T, Host> {
+    fn from(slice: &'a mut [T]) -> Self {
+        Self { start: slice.as_mut_ptr(), elements: slice.len(), place: (), memory: PhantomData }
+    }
+}
+
+impl<'a, T> From<&'a mut Vec<T>> for SliceMut<'a, T, Host> {
+    fn from(vec: &'a mut Vec<T>) -> Self {
+        vec.as_mut_slice().into()
+    }
+}
+
+impl<'a, T> Slice<'a, T, Host> {
+    /// The elements.
+    #[inline(always)]
+    pub fn as_slice(&self) -> &'a [T] {
+        // SAFETY: a host Slice is only made from a `&'a [T]`, of this start and length.
+        unsafe { std::slice::from_raw_parts(self.start, self.elements) }
+    }
+}
+
+impl<'a, T> SliceMut<'a, T, Host> {
+    /// The elements.
+    pub fn into_slice(self) -> &'a mut [T] {
+        // SAFETY: a host SliceMut is only made from a `&'a mut [T]`, of this start and length, and is not copied.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.elements) }
+    }
+}
+
+impl<T> Slice<'_, T, Device> {
     /// Device memory from its raw parts.
     ///
     /// # Safety
     /// `address` is the device address of `elements` consecutive `T` on device `ordinal`; for the lifetime of the
     /// slice, and until all work enqueued with it has finished, that memory stays allocated and nobody writes to it.
     pub unsafe fn from_raw_parts(address: u64, elements: usize, ordinal: u32) -> Self {
-        Self { address, elements, ordinal, memory: PhantomData }
+        let start = std::ptr::without_provenance(address as usize);
+        Self { start, elements, place: ordinal, memory: PhantomData }
     }
 }
 
-/// Exclusive device memory of `T`.
-#[derive(Debug)]
-pub struct DeviceSliceMut<'a, T> {
-    address: u64,
-    elements: usize,
-    ordinal: u32,
-    memory: PhantomData<&'a mut [T]>,
-}
-
-impl<T> DeviceSliceMut<'_, T> {
+impl<T> SliceMut<'_, T, Device> {
     /// Device memory from its raw parts.
     ///
     /// # Safety
-    /// As for [`DeviceSlice::from_raw_parts`], and nobody else reads or writes the memory in that time.
-    /// (Overlap with other arguments of the same call is checked and refused.)
+    /// As for [`Slice::from_raw_parts`], and nobody else reads or writes the memory in that time. (Overlap with other
+    /// arguments of the same call is checked and refused.)
     pub unsafe fn from_raw_parts(address: u64, elements: usize, ordinal: u32) -> Self {
-        Self { address, elements, ordinal, memory: PhantomData }
+        let start = std::ptr::without_provenance_mut(address as usize);
+        Self { start, elements, place: ordinal, memory: PhantomData }
     }
 }
 
-macro_rules! device_region {
+impl<T, S: Storage> SliceMut<'_, T, S> {
+    /// The same memory for a shorter time.
+    pub fn reborrow(&mut self) -> SliceMut<'_, T, S> {
+        SliceMut { start: self.start, elements: self.elements, place: self.place, memory: PhantomData }
+    }
+}
+
+macro_rules! region {
     ($type:ident) => {
-        impl<T> Region for $type<'_, T> {
-            fn address(&self) -> u64 {
-                self.address
+        impl<T, S: Storage> $type<'_, T, S> {
+            /// Address of the first element.
+            pub fn address(&self) -> u64 {
+                self.start.addr() as u64
             }
-            fn elements(&self) -> usize {
+            /// Length in elements.
+            pub fn elements(&self) -> usize {
                 self.elements
             }
-            fn ordinal(&self) -> Option<u32> {
-                Some(self.ordinal)
+            /// Device ordinal, or `None` on the host.
+            pub fn ordinal(&self) -> Option<u32> {
+                S::ordinal(self.place)
             }
         }
     };
 }
-device_region!(DeviceSlice);
-device_region!(DeviceSliceMut);
+region!(Slice);
+region!(SliceMut);

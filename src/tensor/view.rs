@@ -1,7 +1,7 @@
 //! Strided views with named dimensions, and the canonical forms that contracts hand to backends.
 
 use super::layout::{Axes, Layout, MAX_RANK};
-use super::storage::{Host, Region, Storage};
+use super::storage::{Host, Slice, SliceMut, Storage};
 use crate::error::Result;
 
 /// A tensor that an operator reads: memory, named dimensions, strides in elements.
@@ -20,7 +20,7 @@ use crate::error::Result;
 /// assert_eq!(slice.axes().as_slice()[1].extent, 1);
 /// ```
 pub struct View<'a, T: 'a, S: Storage = Host> {
-    memory: S::Ref<'a, T>,
+    memory: Slice<'a, T, S>,
     axes: Axes,
 }
 
@@ -51,8 +51,8 @@ impl<'a, T> View<'a, T, Host> {
 
 impl<'a, T, S: Storage> View<'a, T, S> {
     /// A view of any storage.
-    pub fn from_parts(memory: S::Ref<'a, T>, axes: Axes) -> Self {
-        Self { memory, axes }
+    pub fn from_parts(memory: impl Into<Slice<'a, T, S>>, axes: Axes) -> Self {
+        Self { memory: memory.into(), axes }
     }
 
     /// Its dimensions.
@@ -98,7 +98,7 @@ impl<'a, T, S: Storage> View<'a, T, S> {
 
 /// A tensor that an operator writes. As [`View`], with strides that address every element once.
 pub struct ViewMut<'a, T: 'a, S: Storage = Host> {
-    memory: S::Mut<'a, T>,
+    memory: SliceMut<'a, T, S>,
     axes: Axes,
 }
 
@@ -122,8 +122,8 @@ impl<'a, T> ViewMut<'a, T, Host> {
 
 impl<'a, T, S: Storage> ViewMut<'a, T, S> {
     /// A view of any storage.
-    pub fn from_parts(memory: S::Mut<'a, T>, axes: Axes) -> Self {
-        Self { memory, axes }
+    pub fn from_parts(memory: impl Into<SliceMut<'a, T, S>>, axes: Axes) -> Self {
+        Self { memory: memory.into(), axes }
     }
 
     /// Its dimensions.
@@ -133,7 +133,7 @@ impl<'a, T, S: Storage> ViewMut<'a, T, S> {
 
     /// The same view for a shorter time, so that one view serves several calls.
     pub fn reborrow(&mut self) -> ViewMut<'_, T, S> {
-        ViewMut { memory: S::reborrow(&mut self.memory), axes: self.axes }
+        ViewMut { memory: self.memory.reborrow(), axes: self.axes }
     }
 
     /// The dimensions `names` in that order with these extents, memory and self-overlap checked.
@@ -170,7 +170,7 @@ impl<'a, T, S: Storage> ViewMut<'a, T, S> {
 
 /// An input in canonical order; every index below the extents lies inside the memory.
 pub(crate) struct Strided<'a, T: 'a, S: Storage, const R: usize> {
-    pub memory: S::Ref<'a, T>,
+    pub memory: Slice<'a, T, S>,
     pub layout: Layout<R>,
 }
 
@@ -185,12 +185,12 @@ impl<T: Copy, const R: usize> Strided<'_, T, Host, R> {
     /// The element at `index`.
     #[inline(always)]
     pub fn at(&self, index: [usize; R]) -> T {
-        self.memory[self.layout.offset(index)]
+        self.memory.as_slice()[self.layout.offset(index)]
     }
 }
 
 /// An output in canonical order; distinct indices are distinct elements inside the memory.
 pub(crate) struct StridedMut<'a, T: 'a, S: Storage, const R: usize> {
-    pub memory: S::Mut<'a, T>,
+    pub memory: SliceMut<'a, T, S>,
     pub layout: Layout<R>,
 }

@@ -92,7 +92,7 @@ impl Backend for CpuBackend {
         if let Some((every, view)) = &mut chunk_states {
             wanted = wanted.chunk_states(*every, view);
         }
-        Cpu::new().forward_with(&scan, wanted, &plan, &mut dirty(&plan))
+        Cpu::new().forward_with(&scan, wanted, &plan, (&mut dirty(&plan)).into())
     }
 
     fn discretise_forward<T: Element>(&self, case: &DiscretiseCase<T>, outputs: &mut DiscretiseBuffers) -> Result<()> {
@@ -106,7 +106,7 @@ impl Backend for CpuBackend {
         if let Some(view) = &mut B_prev_bar {
             wanted = wanted.B_prev_bar(view);
         }
-        Cpu::new().forward_with(&op, wanted, &plan, &mut dirty(&plan))
+        Cpu::new().forward_with(&op, wanted, &plan, (&mut dirty(&plan)).into())
     }
 
     fn discretise_backward<T: Element>(
@@ -123,6 +123,6 @@ impl Backend for CpuBackend {
         if let Some(view) = &mut dlambda {
             wanted = wanted.dlambda(view);
         }
-        Cpu::new().backward_with(&op, case.upstream(), wanted, &plan, &mut dirty(&plan))
+        Cpu::new().backward_with(&op, case.upstream(), wanted, &plan, (&mut dirty(&plan)).into())
     }
 }

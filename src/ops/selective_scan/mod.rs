@@ -209,6 +209,11 @@ impl<'a, T: Element, S: Storage> SelectiveScan<'a, T, S> {
         self.inputs()?.chunk_offsets(every)
     }
 
+    /// Everything that a backend checks before it starts, without running.
+    pub fn check(&self, outputs: SelectiveScanOutputs<'_, T, S>) -> Result<()> {
+        outputs.check(&self.inputs()?).map(|_| ())
+    }
+
     /// All inputs checked and in canonical order.
     pub(crate) fn inputs(&self) -> Result<Inputs<'a, T, S>> {
         let x = self.x.align(OP, "x", SEQUENCE)?;
