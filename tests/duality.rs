@@ -82,6 +82,36 @@ fn split_is_whole<B: Backend, T: Element>() {
     });
 }
 
+/// The state after k full chunks is the final state of a scan of that many steps.
+fn chunk_states_are_prefixes<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    property(file!(), &format!("chunk states are prefixes {} {}", B::NAME, T::DTYPE), 64, spec(), |spec| {
+        let case = ScanCase::<T>::new(&spec);
+        let every = spec.every.unwrap_or(3);
+        let mut outputs = ScanBuffers::new(&case, false, Some(every), Order::Dense);
+        backend.selective_scan_forward(&case, &mut outputs).expect("a valid case runs");
+        let (_, chunk_states) = outputs.chunk_states.expect("asked for");
+        let (lengths, mut start, mut row) = (spec.packed.clone().unwrap_or(vec![spec.seqlen; spec.batch]), 0, 0);
+        for (seq, len) in lengths.into_iter().enumerate() {
+            let (own, offset) = match spec.packed {
+                Some(_) => (case.clone(), start),
+                None => (part(&case, "batch", seq..seq + 1, case.initial_state.clone()), 0),
+            };
+            let initial = case.initial_state.as_ref().map(|state| state.slice("batch", seq..seq + 1));
+            for steps in (every..=len).step_by(every) {
+                let range = if spec.reverse { offset + len - steps..offset + len } else { offset..offset + steps };
+                let prefix = part(&own, "seqlen", range, initial.clone());
+                let state = chunk_states.slice("nchunks", row..row + 1).renamed("nchunks", "batch");
+                let naive = NaiveScan { case: &prefix, every: None, tensor: ScanTensor::FinalState };
+                expect_accurate("prefix state", &state, &naive);
+                row += 1;
+            }
+            start += len;
+        }
+        assert_eq!(chunk_states.dims()[0].1, row, "one row for each full chunk");
+    });
+}
+
 /// Packed sequences do not see each other.
 fn packed_is_separate<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
@@ -216,6 +246,7 @@ fn constant_is_unvarying<B: Backend, T: Element>() {
 
 suites!(
     split_is_whole,
+    chunk_states_are_prefixes,
     packed_is_separate,
     reverse_is_flip,
     batch_is_rows,

@@ -80,13 +80,14 @@ pub(crate) struct StepOptions {
 impl StepOptions {
     fn check(&self, op: &'static str) -> Result<()> {
         match self.limit {
-            Some((min, max)) if !(min <= max) => Err(crate::Error::Value {
+            None => Ok(()),
+            Some((min, max)) if min <= max => Ok(()),
+            Some((min, max)) => Err(crate::Error::Value {
                 op,
                 arg: "dt_limit",
                 got: format!("({min}, {max})"),
                 expected: "(min, max) with min <= max".into(),
             }),
-            _ => Ok(()),
         }
     }
 }

@@ -108,7 +108,13 @@ impl<T: Element> Buffer<T> {
         self.places().into_iter().map(|place| self.memory[place].to_f32().to_bits()).collect()
     }
 
-    /// The same values at `index` of dimension `name` alone, or a range of them.
+    /// The same tensor with dimension `from` named `to`.
+    pub fn renamed(mut self, from: &str, to: &'static str) -> Self {
+        self.axes.iter_mut().filter(|axis| axis.name == from).for_each(|axis| axis.name = to);
+        self
+    }
+
+    /// The values in `range` of dimension `name`, dense.
     pub fn slice(&self, name: &str, range: std::ops::Range<usize>) -> Self {
         let at = self.axes.iter().position(|axis| axis.name == name).expect("a dimension of the buffer");
         let mut dims = self.dims();

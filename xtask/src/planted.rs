@@ -1,0 +1,142 @@
+//! Planted bugs: a suite that cannot fail proves nothing, so each of these must make it fail.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The repository, and the copy that bugs are planted in.
+struct Trees {
+    root: PathBuf,
+    copy: PathBuf,
+    build: PathBuf,
+}
+
+/// Applies each patch to a copy of the tree; the suites must build, and fail.
+pub fn run(names: &[String]) -> Result<(), String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository").to_path_buf();
+    let folder = root.join("target/planted");
+    let trees = Trees { copy: folder.join("tree"), build: folder.join("build"), root };
+    let patches = patches(&trees.root, names)?;
+
+    trees.refresh()?;
+    println!("without a bug ...");
+    let clean = trees.test(&[])?;
+    if !clean.status.success() {
+        return Err(format!("the suites fail without any planted bug:\n{}", text(&clean)));
+    }
+    let mut missed = Vec::new();
+    for (i, patch) in patches.iter().enumerate() {
+        let name = patch.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        trees.refresh()?;
+        trees.apply(patch)?;
+        let built = trees.test(&["--no-run"])?;
+        if !built.status.success() {
+            return Err(format!("{name}: the tree with this bug does not build:\n{}", text(&built)));
+        }
+        let tested = trees.test(&[])?;
+        let caught = failures(&tested);
+        match (tested.status.success(), caught.is_empty()) {
+            (true, _) => missed.push(name.clone()),
+            (false, true) => return Err(format!("{name}: no test failed, but the run did:\n{}", text(&tested))),
+            (false, false) => {}
+        }
+        let verdict = if caught.is_empty() { "MISSED".into() } else { format!("caught by {}", caught.join(", ")) };
+        println!("{}/{} {name}: {verdict}", i + 1, patches.len());
+    }
+    trees.refresh()?;
+    match missed.as_slice() {
+        [] => Ok(()),
+        missed => Err(format!("the suites stay green with: {}", missed.join(", "))),
+    }
+}
+
+/// All patches, or those named.
+fn patches(root: &Path, names: &[String]) -> Result<Vec<PathBuf>, String> {
+    let folder = root.join("tests/planted");
+    let list = fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    let paths = list.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut patches: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|e| e == "patch")).collect();
+    patches.sort();
+    for name in names {
+        if !patches.iter().any(|path| path.file_stem().is_some_and(|stem| stem == name.as_str())) {
+            return Err(format!("no tests/planted/{name}.patch"));
+        }
+    }
+    let wanted = |path: &PathBuf| names.iter().any(|name| path.file_stem().is_some_and(|stem| stem == name.as_str()));
+    if !names.is_empty() {
+        patches.retain(wanted);
+    }
+    Ok(patches)
+}
+
+impl Trees {
+    /// Makes the copy equal to the tree; files that are equal already keep their times, so that little is rebuilt.
+    fn refresh(&self) -> Result<(), String> {
+        let list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
+        let listed = output(Command::new("git").args(list).current_dir(&self.root))?;
+        if !listed.status.success() {
+            return Err(format!("git ls-files: {}", text(&listed)));
+        }
+        let names = String::from_utf8_lossy(&listed.stdout).into_owned();
+        let mut kept = HashSet::new();
+        for name in names.split('\0').filter(|name| !name.is_empty()) {
+            let (from, to) = (self.root.join(name), self.copy.join(name));
+            // Deleted in the tree but not yet in the index.
+            let Ok(content) = fs::read(&from) else { continue };
+            kept.insert(to.clone());
+            if fs::read(&to).is_ok_and(|old| old == content) {
+                continue;
+            }
+            let parent = to.parent().expect("a file in a folder");
+            fs::create_dir_all(parent).map_err(|e| format!("{}: {e}", parent.display()))?;
+            fs::write(&to, content).map_err(|e| format!("{}: {e}", to.display()))?;
+        }
+        remove_others(&self.copy, &kept)
+    }
+
+    fn apply(&self, patch: &Path) -> Result<(), String> {
+        // The copy lies inside the repository's own folder: without the ceiling git would look for paths there.
+        let mut git = Command::new("git");
+        git.args(["apply", "--unidiff-zero"]).arg(patch).current_dir(&self.copy);
+        let applied = output(git.env("GIT_CEILING_DIRECTORIES", self.copy.parent().expect("a folder")))?;
+        match applied.status.success() {
+            true => Ok(()),
+            false => Err(format!("{} does not apply: {}", patch.display(), text(&applied))),
+        }
+    }
+
+    fn test(&self, arguments: &[&str]) -> Result<Output, String> {
+        let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+        cargo.args(["test", "--package", "ssm-kernels", "--tests"]).args(arguments).current_dir(&self.copy);
+        output(cargo.env("CARGO_TARGET_DIR", &self.build).env("RUST_BACKTRACE", "0"))
+    }
+}
+
+/// Files of earlier bugs (regressions that proptest kept, say) must not decide about later ones.
+fn remove_others(folder: &Path, kept: &HashSet<PathBuf>) -> Result<(), String> {
+    for entry in fs::read_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))? {
+        let path = entry.map_err(|e| e.to_string())?.path();
+        if path.is_dir() {
+            remove_others(&path, kept)?;
+        } else if !kept.contains(&path) {
+            fs::remove_file(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn output(command: &mut Command) -> Result<Output, String> {
+    command.output().map_err(|e| format!("{:?}: {e}", command.get_program()))
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// The names of the failed tests.
+fn failures(output: &Output) -> Vec<String> {
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let failed = stdout.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
+    failed.map(str::to_string).collect()
+}
