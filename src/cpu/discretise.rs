@@ -1,7 +1,7 @@
-//! Discretisation on the CPU, in formulas that neither cancel near delta A = 0 nor overflow for large delta A.
+//! Discretisation on the CPU: the contract's formulas, and other forms of them where delta A is beyond f32.
 
 use super::Cpu;
-use super::math::{phi, phi_derivative_near_zero};
+use super::math::{phi, phi_derivative};
 use super::writer::Writer;
 use crate::error::Result;
 use crate::ops::discretise::{Discretise, DiscretiseGradients, DiscretiseOutputs, DiscretiseUpstream, Inputs, Rule};
@@ -148,29 +148,31 @@ impl Point {
         Self { rule: inputs.rule, delta, slope, A, B, lambda, w: delta * A }
     }
 
-    fn small(&self) -> bool {
-        self.w.abs() <= 1.0
+    /// The formulas as written are good here. Beyond, delta A or a square may overflow or lose its digits although the
+    /// result does neither, and each formula has another form.
+    fn ordinary(&self) -> bool {
+        self.w.abs() < 1e15 && self.delta.abs() < 1e15
     }
 
     /// bilinear: 1 / (1 - w/2).
     fn q(&self) -> f32 {
-        1.0 / (1.0 - 0.5 * self.w)
+        1.0 / (1.0 - self.w / 2.0)
     }
 
     /// bilinear: delta / (1 - w/2), which tends to -2/A although w overflows.
     fn delta_q(&self) -> f32 {
-        if self.small() { self.delta * self.q() } else { 1.0 / (1.0 / self.delta - 0.5 * self.A) }
+        if self.ordinary() { self.delta / (1.0 - self.w / 2.0) } else { 1.0 / (1.0 / self.delta - self.A / 2.0) }
     }
 
-    /// zoh: (e^w - 1) / A, which tends to -1/A although w overflows, and to delta as A tends to 0.
+    /// zoh: (e^w - 1) / A, which tends to delta as A tends to 0, and to -1/A although w overflows.
     fn delta_phi(&self) -> f32 {
-        if self.small() { self.delta * phi(self.w) } else { self.w.exp_m1() / self.A }
+        if self.ordinary() || self.w.abs() < 1.0 { self.delta * phi(self.w) } else { self.w.exp_m1() / self.A }
     }
 
     /// zoh: the derivative of `delta_phi` by A, delta^2 phi'(w).
     fn delta_phi_slope(&self) -> f32 {
-        if self.small() {
-            self.delta * self.delta * phi_derivative_near_zero(self.w)
+        if self.ordinary() || self.w.abs() < 1.0 {
+            self.delta * self.delta * phi_derivative(self.w)
         } else {
             (self.delta * self.w.exp() - self.delta_phi()) / self.A
         }
@@ -180,21 +182,22 @@ impl Point {
         match self.rule {
             Rule::Euler => 1.0 + self.w,
             Rule::Bilinear if self.w.is_infinite() => -1.0,
-            Rule::Bilinear => (1.0 + 0.5 * self.w) * self.q(),
+            Rule::Bilinear => (1.0 + self.w / 2.0) / (1.0 - self.w / 2.0),
             Rule::ExpEuler | Rule::Zoh | Rule::ExpTrapezoidal => self.w.exp(),
         }
     }
 
-    /// `factor` times the derivative of A_bar by w, the factor first: q^2 may be subnormal where the product is not.
-    fn times_A_bar_slope(&self, factor: f32) -> f32 {
+    /// The derivative of A_bar by w, times `factor`.
+    fn A_bar_slope(&self, factor: f32) -> f32 {
         match self.rule {
             Rule::Euler => factor,
-            Rule::Bilinear => factor * self.q() * self.q(),
-            Rule::ExpEuler | Rule::Zoh | Rule::ExpTrapezoidal => factor * self.w.exp(),
+            Rule::Bilinear if self.ordinary() => self.q() * self.q() * factor,
+            Rule::Bilinear => self.q() * factor * self.q(),
+            Rule::ExpEuler | Rule::Zoh | Rule::ExpTrapezoidal => self.w.exp() * factor,
         }
     }
 
-    /// B_bar / B.
+    /// The derivative of B_bar by B.
     fn input_factor(&self) -> f32 {
         match self.rule {
             Rule::Euler | Rule::ExpEuler => self.delta,
@@ -204,12 +207,17 @@ impl Point {
         }
     }
 
+    /// (1 - lambda) e^w.
+    fn previous(&self) -> f32 {
+        (1.0 - self.lambda) * self.w.exp()
+    }
+
     fn B_bar(&self) -> f32 {
         self.input_factor() * self.B
     }
 
     fn B_prev_bar(&self) -> f32 {
-        (1.0 - self.lambda) * (self.delta * self.w.exp()) * self.B
+        self.previous() * self.delta * self.B
     }
 
     fn ddelta(&self, by: By) -> f32 {
@@ -219,36 +227,39 @@ impl Point {
             Rule::Bilinear => self.q() * self.q() * self.B,
             Rule::ExpTrapezoidal => self.lambda * self.B,
         };
-        // (1 + w) e^w, without infinity * 0.
-        let previous = || (1.0 - self.lambda) * self.B * (self.w.exp() + self.delta * (self.A * self.w.exp()));
+        // 0 * infinity is 0 here: e^w wins.
+        let by_B_prev_bar = || if self.w.exp() == 0.0 { 0.0 } else { self.previous() * (1.0 + self.w) * self.B };
         by.ddelta.unwrap_or(0.0)
-            + by.dA_bar.map_or(0.0, |g| g * self.times_A_bar_slope(self.A))
-            + by.dB_bar.map_or(0.0, |g| g * by_B_bar())
-            + by.dB_prev_bar.map_or(0.0, |g| g * previous())
+            + times(by.dA_bar, || self.A_bar_slope(self.A))
+            + times(by.dB_bar, by_B_bar)
+            + times(by.dB_prev_bar, by_B_prev_bar)
     }
 
     fn dA(&self, by: By) -> f32 {
         let by_A_bar = || match self.rule {
-            Rule::Bilinear => self.q() * self.delta_q(),
-            _ => self.times_A_bar_slope(self.delta),
+            Rule::Bilinear if !self.ordinary() => self.q() * self.delta_q(),
+            _ => self.A_bar_slope(self.delta),
         };
         let by_B_bar = || match self.rule {
             Rule::Zoh => self.delta_phi_slope() * self.B,
-            Rule::Bilinear => 0.5 * self.delta_q() * self.delta_q() * self.B,
+            Rule::Bilinear => self.delta_q() * self.delta_q() * self.B / 2.0,
             Rule::Euler | Rule::ExpEuler | Rule::ExpTrapezoidal => 0.0,
         };
-        by.dA_bar.map_or(0.0, |g| g * by_A_bar())
-            + by.dB_bar.map_or(0.0, |g| g * by_B_bar())
-            + by.dB_prev_bar.map_or(0.0, |g| g * (self.delta * self.B_prev_bar()))
+        times(by.dA_bar, by_A_bar)
+            + times(by.dB_bar, by_B_bar)
+            + times(by.dB_prev_bar, || self.previous() * self.delta * self.delta * self.B)
     }
 
     fn dB(&self, by: By) -> f32 {
-        by.dB_bar.map_or(0.0, |g| g * self.input_factor())
-            + by.dB_prev_bar.map_or(0.0, |g| g * ((1.0 - self.lambda) * (self.delta * self.w.exp())))
+        times(by.dB_bar, || self.input_factor()) + times(by.dB_prev_bar, || self.previous() * self.delta)
     }
 
     fn dlambda(&self, by: By) -> f32 {
-        let input = self.delta * self.B;
-        by.dB_bar.map_or(0.0, |g| g * input) - by.dB_prev_bar.map_or(0.0, |g| g * (self.w.exp() * input))
+        times(by.dB_bar, || self.delta * self.B) + times(by.dB_prev_bar, || -(self.delta * self.w.exp() * self.B))
     }
+}
+
+/// An upstream gradient times a derivative; an absent gradient leaves even an infinite derivative out.
+fn times(gradient: Option<f32>, derivative: impl FnOnce() -> f32) -> f32 {
+    gradient.map_or(0.0, |gradient| gradient * derivative())
 }

@@ -39,9 +39,9 @@ pub fn phi(w: f32) -> f32 {
     if w == 0.0 { 1.0 } else { w.exp_m1() / w }
 }
 
-/// The derivative of [`phi`] for |w| <= 1, by its series: sum of w^k / (k! (k + 2)).
+/// The derivative of [`phi`]: (e^w - phi(w)) / w; near 0 its series, sum of w^k / (k! (k + 2)).
 #[inline(always)]
-pub fn phi_derivative_near_zero(w: f32) -> f32 {
+pub fn phi_derivative(w: f32) -> f32 {
     const TERMS: [f32; 10] = {
         let (mut terms, mut factorial, mut k) = ([0.0; 10], 1.0f64, 0);
         while k < 10 {
@@ -51,6 +51,9 @@ pub fn phi_derivative_near_zero(w: f32) -> f32 {
         }
         terms
     };
+    if w.abs() >= 1.0 {
+        return (w.exp() - phi(w)) / w;
+    }
     TERMS.iter().rev().fold(0.0, |sum, &term| sum * w + term)
 }
 

@@ -32,16 +32,13 @@ pub fn spec() -> impl Strategy<Value = DiscretiseSpec> {
     let options = (any::<[bool; 3]>(), any::<[bool; 4]>());
     let has = prop::array::uniform5(prop::array::uniform4(prop::bool::weighted(0.7)));
     (prop::sample::select(Rule::ALL.to_vec()), extents, has, options, order(), any::<u64>()).prop_map(
-        |(rule, extents, has, ([dt_bias, dt_softplus, dt_limit], upstream), order, seed)| DiscretiseSpec {
-            rule,
-            extents,
-            has,
-            dt_bias,
-            dt_softplus,
-            dt_limit,
-            upstream,
-            order,
-            seed,
+        |(rule, extents, has, ([dt_bias, dt_softplus, dt_limit], mut upstream), order, seed)| {
+            // Upstream gradients may cancel. On a handful of elements the yardstick of a cancelling sum is luck: the
+            // plain loop may happen to be right to the last bit. There, one gradient at a time.
+            if extents.iter().product::<usize>() < 64 {
+                upstream = std::array::from_fn(|i| i as u64 == seed % 4);
+            }
+            DiscretiseSpec { rule, extents, has, dt_bias, dt_softplus, dt_limit, upstream, order, seed }
         },
     )
 }

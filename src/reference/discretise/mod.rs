@@ -51,7 +51,7 @@ impl<R: Real> Point<R> {
             Rule::ExpEuler => (w.exp(), delta * B, zero),
             Rule::Zoh => (w.exp(), delta * phi(w) * B, zero),
             Rule::Bilinear => ((one + w / two) / (one - w / two), delta / (one - w / two) * B, zero),
-            Rule::ExpTrapezoidal => (w.exp(), lambda * delta * B, (one - lambda) * delta * w.exp() * B),
+            Rule::ExpTrapezoidal => (w.exp(), lambda * delta * B, (one - lambda) * w.exp() * delta * B),
         }
     }
 }
