@@ -1,0 +1,43 @@
+//! `ssm info`.
+
+use std::env::consts::{ARCH, OS};
+
+const OPERATORS: [(&str, &str); 3] =
+    [("selective_scan", "forward"), ("discretise", "forward"), ("discretise", "backward")];
+
+/// Version, processor, and what this build can run.
+pub fn text() -> String {
+    let cores = std::thread::available_parallelism().map_or("unknown".into(), |cores| cores.to_string());
+    let features: Vec<String> =
+        features().into_iter().map(|(name, has)| format!("{name} {}", if has { "yes" } else { "no" })).collect();
+    let features = if features.is_empty() { "none known for this architecture".into() } else { features.join(", ") };
+    let rayon = if cfg!(feature = "rayon") { "on" } else { "off (the cpu backend runs on one thread)" };
+    let mut text = format!(
+        "ssm {}\ntarget        {ARCH} {OS}\ncpu features  {features}\ncores         {cores}\nrayon         {rayon}\n\n",
+        env!("CARGO_PKG_VERSION"),
+    );
+    text += "operator        direction  backends        dtypes\n";
+    for (operator, direction) in OPERATORS {
+        text += &format!("{operator:<16}{direction:<11}{:<16}f32, f16, bf16\n", "cpu, reference");
+    }
+    text + "\nNo GPU backend is in this build.\n"
+}
+
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+fn features() -> Vec<(&'static str, bool)> {
+    vec![
+        ("avx2", std::is_x86_feature_detected!("avx2")),
+        ("fma", std::is_x86_feature_detected!("fma")),
+        ("avx512f", std::is_x86_feature_detected!("avx512f")),
+    ]
+}
+
+#[cfg(target_arch = "aarch64")]
+fn features() -> Vec<(&'static str, bool)> {
+    vec![("neon", std::arch::is_aarch64_feature_detected!("neon"))]
+}
+
+#[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
+fn features() -> Vec<(&'static str, bool)> {
+    vec![]
+}

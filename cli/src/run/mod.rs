@@ -1,0 +1,126 @@
+//! `ssm run`: one operator on one file.
+
+mod discretise;
+mod results;
+mod selective_scan;
+
+use crate::args::{Backend, Op, RunArgs};
+use crate::error::{CliError, Result, one_line};
+use crate::input::{self, Input};
+use crate::memory::Memory;
+use crate::output;
+use crate::report::{Report, Row};
+use crate::speed::Speed;
+use crate::tensor::{Io, Tensor};
+use clap::ValueEnum;
+use half::{bf16, f16};
+use ssm_kernels::Dtype;
+use std::collections::BTreeMap;
+use std::io::Write;
+
+/// What an operator's file may hold.
+struct Contents {
+    inputs: &'static [&'static str],
+    results: &'static [&'static str],
+    keys: &'static [&'static str],
+}
+
+/// What a run of an operator gives.
+struct Finished {
+    /// Dimensions and options that held, as metadata of the output.
+    facts: Vec<(&'static str, String)>,
+    results: Vec<Tensor>,
+    rows: Vec<Row>,
+    speed: Speed,
+    /// How many of what a call works through.
+    work: (f64, &'static str),
+}
+
+/// Keys whose values only inform, and those that are checked before the operator is known.
+const COMMON_KEYS: [&str; 7] = ["op", "dtype", "seed", "source", "spec", "special", "complex"];
+
+/// Reads, computes, compares, writes.
+pub fn run(args: &RunArgs, err: &mut dyn Write) -> Result<Report> {
+    if let Some(output) = &args.output {
+        output::check(&args.input, output).map_err(|error| error.at(output))?;
+    }
+    let (op, dtype, finished) = compute(args, err).map_err(|error| error.at(&args.input))?;
+    let direction = if args.backward { "backward" } else { "forward" };
+    let mut metadata: BTreeMap<&str, String> = finished.facts.iter().cloned().collect();
+    metadata.insert("op", op.to_string());
+    metadata.insert("dtype", dtype.to_string());
+    metadata.insert("backend", args.backend.to_string());
+    metadata.insert("backward", args.backward.to_string());
+    if let Some(output) = &args.output {
+        output::write(output, &metadata, &finished.results).map_err(|error| error.at(output))?;
+    }
+    let facts: Vec<String> = finished.facts.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    let call = vec![format!("{op} {direction}, backend {}, dtype {dtype}", args.backend), facts.join(", ")];
+    Ok(Report { call, rows: finished.rows, speed: finished.speed, work: finished.work })
+}
+
+fn compute(args: &RunArgs, err: &mut dyn Write) -> Result<(Op, Dtype, Finished)> {
+    if args.threads.is_some() && args.backend != Backend::Cpu {
+        return Err(CliError::new("--threads is for --backend cpu only"));
+    }
+    let mut memory = Memory::new(args.max_memory);
+    let bytes = input::read(&args.input, &mut memory)?;
+    let input = Input::parse(&bytes)?;
+    let op = choose_op(args, &input)?;
+    let contents = match op {
+        Op::SelectiveScan => selective_scan::CONTENTS,
+        Op::Discretise => discretise::CONTENTS,
+    };
+    let name = op.to_string();
+    for warning in input.metadata.warnings(&name, &[contents.keys, COMMON_KEYS.as_slice()].concat()) {
+        // Standard error is gone: nobody is left to warn.
+        let _ = writeln!(err, "{}", one_line(&warning));
+    }
+    input.metadata.check_real()?;
+    let input = input.for_op(&name, contents.inputs, contents.results)?;
+    let dtype = case_dtype(op, &input)?;
+    input.metadata.check_text("dtype", dtype.name(), "like the tensors")?;
+    let finished = match dtype {
+        Dtype::F16 => dispatch::<f16>(op, args, &input, &mut memory),
+        Dtype::BF16 => dispatch::<bf16>(op, args, &input, &mut memory),
+        _ => dispatch::<f32>(op, args, &input, &mut memory),
+    };
+    Ok((op, dtype, finished?))
+}
+
+fn dispatch<T: Io>(op: Op, args: &RunArgs, input: &Input<'_>, memory: &mut Memory) -> Result<Finished> {
+    match op {
+        Op::SelectiveScan => selective_scan::run::<T>(args, input, memory),
+        Op::Discretise => discretise::run::<T>(args, input, memory),
+    }
+}
+
+/// From the command line and the metadata, which must agree.
+fn choose_op(args: &RunArgs, input: &Input<'_>) -> Result<Op> {
+    let names = Op::value_variants().iter().map(Op::to_string).collect::<Vec<_>>().join(", ");
+    match (args.op, input.metadata.text("op")) {
+        (Some(op), None) => Ok(op),
+        (None, None) => {
+            Err(CliError::new(format!("metadata key `op` is missing, expected it or --op with one of {names}")))
+        }
+        (Some(op), Some(text)) if text != op.to_string() => {
+            Err(CliError::new(format!("metadata key `op` is {text:?}, expected {op} because of --op")))
+        }
+        (_, Some(text)) => Op::from_str(text, false)
+            .map_err(|_| CliError::new(format!("metadata key `op` is {text:?}, expected one of {names}"))),
+    }
+}
+
+/// The dtype of the tensor that leads the call.
+fn case_dtype(op: Op, input: &Input<'_>) -> Result<Dtype> {
+    let name = match op {
+        Op::SelectiveScan => "x",
+        Op::Discretise => discretise::step_name(input)?,
+    };
+    match input.required(name)?.dtype {
+        safetensors::Dtype::F32 => Ok(Dtype::F32),
+        safetensors::Dtype::F16 => Ok(Dtype::F16),
+        safetensors::Dtype::BF16 => Ok(Dtype::BF16),
+        other => Err(CliError::value(op, name, format!("has dtype {other}"), "F32, F16 or BF16")),
+    }
+}

@@ -1,0 +1,222 @@
+//! The inputs of a selective scan: loaded, laid out, checked against the metadata.
+
+use super::{OP, Options, laid_out};
+use crate::args::Layout;
+use crate::error::{CliError, Result};
+use crate::input::{Input, Typed};
+use crate::memory::{Memory, filled};
+use crate::metadata::{Metadata, refuse};
+use crate::tensor::{Io, Scalar};
+use ssm_kernels::ops::selective_scan::Dims;
+use ssm_kernels::prelude::*;
+use std::borrow::Cow;
+
+/// A tensor of R dimensions.
+struct Shaped<'f, T: Clone, const R: usize> {
+    extents: [usize; R],
+    data: Cow<'f, [T]>,
+}
+
+/// B or C: four dimensions in the case's dtype, or two in f32.
+enum Projected<'f, T: Clone> {
+    Variable(Shaped<'f, T, 4>),
+    Constant(Shaped<'f, f32, 2>),
+}
+
+/// Every input that the file has.
+pub(super) struct Tensors<'f, T: Clone> {
+    layout: Layout,
+    x: Shaped<'f, T, 3>,
+    dt: Shaped<'f, T, 3>,
+    A: Shaped<'f, f32, 2>,
+    B: Projected<'f, T>,
+    C: Projected<'f, T>,
+    D: Option<Shaped<'f, f32, 1>>,
+    z: Option<Shaped<'f, T, 3>>,
+    dt_bias: Option<Shaped<'f, f32, 1>>,
+    initial_state: Option<Shaped<'f, f32, 3>>,
+    segments: Option<Segments>,
+}
+
+impl<'f, T: Io> Tensors<'f, T> {
+    /// From a file, x, dt and z copied into the memory order of `layout`.
+    pub fn load(input: &Input<'f>, layout: Layout, memory: &mut Memory) -> Result<Self> {
+        let mut sequence = |name: &str| -> Result<Option<Shaped<'f, T, 3>>> {
+            let Some(tensor) = shaped::<T, 3>(input, name, ["batch", "dim", "seqlen"])? else { return Ok(None) };
+            if layout == Layout::ChannelLast {
+                memory.plan(tensor.data.len(), size_of::<T>())?;
+                memory.reserve()?;
+            }
+            let data = laid_out(tensor.data, tensor.extents, layout)?;
+            Ok(Some(Shaped { extents: tensor.extents, data }))
+        };
+        Ok(Self {
+            layout,
+            x: needed(input, "x", sequence("x")?)?,
+            dt: needed(input, "dt", sequence("dt")?)?,
+            A: needed(input, "A", shaped(input, "A", ["dim", "dstate"])?)?,
+            B: projected(input, "B")?,
+            C: projected(input, "C")?,
+            D: shaped(input, "D", ["dim"])?,
+            z: sequence("z")?,
+            dt_bias: shaped(input, "dt_bias", ["dim"])?,
+            initial_state: shaped(input, "initial_state", ["batch", "dim", "dstate"])?,
+            segments: segments(input)?,
+        })
+    }
+
+    /// The arguments of the call; extents are for the library to check.
+    pub fn scan(&self, options: &Options) -> Result<SelectiveScan<'_, T>> {
+        let sequence = |tensor| sequence_view(tensor, self.layout);
+        let channel = |tensor: &'_ Shaped<'f, f32, 1>| tensor.extents[0];
+        let A = View::new(&self.A.data, [("dim", self.A.extents[0]), ("dstate", self.A.extents[1])]);
+        let (B, C) = (self.B.projection(), self.C.projection());
+        let mut scan = SelectiveScan::new(sequence(&self.x), sequence(&self.dt), A, B, C)?
+            .dt_softplus(options.dt_softplus)
+            .reverse(options.reverse);
+        if let Some(D) = &self.D {
+            scan = scan.D(View::new(&D.data, [("dim", channel(D))]));
+        }
+        if let Some(z) = &self.z {
+            scan = scan.z(sequence(z));
+        }
+        if let Some(dt_bias) = &self.dt_bias {
+            scan = scan.dt_bias(View::new(&dt_bias.data, [("dim", channel(dt_bias))]));
+        }
+        if let Some(state) = &self.initial_state {
+            let [nseqs, dim, dstate] = state.extents;
+            scan = scan.initial_state(View::new(&state.data, [("batch", nseqs), ("dim", dim), ("dstate", dstate)]));
+        }
+        if let Some(segments) = &self.segments {
+            scan = scan.segments(segments);
+        }
+        Ok(match options.dt_limit {
+            Some(dt_limit) => scan.dt_limit(dt_limit),
+            None => scan,
+        })
+    }
+
+    /// What the metadata say of dimensions and optional tensors is so.
+    pub fn check_metadata(&self, metadata: &Metadata, dims: &Dims) -> Result<()> {
+        metadata.check_number("batch", dims.batch)?;
+        metadata.check_number("dim", dims.dim)?;
+        metadata.check_number("seqlen", dims.seqlen)?;
+        metadata.check_number("dstate", dims.dstate)?;
+        for projection in [&self.B, &self.C] {
+            if let Projected::Variable(tensor) = projection {
+                metadata.check_number("ngroups", tensor.extents[1])?;
+            }
+        }
+        metadata.check_flag("has_D", self.D.is_some(), "`D` is")?;
+        metadata.check_flag("has_z", self.z.is_some(), "`z` is")?;
+        metadata.check_flag("has_dt_bias", self.dt_bias.is_some(), "`dt_bias` is")?;
+        metadata.check_flag("initial_state", self.initial_state.is_some(), "`initial_state` is")?;
+        metadata.check_flag("const_B", matches!(self.B, Projected::Constant(_)), "a `B` of 2 dimensions is")?;
+        metadata.check_flag("const_C", matches!(self.C, Projected::Constant(_)), "a `C` of 2 dimensions is")
+    }
+}
+
+impl<T: Io> Projected<'_, T> {
+    fn projection(&self) -> Projection<'_, T> {
+        match self {
+            Projected::Constant(Shaped { extents: [dim, dstate], data }) => {
+                Projection::Constant(View::new(data, [("dim", *dim), ("dstate", *dstate)]))
+            }
+            Projected::Variable(Shaped { extents: [batch, ngroups, dstate, seqlen], data }) => {
+                let dims = [("batch", *batch), ("ngroups", *ngroups), ("dstate", *dstate), ("seqlen", *seqlen)];
+                Projection::Variable(View::new(data, dims))
+            }
+        }
+    }
+}
+
+fn sequence_view<'v, T: Io>(tensor: &'v Shaped<'_, T, 3>, layout: Layout) -> View<'v, T> {
+    let [batch, dim, seqlen] = tensor.extents;
+    match layout {
+        Layout::ChannelFirst => View::new(&tensor.data, [("batch", batch), ("dim", dim), ("seqlen", seqlen)]),
+        Layout::ChannelLast => View::new(&tensor.data, [("batch", batch), ("seqlen", seqlen), ("dim", dim)]),
+    }
+}
+
+fn shaped<'f, T: Scalar, const R: usize>(
+    input: &Input<'f>,
+    name: &str,
+    names: [&str; R],
+) -> Result<Option<Shaped<'f, T, R>>> {
+    let Some(tensor) = input.optional::<T>(name)? else { return Ok(None) };
+    let extents = tensor.extents(OP, name, names)?;
+    Ok(Some(Shaped { extents, data: tensor.data }))
+}
+
+/// The tensor, or the error that it is missing.
+fn needed<'f, T: Clone, const R: usize>(
+    input: &Input<'f>,
+    name: &str,
+    tensor: Option<Shaped<'f, T, R>>,
+) -> Result<Shaped<'f, T, R>> {
+    input.required(name)?;
+    tensor.ok_or_else(|| CliError::value(OP, name, "is missing", "in every file"))
+}
+
+fn projected<'f, T: Io>(input: &Input<'f>, name: &str) -> Result<Projected<'f, T>> {
+    if input.required(name)?.shape.len() == 2 {
+        let constant = shaped(input, name, ["dim", "dstate"])?;
+        return Ok(Projected::Constant(needed(input, name, constant)?));
+    }
+    let Typed { shape, data } = input.typed::<T>(name)?;
+    let extents = shape.as_slice().try_into().map_err(|_| {
+        let expected = "4 dimensions (batch, ngroups, dstate, seqlen) or, constant, 2 (dim, dstate)";
+        CliError::value(OP, name, format!("has shape {shape:?}"), expected)
+    })?;
+    Ok(Projected::Variable(Shaped { extents, data }))
+}
+
+/// From the tensor, which the metadata may repeat.
+fn segments(input: &Input<'_>) -> Result<Option<Segments>> {
+    let tensor = input.optional::<i32>("cu_seqlens")?;
+    let listed = input.metadata.list::<i32>("cu_seqlens")?;
+    let said = || input.metadata.text("cu_seqlens").unwrap_or_default();
+    match (tensor, listed) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(refuse("cu_seqlens", said(), "none because `cu_seqlens` is not in the file")),
+        (Some(tensor), Some(listed)) if *tensor.data != *listed => {
+            Err(refuse("cu_seqlens", said(), "the values of the tensor `cu_seqlens`"))
+        }
+        (Some(tensor), _) => {
+            tensor.extents(OP, "cu_seqlens", ["nseqs + 1"])?;
+            Ok(Some(Segments::new(&tensor.data)?))
+        }
+    }
+}
+
+/// A dense copy of (outer, rows, columns) as (outer, columns, rows).
+pub(super) fn reordered<T: Io>(data: &[T], [outer, rows, columns]: [usize; 3]) -> Result<Vec<T>> {
+    let mut copy = filled(data.len(), T::from_f32(0.0))?;
+    // Without elements the loops below would still visit the other extents.
+    if data.is_empty() {
+        return Ok(copy);
+    }
+    for o in 0..outer {
+        let matrix = o * rows * columns;
+        for row in 0..rows {
+            for column in 0..columns {
+                copy[matrix + column * rows + row] = data[matrix + row * columns + column];
+            }
+        }
+    }
+    Ok(copy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reordering_twice_is_nothing() {
+        let data: Vec<f32> = (0..24).map(|i| i as f32).collect();
+        let once = reordered(&data, [2, 3, 4]).unwrap();
+        assert_eq!(once[..4], [0.0, 4.0, 8.0, 1.0]);
+        assert_eq!(reordered(&once, [2, 4, 3]).unwrap(), data);
+        assert!(reordered::<f32>(&[], [1 << 40, 1 << 40, 0]).unwrap().is_empty());
+    }
+}

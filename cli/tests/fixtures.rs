@@ -1,0 +1,72 @@
+//! Every fixture of the library runs, and the results in the output file are the truth of the input file.
+
+mod common;
+
+use common::{File, assert_close, fixtures, folder, precision, run};
+use safetensors::Dtype;
+
+fn runs(op: &str, layouts: &[&[&str]]) {
+    let folder = folder(&format!("fixtures_{op}"));
+    let output = folder.join("out.safetensors");
+    for path in fixtures(op) {
+        let input = File::read(&path);
+        for backend in ["cpu", "reference"] {
+            for layout in layouts {
+                let ran = run(&[&["--backend", backend], *layout].concat(), &path, &output);
+                let what = format!("{} {backend} {layout:?}", path.display());
+                assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{what}: {}", ran.out);
+                check(&input, &File::read(&output), backend, &what);
+                assert!(ran.out.contains("ok") && !ran.out.contains("FAIL"), "{what}: {}", ran.out);
+            }
+        }
+    }
+}
+
+fn check(input: &File, output: &File, backend: &str, what: &str) {
+    let op = input.metadata["op"].as_str();
+    let results: &[&str] = match op {
+        "selective_scan" => &["out", "final_state"],
+        _ if input.metadata["method"] == "exp_trapezoidal" => &["A_bar", "B_bar", "B_prev_bar"],
+        _ => &["A_bar", "B_bar"],
+    };
+    assert_eq!(output.tensors.keys().collect::<Vec<_>>().len(), results.len(), "{what}");
+    for name in results {
+        assert_eq!(output.shape(name), input.shape(name), "{what} {name}");
+        let dtype = match backend {
+            "reference" => Dtype::F64,
+            _ if *name == "out" => input.dtype("x"),
+            _ => Dtype::F32,
+        };
+        assert_eq!(output.dtype(name), dtype, "{what} {name}");
+        assert_close(&output.values(name), &input.values(name), precision(dtype), &format!("{what} {name}"));
+    }
+    for key in ["op", "dtype", "dt_softplus"] {
+        assert_eq!(output.metadata[key], input.metadata[key], "{what}");
+    }
+    assert_eq!(output.metadata["backend"], backend);
+}
+
+#[test]
+fn selective_scan() {
+    runs("selective_scan", &[&["--layout", "channel-first"], &["--layout", "channel-last"]]);
+}
+
+#[test]
+fn discretise() {
+    runs("discretise", &[&[]]);
+}
+
+#[test]
+fn a_wrong_truth_is_status_1_and_written() {
+    let folder = folder("fixtures_wrong");
+    let (input, output) = (folder.join("in.safetensors"), folder.join("out.safetensors"));
+    let file = common::fixture("selective_scan", "len7");
+    let mut values = file.values("final_state");
+    values[5] *= 1.001;
+    let shape = file.shape("final_state").to_vec();
+    file.with("final_state", Dtype::F64, &shape, &values).write(&input);
+    let ran = run(&[], &input, &output);
+    assert_eq!((ran.status, ran.err.as_str()), (1, ""));
+    assert!(ran.out.contains("FAIL") && ran.out.contains("element 5 "), "{}", ran.out);
+    assert_eq!(File::read(&output).shape("final_state"), shape);
+}
