@@ -116,9 +116,9 @@ pub enum Error {
         got: usize,
     },
     /// Memory that a convenience asked for is not to be had.
-    #[error("{kernel}: no memory for a workspace of {bytes} bytes")]
+    #[error("{kernel}: no memory for {bytes} bytes")]
     OutOfMemory {
-        /// What was to run, `<op>_<fwd|bwd>_<dtype>`.
+        /// What was to run.
         kernel: String,
         /// Bytes asked for.
         bytes: usize,

@@ -74,16 +74,23 @@ impl Segments {
 pub(crate) fn chunk_offsets(
     op: &'static str,
     every: usize,
-    lengths: impl Iterator<Item = usize>,
+    lengths: impl ExactSizeIterator<Item = usize>,
 ) -> Result<Vec<usize>> {
     if every == 0 {
         return Err(Error::Value { op, arg: "every", got: "0".into(), expected: "at least 1 step".into() });
     }
-    let sums = lengths.scan(0, |total, len| {
-        *total += len / every;
-        Some(*total)
-    });
-    Ok(std::iter::once(0).chain(sums).collect())
+    let mut offsets = Vec::new();
+    let count = lengths.len().saturating_add(1);
+    let refused = |_| Error::OutOfMemory {
+        kernel: format!("chunk offsets of {op}"),
+        bytes: count.saturating_mul(size_of::<usize>()),
+    };
+    offsets.try_reserve_exact(count).map_err(refused)?;
+    offsets.push(0);
+    for len in lengths {
+        offsets.push(offsets[offsets.len() - 1] + len / every);
+    }
+    Ok(offsets)
 }
 
 /// One sequence of a call: where its elements lie, and in which order the scan visits them.

@@ -7,7 +7,9 @@ mod common;
 use common::backends::{self, Backend};
 use common::buffer::{Buffer, Order};
 use common::compare::expect_accurate;
-use common::discretise::{DiscretiseBuffers, DiscretiseCase, DiscretiseSpec, GradientBuffers, NaiveDiscretise, spec};
+use common::discretise::{
+    DiscretiseBuffers, DiscretiseCase, DiscretiseSpec, GradientBuffers, NaiveBackward, NaiveForward, spec, yardsticks,
+};
 use common::{property, say};
 use proptest::strategy::Strategy;
 use ssm_kernels::Element;
@@ -16,24 +18,21 @@ use ssm_kernels::reference::accuracy::Loop;
 
 /// One case under the accuracy rule, both directions, all outputs.
 fn check<B: Backend, T: Element>(backend: &B, case: &DiscretiseCase<T>, order: Order) {
-    let naive = |tensor| NaiveDiscretise { case, tensor };
+    let [delta, A_bar, B_bar, B_prev_bar] = yardsticks(case, &NaiveForward(case));
     let mut outputs = DiscretiseBuffers::new(case, order);
     backend.discretise_forward(case, &mut outputs).expect("a valid case runs");
-    expect_accurate("delta", &outputs.delta, &naive("delta"));
-    expect_accurate("A_bar", &outputs.A_bar, &naive("A_bar"));
-    expect_accurate("B_bar", &outputs.B_bar, &naive("B_bar"));
-    if let Some(B_prev_bar) = &outputs.B_prev_bar {
-        expect_accurate("B_prev_bar", B_prev_bar, &naive("B_prev_bar"));
-    }
+    expect_accurate("delta", &outputs.delta, &delta);
+    expect_accurate("A_bar", &outputs.A_bar, &A_bar);
+    expect_accurate("B_bar", &outputs.B_bar, &B_bar);
+    outputs.B_prev_bar.iter().for_each(|got| expect_accurate("B_prev_bar", got, &B_prev_bar));
+    let [ddt, dA, dB, dlambda] = yardsticks(case, &NaiveBackward(case));
     let mut gradients = GradientBuffers::new(case, order);
     backend.discretise_backward(case, &mut gradients).expect("a valid case runs");
-    expect_accurate("ddt", &gradients.ddt, &naive("ddt"));
-    expect_accurate("ddt_bias", &gradients.ddt_bias, &naive("ddt_bias"));
-    expect_accurate("dA", &gradients.dA, &naive("dA"));
-    expect_accurate("dB", &gradients.dB, &naive("dB"));
-    if let Some(dlambda) = &gradients.dlambda {
-        expect_accurate("dlambda", dlambda, &naive("dlambda"));
-    }
+    expect_accurate("ddt", &gradients.ddt, &ddt);
+    expect_accurate("ddt_bias", &gradients.ddt_bias, &ddt);
+    expect_accurate("dA", &gradients.dA, &dA);
+    expect_accurate("dB", &gradients.dB, &dB);
+    gradients.dlambda.iter().for_each(|got| expect_accurate("dlambda", got, &dlambda));
 }
 
 fn drawn<B: Backend, T: Element>() {
@@ -71,8 +70,9 @@ fn extremes<B: Backend, T: Element>() {
         check(&backend, &case, Order::Dense);
         let mut outputs = DiscretiseBuffers::new(&case, Order::Dense);
         backend.discretise_forward(&case, &mut outputs).expect("a valid case runs");
-        count += expect_relative(&case, "A_bar", &outputs.A_bar, &A);
-        count += expect_relative(&case, "B_bar", &outputs.B_bar, &A);
+        let truth = NaiveForward(&case).run::<f64>();
+        count += expect_relative(&case, "A_bar", &outputs.A_bar, &truth[1], &A);
+        count += expect_relative(&case, "B_bar", &outputs.B_bar, &truth[2], &A);
         // One upstream gradient at a time: a sum may cancel, its terms may not.
         for only in [1, 2] {
             let mut case = case.clone();
@@ -82,8 +82,9 @@ fn extremes<B: Backend, T: Element>() {
                 .for_each(|(i, gradient)| *gradient = gradient.take().filter(|_| i == only));
             let mut gradients = GradientBuffers::new(&case, Order::Dense);
             backend.discretise_backward(&case, &mut gradients).expect("a valid case runs");
-            count += expect_relative(&case, "ddt_bias", &gradients.ddt_bias, &A);
-            count += expect_relative(&case, "dA", &gradients.dA, &A);
+            let truth = NaiveBackward(&case).run::<f64>();
+            count += expect_relative(&case, "ddt", &gradients.ddt_bias, &truth[0], &A);
+            count += expect_relative(&case, "dA", &gradients.dA, &truth[1], &A);
         }
     }
     say(format_args!("discretise extremes {} {}: {count} points", B::NAME, T::DTYPE));
@@ -91,10 +92,15 @@ fn extremes<B: Backend, T: Element>() {
 
 /// Each element's error, relative to its truth, is within what rounding w = delta A to f32 and a few further roundings
 /// explain; beyond the range it is infinite, near the end of the normal range the error is absolute. Returns the number of points.
-fn expect_relative<T: Element>(case: &DiscretiseCase<T>, tensor: &'static str, got: &Buffer<f32>, A: &[f32]) -> usize {
-    let truth = NaiveDiscretise { case, tensor }.run::<f64>();
+fn expect_relative<T: Element>(
+    case: &DiscretiseCase<T>,
+    tensor: &str,
+    got: &Buffer<f32>,
+    truth: &[f64],
+    A: &[f32],
+) -> usize {
     let (steps, got) = (case.dt.dense(), got.dense());
-    for (i, (&got, &truth)) in got.iter().zip(&truth).enumerate() {
+    for (i, (&got, &truth)) in got.iter().zip(truth).enumerate() {
         let w = steps[i / A.len()] * f64::from(A[i % A.len()]);
         let label = format!("{:?} {tensor} at delta {:e}, A {:e}", case.rule, steps[i / A.len()], A[i % A.len()]);
         let overflow = truth.is_nan() || truth.abs() >= f64::from(f32::MAX);
@@ -137,8 +143,8 @@ fn dt_limit_by_hand() {
         [(true, [ln_2, 0.125, 5.0], [0.5, 0.0, 0.0]), (false, [0.125, 0.125, 5.0], [0.0, 0.0, 1.0])]
     {
         let case = spec(dt_softplus);
-        assert_eq!(NaiveDiscretise { case: &case, tensor: "delta" }.run::<f64>(), delta);
-        assert_eq!(NaiveDiscretise { case: &case, tensor: "ddt" }.run::<f64>(), ddt);
+        assert_eq!(NaiveForward(&case).run::<f64>()[0], delta);
+        assert_eq!(NaiveBackward(&case).run::<f64>()[0], ddt);
     }
 }
 
@@ -162,8 +168,7 @@ fn differences(spec: &DiscretiseSpec) {
     (case.dt, case.A) = (mapped(&case.dt, coarse), mapped(&case.A, coarse));
     let upstream: Vec<Vec<f64>> = case.upstream.iter().map(|g| g.as_ref().map_or(vec![], Buffer::dense)).collect();
     let loss = |case: &DiscretiseCase<f32>| -> Vec<f64> {
-        let names = ["delta", "A_bar", "B_bar", "B_prev_bar"];
-        let tensors = names.map(|tensor| NaiveDiscretise { case, tensor }.run::<f64>());
+        let tensors = NaiveForward(case).run::<f64>();
         let term = |i: usize, k: usize| upstream[k].get(i).map_or(0.0, |g| g * tensors[k][i]);
         (0..tensors[0].len()).map(|i| (0..4).map(|k| term(i, k)).sum()).collect()
     };
@@ -178,11 +183,11 @@ fn differences(spec: &DiscretiseSpec) {
         *input = mapped(input, |value| value + steps * STEP);
         Some(loss(&changed))
     };
-    for name in ["ddt", "dA", "dB", "dlambda"] {
+    let gradients = NaiveBackward(&case).run::<f64>();
+    for (name, gradient) in ["ddt", "dA", "dB", "dlambda"].into_iter().zip(gradients) {
         let Some(up) = moved(name, 1.0) else { continue };
         let at = |steps| moved(name, steps).expect("as above");
         let (down, up2, down2) = (at(-1.0), at(2.0), at(-2.0));
-        let gradient = NaiveDiscretise { case: &case, tensor: name }.run::<f64>();
         for (i, gradient) in gradient.into_iter().enumerate() {
             let difference = (8.0 * (up[i] - down[i]) - (up2[i] - down2[i])) / (12.0 * f64::from(STEP));
             let error = (difference - gradient).abs() / gradient.abs().max(1.0);

@@ -7,7 +7,7 @@ mod common;
 use common::backends::{self, Backend};
 use common::buffer::{Buffer, Order};
 use common::compare::expect_accurate;
-use common::scan::{NaiveScan, ProjectionBuffer, ScanBuffers, ScanCase, ScanSpec, ScanTensor, segments, spec};
+use common::scan::{NaiveScan, ProjectionBuffer, ScanBuffers, ScanCase, ScanSpec, segments, spec};
 use common::{property, say};
 use ssm_kernels::prelude::*;
 use ssm_kernels::{Element, reference};
@@ -56,9 +56,9 @@ fn joined<T: Element>(parts: &[Buffer<T>], name: &str, like: &Buffer<T>) -> Buff
 
 /// The outputs, however they came about, keep the accuracy rule against the naive loop on the whole case.
 fn expect_whole<T: Element>(law: &str, case: &ScanCase<T>, out: &Buffer<T>, final_state: &Buffer<f32>) {
-    expect_accurate(&format!("{law}: out"), out, &NaiveScan { case, every: None, tensor: ScanTensor::Out });
-    let naive = NaiveScan { case, every: None, tensor: ScanTensor::FinalState };
-    expect_accurate(&format!("{law}: final_state"), final_state, &naive);
+    let expected = NaiveScan { case, every: None }.yardsticks();
+    expect_accurate(&format!("{law}: out"), out, &expected[0]);
+    expect_accurate(&format!("{law}: final_state"), final_state, &expected[1]);
 }
 
 fn expect_same_bits<T: Element>(law: &str, a: &Buffer<T>, b: &Buffer<T>) {
@@ -102,8 +102,7 @@ fn chunk_states_are_prefixes<B: Backend, T: Element>() {
                 let range = if spec.reverse { offset + len - steps..offset + len } else { offset..offset + steps };
                 let prefix = part(&own, "seqlen", range, initial.clone());
                 let state = chunk_states.slice("nchunks", row..row + 1).renamed("nchunks", "batch");
-                let naive = NaiveScan { case: &prefix, every: None, tensor: ScanTensor::FinalState };
-                expect_accurate("prefix state", &state, &naive);
+                expect_accurate("prefix state", &state, &NaiveScan { case: &prefix, every: None }.yardsticks()[1]);
                 row += 1;
             }
             start += len;

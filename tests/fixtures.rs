@@ -5,12 +5,12 @@
 mod common;
 
 use common::backends::{self, Backend};
-use common::buffer::{Buffer, Order};
-use common::compare::expect_accurate_against;
-use common::discretise::{DiscretiseBuffers, DiscretiseCase, NaiveDiscretise};
+use common::buffer::Order;
+use common::compare::expect_accurate;
+use common::discretise::{DiscretiseBuffers, DiscretiseCase, NaiveForward, yardsticks};
 use common::fixtures::{Fixture, all};
 use common::say;
-use common::scan::{NaiveScan, ScanBuffers, ScanCase, ScanTensor};
+use common::scan::{NaiveScan, ScanBuffers, ScanCase};
 use ssm_kernels::reference::accuracy::{Loop, Yardstick};
 use ssm_kernels::{Dtype, Element};
 
@@ -27,9 +27,9 @@ fn relative(got: &[f64], truth: &[f64]) -> f64 {
     })
 }
 
-fn expect_anchored(fixture: &Fixture, tensor: &str, naive: &impl Loop) {
+fn expect_anchored(fixture: &Fixture, tensor: &str, got: &[f64]) {
     let truth = fixture.truth(tensor).unwrap_or_else(|| panic!("{} has no {tensor}", fixture.name));
-    let error = relative(&naive.run::<f64>(), &truth);
+    let error = relative(got, &truth);
     assert!(error < 1e-12, "{}: {tensor} of the reference is off by {error:e}", fixture.name);
 }
 
@@ -39,25 +39,26 @@ fn reference_is_the_original_selective_scan() {
     for fixture in &fixtures {
         // f32 holds every stored input exactly.
         let case = fixture.scan_case::<f32>(Order::Dense);
-        for (tensor, which) in [("out", ScanTensor::Out), ("final_state", ScanTensor::FinalState)] {
-            expect_anchored(fixture, tensor, &NaiveScan { case: &case, every: None, tensor: which });
-        }
+        let run = NaiveScan { case: &case, every: None }.run::<f64>();
+        expect_anchored(fixture, "out", &run[0]);
+        expect_anchored(fixture, "final_state", &run[1]);
     }
     assert!(fixtures.len() >= 50, "{} files", fixtures.len());
     say(format_args!("reference selective_scan: {} files of the original", fixtures.len()));
 }
+
+const COEFFICIENTS: [&str; 4] = ["delta", "A_bar", "B_bar", "B_prev_bar"];
 
 #[test]
 fn reference_is_the_closed_forms() {
     let fixtures = all("discretise");
     for fixture in &fixtures {
         let case = fixture.discretise_case::<f32>(Order::Dense);
-        for tensor in ["A_bar", "B_bar", "B_prev_bar"].into_iter().filter(|&t| fixture.truth(t).is_some()) {
-            let naive = NaiveDiscretise { case: &case, tensor };
-            expect_anchored(fixture, tensor, &naive);
+        for (tensor, got) in COEFFICIENTS.into_iter().zip(NaiveForward(&case).run::<f64>()).skip(1) {
+            let Some(truth) = fixture.truth(tensor) else { continue };
+            expect_anchored(fixture, tensor, &got);
             // Steps run from 1e-8 to 100: hold each element to its own size too.
-            let truth = fixture.truth(tensor).expect("filtered");
-            for (got, truth) in naive.run::<f64>().into_iter().zip(truth) {
+            for (got, truth) in got.into_iter().zip(truth) {
                 assert!((got - truth).abs() <= 1e-13 * truth.abs().max(1e-300), "{}: {tensor}", fixture.name);
             }
         }
@@ -65,12 +66,12 @@ fn reference_is_the_closed_forms() {
     assert_eq!(fixtures.len(), 5);
 }
 
-/// The file's truth where `T` stores its inputs exactly, else the reference's on the rounded inputs.
-fn yardstick<T: Element>(fixture: &Fixture, tensor: &str, naive: &impl Loop, row: usize) -> Yardstick {
+/// With the file's truth where `T` stores its inputs exactly; else with the reference's, on the rounded inputs.
+fn with_truth<T: Element>(yardstick: Yardstick, fixture: &Fixture, tensor: &str) -> Yardstick {
     let exact = T::DTYPE == Dtype::F32 || fixture.metadata["dtype"] == T::DTYPE.name();
     match fixture.truth(tensor).filter(|_| exact) {
-        Some(truth) => Yardstick::against(truth, naive, row),
-        None => Yardstick::measure(naive, row),
+        Some(truth) => yardstick.against(truth),
+        None => yardstick,
     }
 }
 
@@ -82,12 +83,11 @@ fn selective_scan<B: Backend, T: Element>() {
             let case: ScanCase<T> = fixture.scan_case(order);
             let mut outputs = ScanBuffers::new(&case, true, None, order);
             backend.selective_scan_forward(&case, &mut outputs).expect("a fixture runs");
+            let mut expected = NaiveScan { case: &case, every: None }.yardsticks().into_iter();
+            let mut next = |tensor| with_truth::<T>(expected.next().expect("two tensors"), fixture, tensor);
+            expect_accurate(&format!("{} out", fixture.name), &outputs.out, &next("out"));
             let final_state = outputs.final_state.as_ref().expect("asked for");
-            let naive = |tensor| NaiveScan { case: &case, every: None, tensor };
-            let expected = yardstick::<T>(fixture, "out", &naive(ScanTensor::Out), outputs.out.row());
-            expect_accurate_against(&format!("{} out", fixture.name), &outputs.out, &expected);
-            let expected = yardstick::<T>(fixture, "final_state", &naive(ScanTensor::FinalState), final_state.row());
-            expect_accurate_against(&format!("{} final_state", fixture.name), final_state, &expected);
+            expect_accurate(&format!("{} final_state", fixture.name), final_state, &next("final_state"));
         }
     }
     say(format_args!("selective_scan {} {}: {} files in 3 orders", B::NAME, T::DTYPE, fixtures.len()));
@@ -100,13 +100,12 @@ fn discretise<B: Backend, T: Element>() {
         let case: DiscretiseCase<T> = fixture.discretise_case(Order::Strided(1));
         let mut outputs = DiscretiseBuffers::new(&case, Order::Strided(2));
         backend.discretise_forward(&case, &mut outputs).expect("a fixture runs");
-        let expect = |tensor: &'static str, got: &Buffer<f32>| {
-            let expected = yardstick::<T>(fixture, tensor, &NaiveDiscretise { case: &case, tensor }, got.row());
-            expect_accurate_against(&format!("{} {tensor}", fixture.name), got, &expected);
-        };
-        expect("A_bar", &outputs.A_bar);
-        expect("B_bar", &outputs.B_bar);
-        outputs.B_prev_bar.iter().for_each(|got| expect("B_prev_bar", got));
+        let got = [Some(&outputs.delta), Some(&outputs.A_bar), Some(&outputs.B_bar), outputs.B_prev_bar.as_ref()];
+        let expected = yardsticks(&case, &NaiveForward(&case));
+        for ((tensor, got), expected) in COEFFICIENTS.into_iter().zip(got).zip(expected) {
+            let Some(got) = got else { continue };
+            expect_accurate(&format!("{} {tensor}", fixture.name), got, &with_truth::<T>(expected, fixture, tensor));
+        }
     }
     say(format_args!("discretise {} {}: {} files", B::NAME, T::DTYPE, fixtures.len()));
 }

@@ -27,6 +27,7 @@ impl<'a, T: Element> Forward<Scan<'a, T>> for Cpu {
         let outputs = outputs.check(&inputs)?;
         plan(&inputs).check(Scan::<T>::NAME, given, &workspace)?;
         let dims = inputs.dims;
+        // Without elements there may be rows beyond counting.
         if dims.seqlen == 0 && dims.dstate == 0 {
             return Ok(());
         }

@@ -10,10 +10,10 @@
 use super::{Noisy, Real};
 use crate::tensor::Dtype;
 
-/// The arithmetics of a yardstick, for [`Yardstick::measure`].
+/// A naive loop that runs in any arithmetic, for [`Yardstick::measure`].
 pub trait Loop {
-    /// Runs the naive loop in `R` and returns one tensor, as f64.
-    fn run<R: Real>(&self) -> Vec<f64>;
+    /// Runs in `R` and returns the tensors that are to be judged, dense, as f64.
+    fn run<R: Real>(&self) -> Vec<Vec<f64>>;
 }
 
 /// What one tensor is judged by: the truth, and the errors that plain loops make.
@@ -52,20 +52,36 @@ pub struct Failure {
 }
 
 impl Yardstick {
-    /// Runs the loop in f64 and in the five yardstick arithmetics. `row`: length of the tensor's last axis.
-    pub fn measure(naive: &impl Loop, row: usize) -> Self {
-        Self::against(naive.run::<f64>(), naive, row)
-    }
-
-    /// As [`Self::measure`], with a truth from elsewhere.
-    pub fn against(truth: Vec<f64>, naive: &impl Loop, row: usize) -> Self {
+    /// Runs the loop in f64, which is the truth, and in the five yardstick arithmetics. `rows`: length of the last axis
+    /// of each tensor. One yardstick per tensor.
+    ///
+    /// # Panics
+    /// If the loop returns another number of tensors than `rows` has.
+    pub fn measure(naive: &impl Loop, rows: &[usize]) -> Vec<Self> {
+        let truths = naive.run::<f64>();
+        assert_eq!(truths.len(), rows.len(), "number of tensors");
         let plain = naive.run::<f32>();
         let noisy =
             [naive.run::<Noisy<1>>(), naive.run::<Noisy<2>>(), naive.run::<Noisy<3>>(), naive.run::<Noisy<4>>()];
-        let errors = std::iter::once(&plain).chain(&noisy).flat_map(|run| run.iter().zip(&truth));
-        let largest_error =
-            errors.map(|(run, truth)| (run - truth).abs()).filter(|e| e.is_finite()).fold(0.0, f64::max);
-        Self { truth, plain, largest_error, row: row.max(1) }
+        let tensors = truths.into_iter().zip(plain).zip(rows).enumerate();
+        let yardstick = |(i, ((truth, plain), &row)): (usize, ((Vec<f64>, Vec<f64>), &usize))| {
+            let runs = noisy.iter().map(|run| &run[i]).chain([&plain]);
+            let errors = runs.flat_map(|run| run.iter().zip(&truth)).map(|(run, truth)| (run - truth).abs());
+            let largest_error = errors.filter(|error| error.is_finite()).fold(0.0, f64::max);
+            Self { truth, plain, largest_error, row: row.max(1) }
+        };
+        tensors.map(yardstick).collect()
+    }
+
+    /// The same yardstick for a truth from elsewhere. What it allows stays what plain loops err against their own f64
+    /// run, so that a wrong truth does not excuse itself.
+    ///
+    /// # Panics
+    /// If `truth` has another number of elements.
+    pub fn against(mut self, truth: Vec<f64>) -> Self {
+        assert_eq!(truth.len(), self.truth.len(), "number of elements");
+        self.truth = truth;
+        self
     }
 
     /// The truth, dense.

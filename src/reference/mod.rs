@@ -5,6 +5,8 @@
 //! that a plain implementation may make. [`accuracy`] turns the two into the rule. The text itself is held to
 //! files that the original implementations produced (`tests/fixtures.rs`).
 
+use crate::error::{Error, Result};
+
 pub mod accuracy;
 pub mod discretise;
 mod noisy;
@@ -15,6 +17,21 @@ pub mod selective_scan;
 pub use noisy::Noisy;
 pub use primitives::{silu, softplus, softplus_derivative};
 pub use real::Real;
+
+/// Zeros for a tensor of these extents, or the error that there is no memory for it.
+fn zeros<R: Real>(op: &'static str, extents: &[usize]) -> Result<Tensor<R>> {
+    let elements =
+        if extents.contains(&0) { Some(0) } else { extents.iter().try_fold(1usize, |n, &e| n.checked_mul(e)) };
+    let elements = elements.unwrap_or(usize::MAX);
+    let mut tensor = Vec::new();
+    let refused = |_| Error::OutOfMemory {
+        kernel: format!("{op} of the reference"),
+        bytes: elements.saturating_mul(size_of::<R>()),
+    };
+    tensor.try_reserve_exact(elements).map_err(refused)?;
+    tensor.resize(elements, R::of(0.0));
+    Ok(tensor)
+}
 
 /// A dense tensor in the arithmetic `R`: its contract's canonical order, last dimension fastest.
 pub type Tensor<R> = Vec<R>;

@@ -1,9 +1,11 @@
 //! The selective scan, one element at a time.
 
-use super::{Real, Tensor, silu};
+use super::{Real, Tensor, silu, zeros};
 use crate::error::Result;
 use crate::ops::selective_scan::{Dims, SelectiveScan};
 use crate::tensor::{Element, Host};
+
+const OP: &str = "selective_scan";
 
 /// What the forward direction computes, dense and unrounded.
 #[derive(Debug, Clone)]
@@ -23,15 +25,15 @@ pub fn forward<R: Real, T: Element>(
 ) -> Result<Forward<R>> {
     let inputs = scan.inputs()?;
     let Dims { batch, dim, seqlen, dstate, nseqs } = inputs.dims;
-    let nothing = seqlen == 0 && dstate == 0;
     let zero = R::of(0.0);
-    let every = chunk_every.unwrap_or(usize::MAX);
-    let offsets = inputs.chunk_offsets(every)?;
-    let mut out = vec![zero; batch * dim * seqlen];
-    let mut final_state = vec![zero; nseqs * dim * dstate];
-    let mut chunk_states = vec![zero; offsets[nseqs] * dim * dstate];
+    let chunks = chunk_every.map(|every| Ok((every, inputs.chunk_offsets(every)?))).transpose()?;
+    let nchunks = chunks.as_ref().map_or(0, |(_, offsets)| offsets[nseqs]);
+    let mut out = zeros(OP, &[batch, dim, seqlen])?;
+    let mut final_state = zeros(OP, &[nseqs, dim, dstate])?;
+    let mut chunk_states = zeros(OP, &[nchunks, dim, dstate])?;
 
-    for seq in 0..if nothing { 0 } else { nseqs } {
+    // Without elements there may be sequences beyond counting.
+    for seq in 0..if out.is_empty() && final_state.is_empty() { 0 } else { nseqs } {
         let span = inputs.span(seq);
         let b = span.batch;
         for d in 0..dim {
@@ -55,7 +57,9 @@ pub fn forward<R: Real, T: Element>(
                     y = y * silu(R::of(z.at([b, d, t]).to_f32()));
                 }
                 out[(b * dim + d) * seqlen + t] = y;
-                if (step + 1) % every == 0 {
+                if let Some((every, offsets)) = &chunks
+                    && (step + 1) % every == 0
+                {
                     let chunk = offsets[seq] + (step + 1) / every - 1;
                     chunk_states[(chunk * dim + d) * dstate..][..dstate].copy_from_slice(&state);
                 }

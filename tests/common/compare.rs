@@ -2,15 +2,10 @@
 
 use super::buffer::Buffer;
 use ssm_kernels::Element;
-use ssm_kernels::reference::accuracy::{Loop, Yardstick};
+use ssm_kernels::reference::accuracy::Yardstick;
 
-/// Fails unless `got` keeps the accuracy rule against the naive loop in f64, and its surroundings are as they were.
-pub fn expect_accurate<T: Element>(label: &str, got: &Buffer<T>, naive: &impl Loop) {
-    expect_accurate_against(label, got, &Yardstick::measure(naive, got.row()));
-}
-
-/// As [`expect_accurate`], against a truth from elsewhere.
-pub fn expect_accurate_against<T: Element>(label: &str, got: &Buffer<T>, yardstick: &Yardstick) {
+/// Fails unless `got` keeps the accuracy rule, and its surroundings are as they were.
+pub fn expect_accurate<T: Element>(label: &str, got: &Buffer<T>, yardstick: &Yardstick) {
     got.expect_untouched_surroundings(label);
     let verdict = yardstick.judge(&got.dense(), T::DTYPE);
     if let Some(failure) = &verdict.failure {

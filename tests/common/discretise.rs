@@ -5,7 +5,7 @@ use super::random::Random;
 use super::scan::order;
 use proptest::prelude::*;
 use ssm_kernels::prelude::*;
-use ssm_kernels::reference::accuracy::Loop;
+use ssm_kernels::reference::accuracy::{Loop, Yardstick};
 use ssm_kernels::reference::{Real, discretise as reference};
 use ssm_kernels::{Element, Result};
 
@@ -180,28 +180,30 @@ impl<T: Element> GradientBuffers<T> {
     }
 }
 
-/// One tensor of the naive discretisation, forward or backward.
-pub struct NaiveDiscretise<'c, T> {
-    pub case: &'c DiscretiseCase<T>,
-    pub tensor: &'static str,
+/// The naive discretisation forward: delta, A_bar, B_bar, B_prev_bar (zero but for exp_trapezoidal).
+pub struct NaiveForward<'c, T>(pub &'c DiscretiseCase<T>);
+
+/// The naive discretisation backward: ddt, dA, dB, dlambda (zero but for exp_trapezoidal).
+pub struct NaiveBackward<'c, T>(pub &'c DiscretiseCase<T>);
+
+impl<T: Element> Loop for NaiveForward<'_, T> {
+    fn run<R: Real>(&self) -> Vec<Vec<f64>> {
+        let op = self.0.op().expect("a valid case");
+        let run = reference::forward::<R, T>(&op).expect("a valid case");
+        [run.delta, run.A_bar, run.B_bar, run.B_prev_bar].map(|t| t.into_iter().map(R::to_f64).collect()).into()
+    }
 }
 
-impl<T: Element> Loop for NaiveDiscretise<'_, T> {
-    fn run<R: Real>(&self) -> Vec<f64> {
-        let op = self.case.op().expect("a valid case");
-        let forward = || reference::forward::<R, T>(&op).expect("a valid case");
-        let backward = || reference::backward::<R, T>(&op, self.case.upstream()).expect("a valid case");
-        let tensor = match self.tensor {
-            "delta" => forward().delta,
-            "A_bar" => forward().A_bar,
-            "B_bar" => forward().B_bar,
-            "B_prev_bar" => forward().B_prev_bar,
-            "ddt" | "ddt_bias" => backward().ddt,
-            "dA" => backward().dA,
-            "dB" => backward().dB,
-            "dlambda" => backward().dlambda,
-            other => panic!("no tensor {other}"),
-        };
-        tensor.into_iter().map(R::to_f64).collect()
+impl<T: Element> Loop for NaiveBackward<'_, T> {
+    fn run<R: Real>(&self) -> Vec<Vec<f64>> {
+        let op = self.0.op().expect("a valid case");
+        let run = reference::backward::<R, T>(&op, self.0.upstream()).expect("a valid case");
+        [run.ddt, run.dA, run.dB, run.dlambda].map(|t| t.into_iter().map(R::to_f64).collect()).into()
     }
+}
+
+/// What four tensors over the domain of `case` are judged by.
+pub fn yardsticks<T: Element>(case: &DiscretiseCase<T>, naive: &impl Loop) -> [Yardstick; 4] {
+    let row = case.domain().last().map_or(1, |dim| dim.1);
+    Yardstick::measure(naive, &[row; 4]).try_into().expect("four tensors")
 }

@@ -4,7 +4,7 @@ use super::buffer::{Buffer, Order};
 use super::random::Random;
 use proptest::prelude::*;
 use ssm_kernels::prelude::*;
-use ssm_kernels::reference::accuracy::Loop;
+use ssm_kernels::reference::accuracy::{Loop, Yardstick};
 use ssm_kernels::reference::{Real, selective_scan as reference};
 use ssm_kernels::{Element, Result};
 
@@ -256,30 +256,26 @@ impl<T: Element> ScanBuffers<T> {
     }
 }
 
-/// One tensor of the naive scan.
+/// The naive scan: out, final_state, and chunk_states if a state every so many steps is asked for.
 pub struct NaiveScan<'c, T> {
     pub case: &'c ScanCase<T>,
     pub every: Option<usize>,
-    pub tensor: ScanTensor,
 }
 
-/// Which one.
-#[derive(Debug, Clone, Copy)]
-pub enum ScanTensor {
-    Out,
-    FinalState,
-    ChunkStates,
+impl<T: Element> NaiveScan<'_, T> {
+    /// What the tensors are judged by, in that order.
+    pub fn yardsticks(&self) -> Vec<Yardstick> {
+        let dims = self.case.scan().and_then(|scan| scan.dims()).expect("a valid case");
+        let rows = [dims.seqlen, dims.dstate, dims.dstate];
+        Yardstick::measure(self, &rows[..2 + usize::from(self.every.is_some())])
+    }
 }
 
 impl<T: Element> Loop for NaiveScan<'_, T> {
-    fn run<R: Real>(&self) -> Vec<f64> {
+    fn run<R: Real>(&self) -> Vec<Vec<f64>> {
         let scan = self.case.scan().expect("a valid case");
         let run = reference::forward::<R, T>(&scan, self.every).expect("a valid case");
-        let tensor = match self.tensor {
-            ScanTensor::Out => run.out,
-            ScanTensor::FinalState => run.final_state,
-            ScanTensor::ChunkStates => run.chunk_states.expect("asked for"),
-        };
-        tensor.into_iter().map(R::to_f64).collect()
+        let tensors = [Some(run.out), Some(run.final_state), run.chunk_states];
+        tensors.into_iter().flatten().map(|tensor| tensor.into_iter().map(R::to_f64).collect()).collect()
     }
 }

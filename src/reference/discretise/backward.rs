@@ -1,9 +1,9 @@
 //! The derivatives of the contract's formulas.
 
-use super::{Point, indices, phi};
+use super::{OP, Point, indices, phi};
 use crate::error::Result;
 use crate::ops::discretise::{Discretise, DiscretiseUpstream, Rule};
-use crate::reference::{Real, Tensor};
+use crate::reference::{Real, Tensor, zeros};
 use crate::tensor::{Element, Host};
 
 /// Gradients over the domain, dense, unreduced and unrounded.
@@ -73,15 +73,13 @@ pub fn backward<R: Real, T: Element>(
 ) -> Result<Gradients<R>> {
     let inputs = op.inputs()?;
     let upstream = upstream.check(&inputs)?;
-    let mut result = Gradients { ddt: vec![], dA: vec![], dB: vec![], dlambda: vec![] };
-    for index in indices(inputs.extents()) {
+    let new = || zeros(OP, &inputs.extents());
+    let mut result = Gradients { ddt: new()?, dA: new()?, dB: new()?, dlambda: new()? };
+    for (i, index) in indices(inputs.extents()).enumerate() {
         let by = [upstream.ddelta, upstream.dA_bar, upstream.dB_bar, upstream.dB_prev_bar]
             .map(|gradient| gradient.map(|gradient| R::of(gradient.at(index))));
-        let (ddt, dA, dB, dlambda) = Point::<R>::new(&inputs, index).backward(by);
-        result.ddt.push(ddt);
-        result.dA.push(dA);
-        result.dB.push(dB);
-        result.dlambda.push(dlambda);
+        let gradients = Point::<R>::new(&inputs, index).backward(by);
+        (result.ddt[i], result.dA[i], result.dB[i], result.dlambda[i]) = gradients;
     }
     Ok(result)
 }

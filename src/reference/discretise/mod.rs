@@ -4,10 +4,12 @@ mod backward;
 
 pub use backward::{Gradients, backward};
 
-use super::{Real, Tensor};
+use super::{Real, Tensor, zeros};
 use crate::error::Result;
 use crate::ops::discretise::{Discretise, Inputs, Rule};
 use crate::tensor::{Element, Host, MAX_RANK};
+
+const OP: &str = "discretise";
 
 /// What the forward direction computes over the domain, dense and unrounded.
 #[derive(Debug, Clone, Default)]
@@ -64,20 +66,19 @@ fn phi<R: Real>(w: R) -> R {
 /// Every index of a domain, last dimension fastest.
 fn indices(extents: [usize; MAX_RANK]) -> impl Iterator<Item = [usize; MAX_RANK]> {
     let [e0, e1, e2, e3] = extents;
-    (0..e0 * e1 * e2 * e3).map(move |i| [i / (e1 * e2 * e3), i / (e2 * e3) % e1, i / e3 % e2, i % e3])
+    let count = if extents.contains(&0) { 0 } else { e0 * e1 * e2 * e3 };
+    (0..count).map(move |i| [i / (e1 * e2 * e3), i / (e2 * e3) % e1, i / e3 % e2, i % e3])
 }
 
 /// The four coefficients.
 pub fn forward<R: Real, T: Element>(op: &Discretise<'_, T, Host>) -> Result<Forward<R>> {
     let inputs = op.inputs()?;
-    let mut result = Forward { delta: vec![], A_bar: vec![], B_bar: vec![], B_prev_bar: vec![] };
-    for index in indices(inputs.extents()) {
+    let new = || zeros(OP, &inputs.extents());
+    let mut result = Forward { delta: new()?, A_bar: new()?, B_bar: new()?, B_prev_bar: new()? };
+    for (i, index) in indices(inputs.extents()).enumerate() {
         let point = Point::<R>::new(&inputs, index);
-        let (A_bar, B_bar, B_prev_bar) = point.forward();
-        result.delta.push(point.delta);
-        result.A_bar.push(A_bar);
-        result.B_bar.push(B_bar);
-        result.B_prev_bar.push(B_prev_bar);
+        result.delta[i] = point.delta;
+        (result.A_bar[i], result.B_bar[i], result.B_prev_bar[i]) = point.forward();
     }
     Ok(result)
 }
