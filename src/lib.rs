@@ -1,7 +1,7 @@
 //! Kernels for state space models (Mamba and its relatives) as a low-level crate that model crates link.
 //!
 //! An operator is a contract ([`ops`]): equation, shapes, dtypes, checks. A backend runs it: [`Cpu`]. The
-//! [`reference`] holds the same equations as naive loops, generic over the arithmetic, and the accuracy rule that every
+//! [`mod@reference`] holds the same equations as naive loops, generic over the arithmetic, and the accuracy rule that every
 //! backend is held to.
 //!
 //! ```

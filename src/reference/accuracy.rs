@@ -63,14 +63,14 @@ impl Yardstick {
         let plain = naive.run::<f32>();
         let noisy =
             [naive.run::<Noisy<1>>(), naive.run::<Noisy<2>>(), naive.run::<Noisy<3>>(), naive.run::<Noisy<4>>()];
-        let tensors = truths.into_iter().zip(plain).zip(rows).enumerate();
-        let yardstick = |(i, ((truth, plain), &row)): (usize, ((Vec<f64>, Vec<f64>), &usize))| {
+        let mut yardsticks = Vec::new();
+        for (i, (truth, plain)) in truths.into_iter().zip(plain).enumerate() {
             let runs = noisy.iter().map(|run| &run[i]).chain([&plain]);
             let errors = runs.flat_map(|run| run.iter().zip(&truth)).map(|(run, truth)| (run - truth).abs());
             let largest_error = errors.filter(|error| error.is_finite()).fold(0.0, f64::max);
-            Self { truth, plain, largest_error, row: row.max(1) }
-        };
-        tensors.map(yardstick).collect()
+            yardsticks.push(Self { truth, plain, largest_error, row: rows[i].max(1) });
+        }
+        yardsticks
     }
 
     /// The same yardstick for a truth from elsewhere. What it allows stays what plain loops err against their own f64

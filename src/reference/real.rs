@@ -2,7 +2,7 @@
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-/// Arithmetic of a reference loop: [`f64`], [`f32`] or [`Noisy`].
+/// Arithmetic of a reference loop: [`f64`], [`f32`] or [`Noisy`](super::Noisy).
 pub trait Real:
     Copy
     + PartialOrd

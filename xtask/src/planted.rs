@@ -28,8 +28,7 @@ pub fn run(names: &[String]) -> Result<(), String> {
     let mut missed = Vec::new();
     for (i, patch) in patches.iter().enumerate() {
         let name = patch.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        trees.refresh()?;
-        trees.apply(patch)?;
+        trees.apply(patch, &[])?;
         let built = trees.test(&["--no-run"])?;
         if !built.status.success() {
             return Err(format!("{name}: the tree with this bug does not build:\n{}", text(&built)));
@@ -41,10 +40,16 @@ pub fn run(names: &[String]) -> Result<(), String> {
             (false, true) => return Err(format!("{name}: no test failed, but the run did:\n{}", text(&tested))),
             (false, false) => {}
         }
-        let verdict = if caught.is_empty() { "MISSED".into() } else { format!("caught by {}", caught.join(", ")) };
+        let more = caught.len().saturating_sub(3);
+        let verdict = match caught.get(..3).unwrap_or(&caught).join(", ") {
+            names if names.is_empty() => "MISSED".into(),
+            names if more > 0 => format!("caught by {names} and {more} more"),
+            names => format!("caught by {names}"),
+        };
         println!("{}/{} {name}: {verdict}", i + 1, patches.len());
+        trees.apply(patch, &["--reverse"])?;
+        trees.forget_regressions()?;
     }
-    trees.refresh()?;
     match missed.as_slice() {
         [] => Ok(()),
         missed => Err(format!("the suites stay green with: {}", missed.join(", "))),
@@ -95,15 +100,33 @@ impl Trees {
         remove_others(&self.copy, &kept)
     }
 
-    fn apply(&self, patch: &Path) -> Result<(), String> {
+    fn apply(&self, patch: &Path, options: &[&str]) -> Result<(), String> {
         // The copy lies inside the repository's own folder: without the ceiling git would look for paths there.
         let mut git = Command::new("git");
-        git.args(["apply", "--unidiff-zero"]).arg(patch).current_dir(&self.copy);
+        git.arg("apply").args(options).arg(patch).current_dir(&self.copy);
         let applied = output(git.env("GIT_CEILING_DIRECTORIES", self.copy.parent().expect("a folder")))?;
         match applied.status.success() {
             true => Ok(()),
             false => Err(format!("{} does not apply: {}", patch.display(), text(&applied))),
         }
+    }
+
+    /// What proptest kept of one bug must not decide about the next: the tree's own regressions come back.
+    fn forget_regressions(&self) -> Result<(), String> {
+        let is_kept = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "regressions");
+        let folder = self.copy.join("tests");
+        for entry in fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))? {
+            let path = entry.map_err(|e| e.to_string())?.path();
+            if is_kept(&path) {
+                let own = self.root.join("tests").join(path.file_name().unwrap_or_default());
+                match own.exists() {
+                    true => fs::copy(&own, &path).map(|_| ()),
+                    false => fs::remove_file(&path),
+                }
+                .map_err(|e| format!("{}: {e}", path.display()))?;
+            }
+        }
+        Ok(())
     }
 
     fn test(&self, arguments: &[&str]) -> Result<Output, String> {
@@ -113,7 +136,7 @@ impl Trees {
     }
 }
 
-/// Files of earlier bugs (regressions that proptest kept, say) must not decide about later ones.
+/// Removes what the copy holds beside `kept`.
 fn remove_others(folder: &Path, kept: &HashSet<PathBuf>) -> Result<(), String> {
     for entry in fs::read_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))? {
         let path = entry.map_err(|e| e.to_string())?.path();

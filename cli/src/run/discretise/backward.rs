@@ -7,7 +7,7 @@ use crate::error::{CliError, Result};
 use crate::input::{Input, Typed};
 use crate::memory::Memory;
 use crate::report::Row;
-use crate::run::results::{Outline, judge, outline, plan};
+use crate::run::results::{Outline, judge, outline, plan, widened};
 use crate::speed::{self, Speed};
 use crate::tensor::{Data, Io, Scalar, Tensor};
 use ssm_kernels::prelude::*;
@@ -132,9 +132,7 @@ pub(super) fn run<'f, T: Io>(
         Backend::Cpu => call.cpu(options, &parts, &outlines)?,
         Backend::Reference => call.reference(&parts, &outlines)?,
     };
-    let judged = parts.iter().zip(&outlines).zip(&results);
-    let rows = judged.map(|((&part, outline), result)| judge(outline, result, input, &Naive { call: &call, part }));
-    let rows = rows.collect::<Result<_>>()?;
+    let rows = judge(&outlines, &results, input, &Naive { call: &call, parts: &parts })?;
     Ok((results, rows, speed))
 }
 
@@ -220,15 +218,15 @@ fn give<'o, T: Io>(
     }
 }
 
-/// The loops that a result is judged by.
+/// The loops that the results are judged by.
 struct Naive<'r, 'a, 'f, T: Io> {
     call: &'r Call<'r, 'a, 'f, T>,
-    part: Part,
+    parts: &'r [Part],
 }
 
 impl<T: Io> Loop for Naive<'_, '_, '_, T> {
-    fn run<R: Real>(&self) -> Vec<f64> {
+    fn run<R: Real>(&self) -> Vec<Vec<f64>> {
         let gradients = self.call.naive::<R>().expect("the backend accepted the same arguments");
-        self.part.pick(&gradients).iter().map(|&value| value.to_f64()).collect()
+        self.parts.iter().map(|part| widened(part.pick(&gradients).iter().copied())).collect()
     }
 }

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::input::Input;
 use crate::memory::Memory;
 use crate::report::Row;
-use crate::run::results::{Outline, judge, outline, plan};
+use crate::run::results::{Outline, judge, outline, plan, widened};
 use crate::speed::{self, Speed};
 use crate::tensor::{Data, Io, Tensor};
 use ssm_kernels::prelude::*;
@@ -82,9 +82,7 @@ pub(super) fn run<T: Io>(
         Backend::Cpu => cpu(op, tensors, options, &parts, &outlines)?,
         Backend::Reference => reference(op, &parts, &outlines)?,
     };
-    let judged = parts.iter().zip(&outlines).zip(&results);
-    let rows = judged.map(|((&part, outline), result)| judge(outline, result, input, &Naive { op, part }));
-    let rows = rows.collect::<Result<_>>()?;
+    let rows = judge(&outlines, &results, input, &Naive { op, parts: &parts })?;
     Ok((results, rows, speed))
 }
 
@@ -117,15 +115,15 @@ fn reference<T: Io>(op: &Discretise<'_, T>, parts: &[Part], outlines: &[Outline]
     Ok((results.collect(), speed))
 }
 
-/// The loops that a result is judged by.
+/// The loops that the results are judged by.
 struct Naive<'r, 'a, T> {
     op: &'r Discretise<'a, T>,
-    part: Part,
+    parts: &'r [Part],
 }
 
 impl<T: Io> Loop for Naive<'_, '_, T> {
-    fn run<R: Real>(&self) -> Vec<f64> {
+    fn run<R: Real>(&self) -> Vec<Vec<f64>> {
         let mut forward = naive::forward::<R, T>(self.op).expect("the backend accepted the same arguments");
-        self.part.pick(&mut forward).into_iter().map(Real::to_f64).collect()
+        self.parts.iter().map(|part| widened(part.pick(&mut forward))).collect()
     }
 }

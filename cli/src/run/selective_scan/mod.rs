@@ -2,7 +2,7 @@
 
 mod tensors;
 
-use super::results::{Outline, judge, outline, plan};
+use super::results::{Outline, judge, outline, plan, widened};
 use super::{Contents, Finished};
 use crate::args::{Backend, Layout, RunArgs};
 use crate::error::{CliError, Result};
@@ -139,17 +139,13 @@ pub(super) fn run<T: Io>(args: &RunArgs, input: &Input<'_>, memory: &mut Memory)
         Backend::Cpu => cpu(&scan, &dims, &options, &outlines)?,
         Backend::Reference => reference(&scan, &options, &outlines)?,
     };
-    let rows = outlines.iter().zip(&results).zip(Part::ALL).map(|((outline, result), part)| {
-        let every = options.every.filter(|_| part == Part::ChunkStates);
-        judge(outline, result, input, &Naive { scan: &scan, every, part })
-    });
-    let rows = rows.collect::<Result<_>>()?;
+    let rows = judge(&outlines, &results, input, &Naive { scan: &scan, every: options.every })?;
     results.extend(offsets);
     let work = [dims.batch, dims.dim, dims.dstate, dims.seqlen].iter().map(|&extent| extent as f64).product();
     Ok(Finished { facts: options.facts(&dims), results, rows, speed, work: (work, "state step") })
 }
 
-/// In the order of [`Part::ALL`].
+/// In the order of the results.
 fn outlines<T: Io>(dims: &Dims, offsets: Option<&[usize]>) -> Vec<Outline> {
     let Dims { batch, dim, seqlen, dstate, nseqs } = *dims;
     let mut outlines =
@@ -219,34 +215,17 @@ fn reference<T: Io>(
     Ok((outlines.iter().zip(data).map(|(outline, data)| outline.tensor(Data::F64(data))).collect(), speed))
 }
 
-/// One of the results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Out,
-    FinalState,
-    ChunkStates,
-}
-
-impl Part {
-    const ALL: [Part; 3] = [Part::Out, Part::FinalState, Part::ChunkStates];
-}
-
-/// The loops that a result is judged by.
+/// The loops that the results are judged by.
 struct Naive<'r, 'a, T> {
     scan: &'r SelectiveScan<'a, T>,
     every: Option<usize>,
-    part: Part,
 }
 
 impl<T: Io> Loop for Naive<'_, '_, T> {
-    fn run<R: Real>(&self) -> Vec<f64> {
+    fn run<R: Real>(&self) -> Vec<Vec<f64>> {
         let forward = naive::forward::<R, T>(self.scan, self.every).expect("the backend accepted the same arguments");
-        let tensor = match self.part {
-            Part::Out => forward.out,
-            Part::FinalState => forward.final_state,
-            Part::ChunkStates => forward.chunk_states.unwrap_or_default(),
-        };
-        tensor.into_iter().map(Real::to_f64).collect()
+        let tensors = [Some(forward.out), Some(forward.final_state), forward.chunk_states];
+        tensors.into_iter().flatten().map(widened).collect()
     }
 }
 
