@@ -123,6 +123,43 @@ pub enum Error {
         /// Bytes asked for.
         bytes: usize,
     },
+    /// No GPU driver is installed.
+    #[error("no CUDA driver: the library libcuda (nvcuda on Windows) is not to be found; expected one from CUDA 12 on")]
+    NoDriver,
+    /// The installed driver does not know what the kernels need.
+    #[error("the CUDA driver is too old: it is for CUDA {}, expected 12.0 or later", cuda_version(*.got))]
+    DriverTooOld {
+        /// What it says of itself: 1000 * major + 10 * minor.
+        got: i32,
+    },
+    /// There is no device of this ordinal.
+    #[error("no CUDA device {ordinal}: the driver knows {count}")]
+    NoDevice {
+        /// Ordinal asked for.
+        ordinal: u32,
+        /// Devices that the driver knows.
+        count: u32,
+    },
+    /// The device or the kernels cannot do what is asked.
+    #[error("{op}: {what} is not supported, expected {expected}")]
+    Unsupported {
+        /// Operator, or what was to be opened.
+        op: &'static str,
+        /// What is asked.
+        what: String,
+        /// What would do.
+        expected: String,
+    },
+    /// The driver refused a call.
+    #[error("CUDA driver: {call} failed with {code} ({text})")]
+    Driver {
+        /// Driver function.
+        call: &'static str,
+        /// Name of the error code.
+        code: String,
+        /// The driver's description of it.
+        text: String,
+    },
     /// The plan was made for another call.
     #[error("{op}: `plan` was made for {got}, expected {expected}")]
     Plan {
@@ -133,4 +170,9 @@ pub enum Error {
         /// What the call is.
         expected: String,
     },
+}
+
+/// 12030 as 12.3.
+fn cuda_version(version: i32) -> String {
+    format!("{}.{}", version / 1000, version % 1000 / 10)
 }

@@ -49,6 +49,8 @@
 
 pub mod cpu;
 mod error;
+#[cfg(feature = "cuda")]
+pub mod gpu;
 pub mod ops;
 mod plan;
 pub mod reference;

@@ -26,13 +26,15 @@ pub struct Plan {
     pub dims: Vec<(&'static str, usize)>,
     /// Bytes of workspace, a multiple of 256. May be 0.
     pub workspace_bytes: usize,
+    /// Lanes of a warp that share the states of one channel; 1 where a backend has no lanes.
+    pub lanes: usize,
 }
 
 impl Plan {
     pub(crate) fn new(kernel: String, dims: Vec<(&'static str, usize)>, workspace_bytes: usize) -> Self {
         let block = size_of::<WorkspaceBlock>();
         let workspace_bytes = workspace_bytes.checked_next_multiple_of(block).unwrap_or(usize::MAX / block * block);
-        Self { kernel, dims, workspace_bytes }
+        Self { kernel, dims, workspace_bytes, lanes: 1 }
     }
 
     /// Number of [`WorkspaceBlock`]s to allocate.

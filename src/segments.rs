@@ -87,8 +87,15 @@ pub(crate) fn chunk_offsets(
     };
     offsets.try_reserve_exact(count).map_err(refused)?;
     offsets.push(0);
+    let mut total = 0usize;
     for len in lengths {
-        offsets.push(offsets[offsets.len() - 1] + len / every);
+        total = total.checked_add(len / every).ok_or_else(|| Error::Value {
+            op,
+            arg: "every",
+            got: every.to_string(),
+            expected: format!("so many steps that the chunks of all sequences are at most {}", usize::MAX),
+        })?;
+        offsets.push(total);
     }
     Ok(offsets)
 }

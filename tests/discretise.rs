@@ -122,31 +122,36 @@ fn expect_relative<T: Element>(
     got.len()
 }
 
-suites!(drawn, extremes);
-
-/// Worked by hand: softplus(0) = ln 2 = 0.693..., then the clamp; the clamp's limits pass gradients, its outside does not.
-#[test]
-fn dt_limit_by_hand() {
+/// Worked by hand: softplus(0) = ln 2 = 0.693..., then the clamp. At the clamp's limits, 0.125 and 5, the gradient passes;
+/// outside it does not.
+fn dt_limit_by_hand<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
     let ln_2 = std::f64::consts::LN_2;
-    let spec = |dt_softplus| DiscretiseCase::<f32> {
-        rule: Rule::Euler,
-        dt: listed(&[0.0, -9.0, 5.0]),
-        A: listed(&[-1.0; 3]),
-        B: listed(&[1.0; 3]),
-        dt_bias: None,
-        lambda: None,
-        dt_softplus,
-        dt_limit: Some((0.125, 5.0)),
-        upstream: [Some(listed(&[1.0; 3])), None, None, None],
-    };
-    for (dt_softplus, delta, ddt) in
-        [(true, [ln_2, 0.125, 5.0], [0.5, 0.0, 0.0]), (false, [0.125, 0.125, 5.0], [0.0, 0.0, 1.0])]
-    {
-        let case = spec(dt_softplus);
-        assert_eq!(NaiveForward(&case).run::<f64>()[0], delta);
-        assert_eq!(NaiveBackward(&case).run::<f64>()[0], ddt);
+    let steps = [0.0, -9.0, 5.0, 0.125];
+    for (dt_softplus, delta, ddt) in [
+        (true, [ln_2, 0.125, 5.0, 0.757_599], [0.5, 0.0, 0.0, 0.531_209]),
+        (false, [0.125, 0.125, 5.0, 0.125], [0.0, 0.0, 1.0, 1.0]),
+    ] {
+        let mut case = grid::<T>(Rule::Euler, &steps, &[-1.0]);
+        (case.dt_softplus, case.dt_limit) = (dt_softplus, Some((0.125, 5.0)));
+        case.upstream = [Some(Buffer::filled(&case.domain(), Order::Dense, || 1.0)), None, None, None];
+        let mut outputs = DiscretiseBuffers::new(&case, Order::Dense);
+        backend.discretise_forward(&case, &mut outputs).expect("a valid case runs");
+        let mut gradients = GradientBuffers::new(&case, Order::Dense);
+        backend.discretise_backward(&case, &mut gradients).expect("a valid case runs");
+        let reference = (NaiveForward(&case).run::<f64>().remove(0), NaiveBackward(&case).run::<f64>().remove(0));
+        for (got, expected) in [
+            (outputs.delta.dense(), delta),
+            (gradients.ddt_bias.dense(), ddt),
+            (reference.0, delta),
+            (reference.1, ddt),
+        ] {
+            assert!(got.iter().zip(expected).all(|(got, wanted)| (got - wanted).abs() < 1e-5), "{got:?}, {expected:?}");
+        }
     }
 }
+
+suites!(drawn, extremes, dt_limit_by_hand);
 
 /// The reference's gradients against central differences of its own forward direction, in f64.
 #[test]
@@ -194,11 +199,6 @@ fn differences(spec: &DiscretiseSpec) {
             assert!(error < 1e-3, "{name}[{i}]: {gradient} by formula, {difference} by differences");
         }
     }
-}
-
-fn listed(values: &[f32]) -> Buffer<f32> {
-    let mut left = values.iter();
-    Buffer::filled(&[("step", values.len())], Order::Dense, || *left.next().expect("one each"))
 }
 
 fn mapped(buffer: &Buffer<f32>, change: impl Fn(f32) -> f32) -> Buffer<f32> {

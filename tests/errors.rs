@@ -271,6 +271,100 @@ fn devices_and_overlap() {
     assert!(device_check(on_device(0x8000, 0), on_device(0x9000, 0), 0x909c).is_err());
 }
 
+/// A device view of `dims` at an address of its own.
+fn device<T, const N: usize>(place: u64, dims: [(&'static str, usize); N]) -> View<'static, T, Device> {
+    let elements = dims.iter().map(|dim| dim.1).product();
+    // SAFETY: no backend of this test reads or writes device memory.
+    View::from_parts(unsafe { Slice::<T, Device>::from_raw_parts(place << 20, elements, 0) }, Axes::dense(dims))
+}
+
+fn device_mut<T, const N: usize>(place: u64, dims: [(&'static str, usize); N]) -> ViewMut<'static, T, Device> {
+    let elements = dims.iter().map(|dim| dim.1).product();
+    // SAFETY: no backend of this test reads or writes device memory.
+    ViewMut::from_parts(unsafe { SliceMut::<T, Device>::from_raw_parts(place << 20, elements, 0) }, Axes::dense(dims))
+}
+
+/// Every output put onto every other argument in turn: refused, naming the two.
+fn expect_overlaps(inputs: &[&str], outputs: &[&str], check: impl Fn(&[u64]) -> Result<(), Error>) {
+    let apart: Vec<u64> = (0..(inputs.len() + outputs.len()) as u64).map(|i| i + 1).collect();
+    assert_eq!(check(&apart), Ok(()));
+    for (o, output) in outputs.iter().enumerate() {
+        for (i, other) in inputs.iter().chain(&outputs[o + 1..]).enumerate() {
+            let other_place = if i < inputs.len() { i } else { i + o + 1 };
+            let mut places = apart.clone();
+            places[inputs.len() + o] = places[other_place];
+            match check(&places) {
+                Err(Error::Overlap { arg, other: met, .. }) => assert_eq!((arg, met), (*output, *other)),
+                accepted => panic!("{output} on {other}: {accepted:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn no_output_may_lie_on_another_argument() {
+    let sequence = [("batch", 1), ("dim", 4), ("seqlen", 5)];
+    let projection = [("batch", 1), ("ngroups", 2), ("dstate", 3), ("seqlen", 5)];
+    let state = [("batch", 2), ("dim", 4), ("dstate", 3)];
+    let segments = Segments::new(&[0, 2, 5]).expect("valid");
+    let inputs = ["x", "dt", "A", "B", "C", "D", "z", "dt_bias", "initial_state", "segments_table"];
+    expect_overlaps(&inputs, &["out", "final_state", "chunk_states"], |at| {
+        // SAFETY: no backend of this test reads or writes device memory.
+        let table = unsafe { Slice::<i32, Device>::from_raw_parts(at[9] << 20, 3, 0) };
+        let (x, dt, z) = (device::<bf16, 3>(at[0], sequence), device(at[1], sequence), device(at[6], sequence));
+        let (B, C) = (device(at[3], projection), device(at[4], projection));
+        let op = SelectiveScan::new(x, dt, device(at[2], CONSTANT), B, C)?
+            .D(device(at[5], [("dim", 4)]))
+            .z(z)
+            .dt_bias(device(at[7], [("dim", 4)]))
+            .initial_state(device(at[8], state))
+            .segments_on(&segments, table);
+        let (mut out, mut final_state) = (device_mut(at[10], sequence), device_mut(at[11], state));
+        let mut chunks = device_mut(at[12], [("nchunks", 2), ("dim", 4), ("dstate", 3)]);
+        op.check(SelectiveScanOutputs::new(&mut out).final_state(&mut final_state).chunk_states(2, &mut chunks))
+    });
+
+    let domain = [("a", 2), ("b", 3)];
+    let op = |at: &[u64]| {
+        let (dt, A, B) = (device::<bf16, 2>(at[0], domain), device(at[1], domain), device(at[2], domain));
+        let op = Discretise::new(Rule::ExpTrapezoidal, dt, A, B)?;
+        Ok(op.dt_bias(device(at[3], domain)).lambda(device(at[4], domain)))
+    };
+    let inputs = ["dt", "A", "B", "dt_bias", "lambda"];
+    expect_overlaps(&inputs, &["delta", "A_bar", "B_bar", "B_prev_bar"], |at| {
+        let mut outputs = [5, 6, 7, 8].map(|i| device_mut(at[i], domain));
+        let [delta, A_bar, B_bar, B_prev_bar] = &mut outputs;
+        op(at)?.check(DiscretiseOutputs::new().delta(delta).A_bar(A_bar).B_bar(B_bar).B_prev_bar(B_prev_bar))
+    });
+    let inputs = [&inputs[..], &["ddelta", "dA_bar", "dB_bar", "dB_prev_bar"]].concat();
+    expect_overlaps(&inputs, &["ddt", "ddt_bias", "dA", "dB", "dlambda"], |at| {
+        let [ddelta, dA_bar, dB_bar, dB_prev_bar] = [5, 6, 7, 8].map(|i| device(at[i], domain));
+        let upstream = DiscretiseUpstream::new().ddelta(ddelta).dA_bar(dA_bar).dB_bar(dB_bar).dB_prev_bar(dB_prev_bar);
+        let (mut ddt, mut dB, mut dlambda) =
+            (device_mut(at[9], domain), device_mut(at[12], domain), device_mut(at[13], domain));
+        let (mut ddt_bias, mut dA) = (device_mut(at[10], domain), device_mut(at[11], domain));
+        let gradients = DiscretiseGradients::new().ddt(&mut ddt).ddt_bias(&mut ddt_bias).dA(&mut dA).dB(&mut dB);
+        op(at)?.check_backward(upstream, gradients.dlambda(&mut dlambda))
+    });
+}
+
+/// Views whose extents or strides leave every integer: refused like any other, whatever they are.
+#[test]
+fn views_beyond_counting() {
+    let m = usize::MAX;
+    let wide = View::strided(&ZEROS, [("batch", m, i64::MAX), ("dim", m, i64::MAX), ("seqlen", 1, 1)]);
+    let A = View::strided(&ZEROS, [("dim", m, 0), ("dstate", 1, 1)]);
+    let P = View::strided(&ZEROS, [("batch", m, 0), ("ngroups", 1, 1), ("dstate", 1, 1), ("seqlen", 1, 1)]);
+    let message = construction(wide, wide, A, P, P.into());
+    assert!(message.contains("`x` holds 256 elements of memory, expected at least 17014118346046923173"), "{message}");
+    let none = View::strided(&ZEROS, [("batch", 1 << 22, 0), ("dim", 0, 0), ("seqlen", m / 4, 0)]);
+    let A = View::new(&ZEROS[..0], [("dim", 0), ("dstate", 1)]);
+    let P = View::strided(&ZEROS, [("batch", 1 << 22, 0), ("ngroups", 1, 1), ("dstate", 1, 1), ("seqlen", m / 4, 0)]);
+    let scan = SelectiveScan::new(none, none, A, P, P).expect("valid, and without elements");
+    let refused = scan.chunk_offsets(1).expect_err("more chunks than can be counted").to_string();
+    assert!(refused.starts_with("selective_scan: `every` is 1, expected so many steps"), "{refused}");
+}
+
 #[test]
 fn discretise() {
     let (step, state) = (zeros([("seqlen", 5)]), zeros([("dstate", 3)]));

@@ -49,9 +49,9 @@ pub struct RunArgs {
     /// How often the CPU backend runs, for the median time; without it, for 0.2 s. The reference runs once.
     #[arg(long, value_name = "N")]
     pub repeat: Option<NonZeroUsize>,
-    /// The most memory that the run may ask for.
-    #[arg(long, value_name = "MIB", default_value_t = 16 * 1024, value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
-    pub max_memory: u64,
+    /// The most memory that the run may ask for; without it, 1024 MiB and 32 times the size of the file.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
+    pub max_memory: Option<u64>,
     /// Inputs, options in the metadata, and any truth.
     #[arg(value_name = "IN.safetensors")]
     pub input: PathBuf,

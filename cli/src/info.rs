@@ -20,7 +20,45 @@ pub fn text() -> String {
     for (operator, direction) in OPERATORS {
         text += &format!("{operator:<16}{direction:<11}{:<16}f32, f16, bf16\n", "cpu, reference");
     }
-    text + "\nNo GPU backend is in this build.\n"
+    text + "\n" + &gpu()
+}
+
+/// Devices or what is missing for them, and the embedded kernels.
+#[cfg(feature = "cuda")]
+fn gpu() -> String {
+    use ssm_kernels::gpu::{COMPILERS, MODULES, ORIGIN, devices};
+    let mut text = match devices() {
+        Err(why) => format!("gpu           none usable: {why}\n"),
+        Ok(list) if list.is_empty() => "gpu           none: the driver knows no device\n".into(),
+        Ok(list) => list.iter().fold(String::new(), |text, device| {
+            let (major, minor) = device.capability;
+            let driver = device.driver_version;
+            let memory = device.memory_bytes >> 30;
+            text + &format!(
+                "gpu {:<10}{}, compute capability {major}.{minor}, {memory} GiB, driver for CUDA {}.{}\n",
+                device.ordinal,
+                device.name,
+                driver / 1000,
+                driver % 1000 / 10
+            )
+        }),
+    };
+    let bytes: usize = MODULES.iter().map(|module| module.ptx.len()).sum();
+    text += &format!("kernels       {} PTX files, {} KiB, {ORIGIN}\n", MODULES.len(), bytes >> 10);
+    for compiler in COMPILERS {
+        text += &format!("              by {compiler}\n");
+    }
+    text += "              compiled, and not executed yet: `ssm run` has no GPU backend\n";
+    for module in MODULES {
+        text += &format!("              {} ({} entries)\n", module.unit, module.entries.len());
+    }
+    text
+}
+
+/// Nothing of it is in this build.
+#[cfg(not(feature = "cuda"))]
+fn gpu() -> String {
+    "gpu           not in this build (feature cuda is off)\n".into()
 }
 
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]

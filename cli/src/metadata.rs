@@ -14,9 +14,9 @@ impl Metadata {
         Self(pairs.into_iter().collect())
     }
 
-    /// The value as it is.
+    /// The value as it is; `null` is no value.
     pub fn text(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(String::as_str)
+        self.0.get(key).map(String::as_str).filter(|text| *text != "null")
     }
 
     /// `true` or `false`.

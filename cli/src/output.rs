@@ -67,8 +67,7 @@ impl Temporary {
     fn beside(path: &Path) -> std::io::Result<(Self, File)> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = folder(path).join(format!(".{name}.{}-{count}.tmp", std::process::id()));
+        let temporary = folder(path).join(format!(".ssm-{}-{count}.tmp", std::process::id()));
         let file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
         Ok((Self(temporary), file))
     }

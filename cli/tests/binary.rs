@@ -21,7 +21,7 @@ fn help_and_info() {
     assert!(ssm(&["run", "--help"]).status.success() && ssm(&["--version"]).status.success());
     let info = ssm(&["info"]);
     assert!(info.status.success());
-    for word in [env!("CARGO_PKG_VERSION"), std::env::consts::ARCH, "cores", "rayon", "selective_scan", "No GPU"] {
+    for word in [env!("CARGO_PKG_VERSION"), std::env::consts::ARCH, "cores", "rayon", "selective_scan", "gpu"] {
         assert!(text(&info.stdout).contains(word), "{word}");
     }
 }

@@ -2,6 +2,18 @@
 
 use crate::ops::StepOptions;
 
+/// e^v.
+#[inline(always)]
+pub fn exp(v: f32) -> f32 {
+    v.exp()
+}
+
+/// e^v - 1.
+#[inline(always)]
+pub fn exp_m1(v: f32) -> f32 {
+    v.exp_m1()
+}
+
 /// ln(1 + e^v), and v itself above 20. Relative error of a few ulp from the smallest subnormal result up.
 #[inline(always)]
 pub fn softplus(v: f32) -> f32 {
@@ -31,30 +43,6 @@ pub fn silu(v: f32) -> f32 {
     } else {
         v * sigmoid(v)
     }
-}
-
-/// (e^w - 1) / w, and its limit 1 at 0.
-#[inline(always)]
-pub fn phi(w: f32) -> f32 {
-    if w == 0.0 { 1.0 } else { w.exp_m1() / w }
-}
-
-/// The derivative of [`phi`]: (e^w - phi(w)) / w; near 0 its series, sum of w^k / (k! (k + 2)).
-#[inline(always)]
-pub fn phi_derivative(w: f32) -> f32 {
-    const TERMS: [f32; 10] = {
-        let (mut terms, mut factorial, mut k) = ([0.0; 10], 1.0f64, 0);
-        while k < 10 {
-            terms[k] = (1.0 / (factorial * (k as f64 + 2.0))) as f32;
-            k += 1;
-            factorial *= k as f64;
-        }
-        terms
-    };
-    if w.abs() >= 1.0 {
-        return (w.exp() - phi(w)) / w;
-    }
-    TERMS.iter().rev().fold(0.0, |sum, &term| sum * w + term)
 }
 
 impl StepOptions {

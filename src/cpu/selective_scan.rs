@@ -50,17 +50,7 @@ impl<'a, T: Element> Forward<Scan<'a, T>> for Cpu {
 fn plan<T: Element>(inputs: &Inputs<'_, T, Host>) -> Plan {
     let dims = inputs.dims;
     let states = dims.nseqs.saturating_mul(dims.dim).saturating_mul(dims.dstate);
-    Plan::new(
-        format!("selective_scan_fwd_{}", T::DTYPE),
-        vec![
-            ("batch", dims.batch),
-            ("dim", dims.dim),
-            ("seqlen", dims.seqlen),
-            ("dstate", dims.dstate),
-            ("nseqs", dims.nseqs),
-        ],
-        states.saturating_mul(size_of::<f32>()),
-    )
+    Plan::new(format!("selective_scan_fwd_{}", T::DTYPE), dims.named(), states.saturating_mul(size_of::<f32>()))
 }
 
 /// The outputs as threads share them.

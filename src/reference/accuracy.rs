@@ -124,7 +124,8 @@ impl Yardstick {
     /// Distance from the truth; infinite where only one of the two is finite, or either is NaN against a number.
     fn error(&self, index: usize, got: f64, truth: f64, dtype: Dtype) -> f64 {
         let overflows = |value: f64| !round(value, dtype).is_finite();
-        match (got.is_finite(), overflows(truth), overflows(self.plain[index])) {
+        // A result that is not rounded to the dtype yet is judged as if it were.
+        match (!overflows(got), overflows(truth), overflows(self.plain[index])) {
             // The plain f32 loop and the truth disagree on overflow: either is right.
             (false, truth, plain) if truth || plain => 0.0,
             (true, true, true) | (false, false, false) => f64::INFINITY,

@@ -76,8 +76,10 @@ impl Axes {
         if self.as_slice().iter().any(|axis| axis.extent == 0) {
             return 0;
         }
-        let last = self.as_slice().iter().map(|axis| (axis.extent as i128 - 1) * i128::from(axis.stride));
-        1 + last.sum::<i128>()
+        // Beyond i128 is beyond any memory.
+        self.as_slice().iter().fold(1, |span: i128, axis| {
+            span.saturating_add((axis.extent as i128 - 1).saturating_mul(axis.stride.into()))
+        })
     }
 
     /// Strides are not negative, and every element lies inside the memory.

@@ -163,6 +163,13 @@ mod tests {
     }
 
     #[test]
+    fn an_exhausted_search_counts_as_overlap() {
+        let terms = [Term { step: 3, last: 5 }, Term { step: 2, last: 5 }];
+        assert!(!reachable(&terms, 1, &mut 100));
+        assert!(reachable(&terms, 1, &mut 0));
+    }
+
+    #[test]
     fn brute_force_agrees() {
         let mut seed = 7u64;
         let mut draw = |n: u64| {

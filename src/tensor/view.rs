@@ -181,6 +181,14 @@ impl<T, S: Storage, const R: usize> Clone for Strided<'_, T, S, R> {
 }
 impl<T, S: Storage, const R: usize> Copy for Strided<'_, T, S, R> {}
 
+impl<'a, T, S: Storage> Strided<'a, T, S, 1> {
+    /// A run of elements as a tensor.
+    pub fn flat(memory: Slice<'a, T, S>) -> Self {
+        let layout = Layout { extents: [memory.elements()], strides: [1] };
+        Self { memory, layout }
+    }
+}
+
 impl<T: Copy, const R: usize> Strided<'_, T, Host, R> {
     /// The element at `index`.
     #[inline(always)]

@@ -1,7 +1,14 @@
 //! Developers' tasks: `cargo xtask <task>`.
 
+mod barrier_guard;
+mod bindings;
+#[path = "../../build/mod.rs"]
+mod build;
 mod planted;
+mod ptx;
+mod ptxas;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const HELP: &str = "\
@@ -9,17 +16,33 @@ cargo xtask <task>
 
   planted [NAME ...]   apply each bug of tests/planted (or those named) to a copy of the tree; fails unless the
                        suites of ssm-kernels fail on every one of them
+  ptx [--check]        compile all kernels and refresh kernels-ptx; --check compiles them in two other folders and
+                       fails unless both give the committed bytes
+  ptxas [FOLDER]       assemble kernels-ptx (or FOLDER) for every architecture with both ptxas; fails on spills,
+                       undefined functions, absolute paths and too much PTX
+  barrier-guard        rustc with our options leaves one barrier where it would make two
+  bindings [--check]   make kernels-rs/params.rs and kernels-cu/params_layout.h from kernels-cu/params.h; --check
+                       fails unless they are current
+
+The compilers are those of the variables that `eval \"$(scripts/toolchains)\"` sets.
 ";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let result = match arguments.split_first() {
-        None => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        Some((task, names)) if task == "planted" => planted::run(names),
-        Some((task, _)) => Err(format!("no task `{task}`\n\n{HELP}")),
+    let Some((task, rest)) = arguments.split_first() else {
+        print!("{HELP}");
+        return ExitCode::SUCCESS;
+    };
+    let result = match (task.as_str(), rest) {
+        ("planted", names) => planted::run(names),
+        ("ptx", []) => ptx::refresh(),
+        ("ptx", [option]) if option == "--check" => ptx::check(),
+        ("ptxas", []) => ptxas::run(&root().join(build::COMMITTED)),
+        ("ptxas", [folder]) => ptxas::run(Path::new(folder)),
+        ("barrier-guard", []) => barrier_guard::run(),
+        ("bindings", []) => bindings::run(false),
+        ("bindings", [option]) if option == "--check" => bindings::run(true),
+        _ => Err(format!("no task `{}`\n\n{HELP}", arguments.join(" "))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -28,4 +51,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The repository: that of the running cargo, for a copied target folder may bring a program of another one.
+fn root() -> PathBuf {
+    let own = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    own.parent().expect("xtask lies in the repository").to_path_buf()
+}
+
+/// Cargo's target folder, which this program lies in.
+fn target() -> PathBuf {
+    let own = std::env::current_exe().unwrap_or_default();
+    let found = own.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
+    found.map_or_else(|| root().join("target"), Path::to_path_buf)
 }

@@ -14,7 +14,7 @@ struct Trees {
 
 /// Applies each patch to a copy of the tree; the suites must build, and fail.
 pub fn run(names: &[String]) -> Result<(), String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository").to_path_buf();
+    let root = crate::root();
     let folder = root.join("target/planted");
     let trees = Trees { copy: folder.join("tree"), build: folder.join("build"), root };
     let patches = patches(&trees.root, names)?;
@@ -29,11 +29,12 @@ pub fn run(names: &[String]) -> Result<(), String> {
     for (i, patch) in patches.iter().enumerate() {
         let name = patch.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         trees.apply(patch, &[])?;
-        let built = trees.test(&["--no-run"])?;
+        let features = features(patch)?;
+        let built = trees.test(&[features, &["--no-run"]].concat())?;
         if !built.status.success() {
             return Err(format!("{name}: the tree with this bug does not build:\n{}", text(&built)));
         }
-        let tested = trees.test(&[])?;
+        let tested = trees.test(features)?;
         let caught = failures(&tested);
         match (tested.status.success(), caught.is_empty()) {
             (true, _) => missed.push(name.clone()),
@@ -73,6 +74,13 @@ fn patches(root: &Path, names: &[String]) -> Result<Vec<PathBuf>, String> {
         patches.retain(wanted);
     }
     Ok(patches)
+}
+
+/// Without the GPU backend where a patch changes kernel sources: it would need their compilers.
+fn features(patch: &Path) -> Result<&'static [&'static str], String> {
+    let text = fs::read_to_string(patch).map_err(|e| format!("{}: {e}", patch.display()))?;
+    let kernels = text.lines().any(|line| line.starts_with("+++ b/kernels-"));
+    Ok(if kernels { &["--no-default-features", "--features", "rayon"] } else { &[] })
 }
 
 impl Trees {

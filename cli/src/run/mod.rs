@@ -17,6 +17,7 @@ use half::{bf16, f16};
 use ssm_kernels::Dtype;
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::Path;
 
 /// What an operator's file may hold.
 struct Contents {
@@ -63,7 +64,7 @@ fn compute(args: &RunArgs, err: &mut dyn Write) -> Result<(Op, Dtype, Finished)>
     if args.threads.is_some() && args.backend != Backend::Cpu {
         return Err(CliError::new("--threads is for --backend cpu only"));
     }
-    let mut memory = Memory::new(args.max_memory);
+    let mut memory = Memory::new(args.max_memory.unwrap_or_else(|| memory_for(&args.input)));
     let bytes = input::read(&args.input, &mut memory)?;
     let input = Input::parse(&bytes)?;
     let op = choose_op(args, &input)?;
@@ -86,6 +87,13 @@ fn compute(args: &RunArgs, err: &mut dyn Write) -> Result<(Op, Dtype, Finished)>
         _ => dispatch::<f32>(op, args, &input, &mut memory),
     };
     Ok((op, dtype, finished?))
+}
+
+/// MiB that a run on this file may ask for: a small file that describes huge tensors is refused, not served.
+fn memory_for(input: &Path) -> u64 {
+    // A file that cannot be read is refused when it is read.
+    let bytes = std::fs::metadata(input).map_or(0, |metadata| metadata.len());
+    1024 + bytes.saturating_mul(32).div_ceil(1 << 20)
 }
 
 fn dispatch<T: Io>(op: Op, args: &RunArgs, input: &Input<'_>, memory: &mut Memory) -> Result<Finished> {

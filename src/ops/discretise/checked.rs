@@ -22,6 +22,11 @@ pub(crate) struct Inputs<'a, T: 'a, S: Storage> {
 }
 
 impl<T, S: Storage> Inputs<'_, T, S> {
+    /// The dimensions of the domain by name, for plans.
+    pub fn named(&self) -> Vec<(&'static str, usize)> {
+        self.domain.as_slice().iter().map(|axis| (axis.name, axis.extent)).collect()
+    }
+
     /// The extents of the domain, padded with ones.
     pub fn extents(&self) -> [usize; MAX_RANK] {
         self.dt.layout.extents

@@ -35,8 +35,9 @@
 //! | delta, A_bar, B_bar, B_prev_bar and their upstream gradients | f32 (a decay of 0.999 is 1 in bf16) |
 //!
 //! # Precision
-//! Arithmetic is f32. Accurate relative to each element for delta A near 0 (no cancellation) and for |delta A| beyond
-//! the range of f32 (limits, not NaN).
+//! Arithmetic is f32. Outputs are accurate relative to each element for delta A near 0 (no cancellation) and where delta A
+//! leaves the range of f32 (limits, not NaN). Gradients likewise for delta up to 1e15; beyond, a factor such as delta^2
+//! may overflow although the gradient would not. A factor e^w that underflows takes its product with it.
 //!
 //! # Determinism
 //! Bitwise; elements do not depend on each other.
@@ -173,6 +174,22 @@ impl<'a, T: Element, S: Storage> Discretise<'a, T, S> {
         self.dt_bias.iter().try_for_each(|view| domain.union(OP, "dt_bias", view.axes()))?;
         self.lambda.iter().try_for_each(|view| domain.union(OP, "lambda", view.axes()))?;
         Ok(domain.packed())
+    }
+
+    /// Everything that a backend checks before it runs forward, without running.
+    pub fn check(&self, outputs: DiscretiseOutputs<'_, S>) -> Result<()> {
+        outputs.check(&self.inputs()?).map(|_| ())
+    }
+
+    /// Everything that a backend checks before it runs backward, without running.
+    pub fn check_backward(
+        &self,
+        upstream: DiscretiseUpstream<'_, S>,
+        gradients: DiscretiseGradients<'_, T, S>,
+    ) -> Result<()> {
+        let inputs = self.inputs()?;
+        let upstream = upstream.check(&inputs)?;
+        gradients.check(&inputs, &upstream).map(|_| ())
     }
 
     /// All inputs checked and over the whole domain.

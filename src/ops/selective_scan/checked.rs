@@ -4,7 +4,7 @@ use super::{CONSTANT, Dims, OP, Projection, VARIABLE};
 use crate::error::{Error, Result};
 use crate::ops::StepOptions;
 use crate::segments::{Segments, Span, chunk_offsets};
-use crate::tensor::{Element, Host, Memory, Storage, Strided, StridedMut};
+use crate::tensor::{Element, Host, Memory, Slice, Storage, Strided, StridedMut};
 
 /// B or C in canonical order. `channels` is the number of channels that share a row of a variable one.
 pub(crate) enum AlignedProjection<'a, T: 'a, S: Storage> {
@@ -65,6 +65,7 @@ pub(crate) struct Inputs<'a, T: 'a, S: Storage> {
     pub step: StepOptions,
     pub initial_state: Option<Strided<'a, f32, S, 3>>,
     pub segments: Option<&'a Segments>,
+    pub segments_table: Option<Slice<'a, i32, S>>,
     pub reverse: bool,
 }
 
@@ -96,6 +97,7 @@ impl<T, S: Storage> Inputs<'_, T, S> {
         self.z.iter().for_each(|tensor| memory.input("z", tensor));
         self.dt_bias.iter().for_each(|tensor| memory.input("dt_bias", tensor));
         self.initial_state.iter().for_each(|tensor| memory.input("initial_state", tensor));
+        self.segments_table.iter().for_each(|table| memory.input("segments_table", &Strided::flat(*table)));
     }
 }
 

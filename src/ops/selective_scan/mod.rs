@@ -46,7 +46,7 @@ pub(crate) use checked::{AlignedProjection, CheckedOutputs, ChunkStates, Inputs}
 use super::{Operator, StepOptions};
 use crate::error::{Error, Result};
 use crate::segments::Segments;
-use crate::tensor::{Element, Host, Memory, Storage, View, ViewMut};
+use crate::tensor::{Device, Element, Host, Memory, Slice, Storage, View, ViewMut};
 
 const OP: &str = "selective_scan";
 const SEQUENCE: [&str; 3] = ["batch", "dim", "seqlen"];
@@ -111,6 +111,7 @@ pub struct SelectiveScan<'a, T: 'a, S: Storage = Host> {
     step: StepOptions,
     initial_state: Option<View<'a, f32, S>>,
     segments: Option<&'a Segments>,
+    segments_table: Option<Slice<'a, i32, S>>,
     reverse: bool,
 }
 
@@ -125,7 +126,7 @@ impl<'a, T: Element, S: Storage> SelectiveScan<'a, T, S> {
         C: impl Into<Projection<'a, T, S>>,
     ) -> Result<Self> {
         let (B, C) = (B.into(), C.into());
-        let (D, z, dt_bias, initial_state, segments) = (None, None, None, None, None);
+        let (D, z, dt_bias, initial_state, segments, segments_table) = (None, None, None, None, None, None);
         let scan = Self {
             x,
             dt,
@@ -138,6 +139,7 @@ impl<'a, T: Element, S: Storage> SelectiveScan<'a, T, S> {
             step: StepOptions::default(),
             initial_state,
             segments,
+            segments_table,
             reverse: false,
         };
         scan.inputs()?;
@@ -222,7 +224,7 @@ impl<'a, T: Element, S: Storage> SelectiveScan<'a, T, S> {
         let dstate = A.layout.extents[1];
         A.layout.expect_shape(OP, "A", CONSTANT, [dim, dstate])?;
         let nseqs = match self.segments {
-            Some(segments) => check_segments(segments, batch, seqlen)?,
+            Some(segments) => check_segments(segments, self.segments_table.as_ref(), batch, seqlen)?,
             None => batch,
         };
         let B = AlignedProjection::align("B", self.B, [batch, dim, seqlen, dstate])?;
@@ -247,8 +249,19 @@ impl<'a, T: Element, S: Storage> SelectiveScan<'a, T, S> {
                 .map(|view| view.align_to(OP, "initial_state", STATE, [nseqs, dim, dstate]))
                 .transpose()?,
             segments: self.segments,
+            segments_table: self.segments_table,
             reverse: self.reverse,
         })
+    }
+}
+
+impl<'a, T: Element> SelectiveScan<'a, T, Device> {
+    /// As [`SelectiveScan::segments`], on a device: `table` holds a copy of [`Segments::cu_seqlens`] there. Upload it
+    /// once for a packing; calls read it.
+    pub fn segments_on(mut self, segments: &'a Segments, table: Slice<'a, i32, Device>) -> Self {
+        self.segments = Some(segments);
+        self.segments_table = Some(table);
+        self
     }
 }
 
@@ -258,7 +271,12 @@ impl<T: Element, S: Storage> Operator for SelectiveScan<'_, T, S> {
     const NAME: &'static str = OP;
 }
 
-fn check_segments(segments: &Segments, batch: usize, seqlen: usize) -> Result<usize> {
+fn check_segments<S: Storage>(
+    segments: &Segments,
+    table: Option<&Slice<'_, i32, S>>,
+    batch: usize,
+    seqlen: usize,
+) -> Result<usize> {
     let refuse = |arg, got: String, expected: String| Error::Value { op: OP, arg, got, expected };
     if batch != 1 {
         return Err(refuse("x", format!("of batch {batch}"), "batch 1 with packed sequences".into()));
@@ -267,7 +285,19 @@ fn check_segments(segments: &Segments, batch: usize, seqlen: usize) -> Result<us
         let expected = format!("an end at seqlen {seqlen}");
         return Err(refuse("cu_seqlens", format!("ending at {}", segments.total()), expected));
     }
+    if let Some(table) = table.filter(|table| table.elements() != segments.cu_seqlens().len()) {
+        let expected = format!("{} i32 for {} sequences", segments.cu_seqlens().len(), segments.nseqs());
+        return Err(refuse("segments_table", format!("of {} i32", table.elements()), expected));
+    }
     Ok(segments.nseqs())
+}
+
+impl Dims {
+    /// By name, for plans.
+    pub(crate) fn named(&self) -> Vec<(&'static str, usize)> {
+        let Dims { batch, dim, seqlen, dstate, nseqs } = *self;
+        vec![("batch", batch), ("dim", dim), ("seqlen", seqlen), ("dstate", dstate), ("nseqs", nseqs)]
+    }
 }
 
 /// The dimensions of one call.

@@ -53,6 +53,8 @@ fn non_finite_exactly_where_the_loop_is() {
     assert!(passes([e, f64::NAN, f64::INFINITY, e88]));
     assert!(passes([e, f64::NEG_INFINITY, f64::NAN, e88]));
     assert!(!passes([e, 1.0, f64::INFINITY, e88]));
+    // Not rounded to f32 yet: 800 and 95 overflow there.
+    assert!(passes([e, f64::MAX, 95f64.exp(), e88]));
     assert!(!passes([f64::NAN, f64::NAN, f64::INFINITY, e88]));
     assert!(!passes([e, f64::NAN, f64::INFINITY, f64::INFINITY]));
 }
@@ -63,4 +65,32 @@ fn a_wrong_truth_does_not_excuse_itself() {
     let wrong: Vec<f64> = right.iter().map(|t| t * 1.01).collect();
     assert!(yardstick(&sums()).against(right).judge(&plain, Dtype::F32).failure.is_none());
     assert!(yardstick(&sums()).against(wrong).judge(&plain, Dtype::F32).failure.is_some());
+}
+
+/// The constants of the rule: 2 yardsticks and 4 ulp at the row's largest truth, each row by itself.
+#[test]
+fn the_allowance_is_exact() {
+    let naive = Sums(vec![vec![1.5, 2.5, 0.25], vec![0.1, 0.3], vec![6.0, 5.5, 1.25], vec![-3.0, 0.7]]);
+    let yardstick = Yardstick::measure(&naive, &[2]).remove(0);
+    let runs = [
+        naive.run::<f32>(),
+        naive.run::<Noisy<1>>(),
+        naive.run::<Noisy<2>>(),
+        naive.run::<Noisy<3>>(),
+        naive.run::<Noisy<4>>(),
+    ];
+    let errors = runs.iter().flat_map(|run| run[0].iter().zip(yardstick.truth()).map(|(r, t)| (r - t).abs()));
+    let largest = errors.fold(0.0, f64::max);
+    assert!(largest > 0.0 && yardstick.largest_error() == largest);
+    for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
+        for index in 0..4 {
+            let row = &yardstick.truth()[index / 2 * 2..][..2];
+            let allowed = 2.0 * largest + 4.0 * dtype.ulp(row[0].abs().max(row[1].abs()));
+            for (factor, passes) in [(0.999, true), (-0.999, true), (1.001, false), (-1.001, false)] {
+                let mut got = yardstick.truth().to_vec();
+                got[index] += factor * allowed;
+                assert_eq!(yardstick.judge(&got, dtype).failure.is_none(), passes, "{dtype} {index} {factor}");
+            }
+        }
+    }
 }

@@ -1,0 +1,33 @@
+// The scalar functions that operators share. The only place where they are written for CUDA C.
+#pragma once
+
+#include "params.h"
+
+constexpr float kLog2e = 1.4426950408889634f;
+
+// 2^x by the special-function unit: 2 ulp, subnormal results are 0.
+__device__ __forceinline__ float exp2_approx(float x) {
+    float value;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(value) : "f"(x));
+    return value;
+}
+
+// ln(1 + e^v), and v itself above 20.
+__device__ __forceinline__ float softplus(float v) {
+    return v > 20.0f ? v : log1pf(expf(v));
+}
+
+// v / (1 + e^-v).
+__device__ __forceinline__ float silu(float v) {
+    return __fdiv_rn(v, 1.0f + expf(-v));
+}
+
+// delta from the raw step with its bias. The comparisons keep NaN.
+__device__ __forceinline__ float effective_step(float raw, const SsmStep &step) {
+    float delta = step.softplus ? softplus(raw) : raw;
+    if (step.limited) {
+        delta = delta < step.min ? step.min : delta;
+        delta = delta > step.max ? step.max : delta;
+    }
+    return delta;
+}

@@ -1,0 +1,198 @@
+//! Discretise, forward and backward: one thread per element of the domain. Equation, shapes and options:
+//! src/ops/discretise.
+
+#[path = "discretise_formulas.rs"]
+mod formulas;
+
+use crate::load_store::{BF16, F16, F32, Io};
+use crate::math;
+use crate::params::{SsmDiscretise, SsmStep, SsmWide};
+use core::arch::nvptx::{_block_dim_x, _block_idx_x, _grid_dim_x, _thread_idx_x};
+use formulas::Point;
+
+/// The values of `SsmDiscretise::rule`.
+#[derive(Clone, Copy)]
+enum Rule {
+    Euler,
+    ExpEuler,
+    Zoh,
+    Bilinear,
+    ExpTrapezoidal,
+}
+
+impl Rule {
+    #[inline(always)]
+    fn new(value: u32) -> Self {
+        match value {
+            crate::params::SSM_RULE_EULER => Rule::Euler,
+            crate::params::SSM_RULE_EXP_EULER => Rule::ExpEuler,
+            crate::params::SSM_RULE_ZOH => Rule::Zoh,
+            crate::params::SSM_RULE_BILINEAR => Rule::Bilinear,
+            _ => Rule::ExpTrapezoidal,
+        }
+    }
+}
+
+/// An index of the domain.
+type Index = [u64; 4];
+
+impl SsmWide {
+    #[inline(always)]
+    fn offset(&self, index: Index) -> i64 {
+        let mut offset = 0;
+        let mut i = 0;
+        while i < 4 {
+            offset += index[i] as i64 * self.strides[i];
+            i += 1;
+        }
+        offset
+    }
+
+    /// The element, or `None` if the tensor is absent.
+    ///
+    /// # Safety
+    /// `index` is an index of the domain.
+    #[inline(always)]
+    unsafe fn load<T: Io>(&self, index: Index) -> Option<f32> {
+        // SAFETY: the contract checked on the host that every index of the domain lies inside the tensor.
+        (self.address != 0).then(|| unsafe { T::load(self.address, self.offset(index)) })
+    }
+
+    /// Writes the element unless the tensor is absent.
+    ///
+    /// # Safety
+    /// `index` is an index of the domain, and no other thread writes it.
+    #[inline(always)]
+    unsafe fn store<T: Io>(&self, index: Index, value: impl FnOnce() -> f32) {
+        if self.address != 0 {
+            // SAFETY: as above; distinct indices are distinct elements of an output.
+            unsafe { T::store(self.address, self.offset(index), value()) }
+        }
+    }
+}
+
+impl SsmStep {
+    /// delta and its derivative by the raw step. The comparisons keep NaN.
+    #[inline(always)]
+    fn delta(&self, raw: f32) -> (f32, f32) {
+        let (delta, slope) = match self.softplus {
+            0 => (raw, 1.0),
+            _ => (math::softplus(raw), math::softplus_derivative(raw)),
+        };
+        if self.limited != 0 && delta < self.min {
+            (self.min, 0.0)
+        } else if self.limited != 0 && delta > self.max {
+            (self.max, 0.0)
+        } else {
+            (delta, slope)
+        }
+    }
+}
+
+impl SsmDiscretise {
+    /// Calls `task` for every index of the domain that is this thread's.
+    #[inline(always)]
+    fn each(&self, mut task: impl FnMut(Index)) {
+        let [e0, e1, e2, e3] = self.extents;
+        let count = e0 * e1 * e2 * e3;
+        // SAFETY: these read special registers.
+        let (block, blocks, threads, thread) =
+            unsafe { (_block_idx_x(), _grid_dim_x(), _block_dim_x(), _thread_idx_x()) };
+        let (threads, mut i) = (threads as u64, block as u64 * threads as u64 + thread as u64);
+        while i < count {
+            task([i / (e1 * e2 * e3), i / (e2 * e3) % e1, i / e3 % e2, i % e3]);
+            i += blocks as u64 * threads;
+        }
+    }
+
+    /// # Safety
+    /// `index` is an index of the domain.
+    #[inline(always)]
+    unsafe fn point<T: Io>(&self, index: Index) -> Point {
+        // SAFETY: the caller's.
+        let (dt, bias, A, B, lambda) = unsafe {
+            let (dt, bias) = (self.dt.load::<T>(index), self.dt_bias.load::<F32>(index));
+            (dt, bias, self.A.load::<F32>(index), self.B.load::<T>(index), self.lambda.load::<T>(index))
+        };
+        let (delta, slope) = self.step.delta(dt.unwrap_or(0.0) + bias.unwrap_or(0.0));
+        let rule = Rule::new(self.rule);
+        Point::new(rule, delta, slope, A.unwrap_or(0.0), B.unwrap_or(0.0), lambda.unwrap_or(0.0))
+    }
+}
+
+#[cfg(ssm_unit = "discretise_fwd")]
+mod fwd {
+    use super::*;
+    use crate::params::SsmDiscretiseFwd;
+
+    #[inline(always)]
+    fn forward<T: Io>(params: &SsmDiscretiseFwd) {
+        params.inputs.each(|index| {
+            // SAFETY: `each` gives every index of the domain to one thread.
+            unsafe {
+                let point = params.inputs.point::<T>(index);
+                params.delta.store::<F32>(index, || point.delta);
+                params.A_bar.store::<F32>(index, || point.A_bar());
+                params.B_bar.store::<F32>(index, || point.B_bar());
+                params.B_prev_bar.store::<F32>(index, || point.B_prev_bar());
+            }
+        });
+    }
+
+    macro_rules! entry {
+        ($dtype:literal, $name:ident, $io:ty) => {
+            #[cfg(ssm_dtype = $dtype)]
+            #[unsafe(no_mangle)]
+            unsafe extern "ptx-kernel" fn $name(params: SsmDiscretiseFwd) {
+                forward::<$io>(&params);
+            }
+        };
+    }
+    entry!("f32", discretise_fwd_f32, F32);
+    entry!("f16", discretise_fwd_f16, F16);
+    entry!("bf16", discretise_fwd_bf16, BF16);
+}
+
+#[cfg(ssm_unit = "discretise_bwd")]
+mod bwd {
+    use super::formulas::By;
+    use super::*;
+    use crate::params::SsmDiscretiseBwd;
+
+    #[inline(always)]
+    fn backward<T: Io>(params: &SsmDiscretiseBwd) {
+        params.inputs.each(|index| {
+            // SAFETY: `each` gives every index of the domain to one thread.
+            unsafe {
+                let point = params.inputs.point::<T>(index);
+                let by = By {
+                    ddelta: params.ddelta.load::<F32>(index),
+                    dA_bar: params.dA_bar.load::<F32>(index),
+                    dB_bar: params.dB_bar.load::<F32>(index),
+                    dB_prev_bar: params.dB_prev_bar.load::<F32>(index),
+                };
+                if params.ddt.address != 0 || params.ddt_bias.address != 0 {
+                    let ddt = point.slope * point.ddelta(by);
+                    params.ddt.store::<T>(index, || ddt);
+                    params.ddt_bias.store::<F32>(index, || ddt);
+                }
+                params.dA.store::<F32>(index, || point.dA(by));
+                params.dB.store::<T>(index, || point.dB(by));
+                params.dlambda.store::<T>(index, || point.dlambda(by));
+            }
+        });
+    }
+
+    macro_rules! entry {
+        ($dtype:literal, $name:ident, $io:ty) => {
+            #[cfg(ssm_dtype = $dtype)]
+            #[unsafe(no_mangle)]
+            unsafe extern "ptx-kernel" fn $name(params: SsmDiscretiseBwd) {
+                backward::<$io>(&params);
+            }
+        };
+    }
+    entry!("f32", discretise_bwd_f32, F32);
+    entry!("f16", discretise_bwd_f16, F16);
+    entry!("bf16", discretise_bwd_bf16, BF16);
+}

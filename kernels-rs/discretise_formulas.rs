@@ -1,0 +1,187 @@
+//! The formulas of discretise at one element, in f32: one text for the GPU kernels and the CPU backend. Whoever includes
+//! this file has a `Rule` and a `math` with exp and exp_m1 beside it.
+
+use super::Rule;
+use super::math::{exp, exp_m1};
+
+/// Gradients by the outputs at one element; `None` leaves a term out, so that it cannot bring in 0 * infinity.
+#[derive(Clone, Copy)]
+pub struct By {
+    pub ddelta: Option<f32>,
+    pub dA_bar: Option<f32>,
+    pub dB_bar: Option<f32>,
+    pub dB_prev_bar: Option<f32>,
+}
+
+/// One element's inputs, w = delta A, and the derivative of delta by the raw step.
+pub struct Point {
+    rule: Rule,
+    pub delta: f32,
+    pub slope: f32,
+    A: f32,
+    B: f32,
+    lambda: f32,
+    w: f32,
+}
+
+impl Point {
+    /// `slope`: the derivative of delta by the raw step.
+    #[inline(always)]
+    pub fn new(rule: Rule, delta: f32, slope: f32, A: f32, B: f32, lambda: f32) -> Self {
+        Self { rule, delta, slope, A, B, lambda, w: delta * A }
+    }
+
+    /// The formulas as written are good here. Beyond, delta A or a square may overflow or lose its digits although the
+    /// result does neither, and each formula has another form.
+    #[inline(always)]
+    fn ordinary(&self) -> bool {
+        self.w.abs() < 1e15 && self.delta.abs() < 1e15
+    }
+
+    /// bilinear: 1 / (1 - w/2).
+    #[inline(always)]
+    fn q(&self) -> f32 {
+        1.0 / (1.0 - self.w / 2.0)
+    }
+
+    /// bilinear: delta / (1 - w/2), which tends to -2/A although w overflows.
+    #[inline(always)]
+    fn delta_q(&self) -> f32 {
+        if self.ordinary() { self.delta / (1.0 - self.w / 2.0) } else { 1.0 / (1.0 / self.delta - self.A / 2.0) }
+    }
+
+    /// zoh: (e^w - 1) / A, which tends to delta as A tends to 0, and to -1/A although w overflows.
+    #[inline(always)]
+    fn delta_phi(&self) -> f32 {
+        if self.ordinary() || self.w.abs() < 1.0 { self.delta * phi(self.w) } else { exp_m1(self.w) / self.A }
+    }
+
+    /// zoh: the derivative of `delta_phi` by A, delta^2 phi'(w).
+    #[inline(always)]
+    fn delta_phi_slope(&self) -> f32 {
+        if self.ordinary() || self.w.abs() < 1.0 {
+            self.delta * self.delta * phi_derivative(self.w)
+        } else {
+            (self.delta * exp(self.w) - self.delta_phi()) / self.A
+        }
+    }
+
+    #[inline(always)]
+    pub fn A_bar(&self) -> f32 {
+        match self.rule {
+            Rule::Euler => 1.0 + self.w,
+            Rule::Bilinear if self.w.is_infinite() => -1.0,
+            Rule::Bilinear => (1.0 + self.w / 2.0) / (1.0 - self.w / 2.0),
+            Rule::ExpEuler | Rule::Zoh | Rule::ExpTrapezoidal => exp(self.w),
+        }
+    }
+
+    /// The derivative of A_bar by w, times `factor`.
+    #[inline(always)]
+    fn A_bar_slope(&self, factor: f32) -> f32 {
+        match self.rule {
+            Rule::Euler => factor,
+            Rule::Bilinear if self.ordinary() => self.q() * self.q() * factor,
+            Rule::Bilinear => self.q() * factor * self.q(),
+            Rule::ExpEuler | Rule::Zoh | Rule::ExpTrapezoidal => exp(self.w) * factor,
+        }
+    }
+
+    /// The derivative of B_bar by B.
+    #[inline(always)]
+    fn input_factor(&self) -> f32 {
+        match self.rule {
+            Rule::Euler | Rule::ExpEuler => self.delta,
+            Rule::Zoh => self.delta_phi(),
+            Rule::Bilinear => self.delta_q(),
+            Rule::ExpTrapezoidal => self.lambda * self.delta,
+        }
+    }
+
+    /// (1 - lambda) e^w.
+    #[inline(always)]
+    fn previous(&self) -> f32 {
+        (1.0 - self.lambda) * exp(self.w)
+    }
+
+    #[inline(always)]
+    pub fn B_bar(&self) -> f32 {
+        self.input_factor() * self.B
+    }
+
+    #[inline(always)]
+    pub fn B_prev_bar(&self) -> f32 {
+        self.previous() * self.delta * self.B
+    }
+
+    #[inline(always)]
+    pub fn ddelta(&self, by: By) -> f32 {
+        let by_B_bar = || match self.rule {
+            Rule::Euler | Rule::ExpEuler => self.B,
+            Rule::Zoh => exp(self.w) * self.B,
+            Rule::Bilinear => self.q() * self.q() * self.B,
+            Rule::ExpTrapezoidal => self.lambda * self.B,
+        };
+        // 0 * infinity is 0 here: e^w wins.
+        let by_B_prev_bar = || if exp(self.w) == 0.0 { 0.0 } else { self.previous() * (1.0 + self.w) * self.B };
+        by.ddelta.unwrap_or(0.0)
+            + times(by.dA_bar, || self.A_bar_slope(self.A))
+            + times(by.dB_bar, by_B_bar)
+            + times(by.dB_prev_bar, by_B_prev_bar)
+    }
+
+    #[inline(always)]
+    pub fn dA(&self, by: By) -> f32 {
+        let by_A_bar = || match self.rule {
+            Rule::Bilinear if !self.ordinary() => self.q() * self.delta_q(),
+            _ => self.A_bar_slope(self.delta),
+        };
+        let by_B_bar = || match self.rule {
+            Rule::Zoh => self.delta_phi_slope() * self.B,
+            Rule::Bilinear => self.delta_q() * self.delta_q() * self.B / 2.0,
+            Rule::Euler | Rule::ExpEuler | Rule::ExpTrapezoidal => 0.0,
+        };
+        times(by.dA_bar, by_A_bar)
+            + times(by.dB_bar, by_B_bar)
+            + times(by.dB_prev_bar, || self.previous() * self.delta * self.delta * self.B)
+    }
+
+    #[inline(always)]
+    pub fn dB(&self, by: By) -> f32 {
+        times(by.dB_bar, || self.input_factor()) + times(by.dB_prev_bar, || self.previous() * self.delta)
+    }
+
+    #[inline(always)]
+    pub fn dlambda(&self, by: By) -> f32 {
+        times(by.dB_bar, || self.delta * self.B) + times(by.dB_prev_bar, || -(self.delta * exp(self.w) * self.B))
+    }
+}
+
+/// An upstream gradient times a derivative; an absent gradient leaves even an infinite derivative out.
+fn times(gradient: Option<f32>, derivative: impl FnOnce() -> f32) -> f32 {
+    gradient.map_or(0.0, |gradient| gradient * derivative())
+}
+
+/// (e^w - 1) / w, and its limit 1 at 0.
+#[inline(always)]
+fn phi(w: f32) -> f32 {
+    if w == 0.0 { 1.0 } else { exp_m1(w) / w }
+}
+
+/// The derivative of [`phi`]: (e^w - phi(w)) / w; near 0 its series, sum of w^k / (k! (k + 2)).
+#[inline(always)]
+fn phi_derivative(w: f32) -> f32 {
+    const TERMS: [f32; 10] = {
+        let (mut terms, mut factorial, mut k) = ([0.0; 10], 1.0f64, 0);
+        while k < 10 {
+            terms[k] = (1.0 / (factorial * (k as f64 + 2.0))) as f32;
+            k += 1;
+            factorial *= k as f64;
+        }
+        terms
+    };
+    if w.abs() >= 1.0 {
+        return (exp(w) - phi(w)) / w;
+    }
+    TERMS.iter().rev().fold(0.0, |sum, &term| sum * w + term)
+}

@@ -1,0 +1,17 @@
+//! GPU kernels in Rust, compiled to PTX by the build script: one unit at a time (`ssm_unit`, `ssm_dtype`), each a file
+//! in `kernels-ptx`. There is no Cargo.toml here; a package of its own would be left out of the published one.
+
+#![no_std]
+#![feature(abi_ptx, asm_experimental_arch, stdarch_nvptx)]
+// A, B, C and D are the field's names.
+#![allow(non_snake_case)]
+// One unit at a time is compiled: what the others need is unused.
+#![allow(dead_code, unused_imports)]
+
+mod load_store;
+mod math;
+#[allow(non_camel_case_types)]
+mod params;
+
+#[cfg(any(ssm_unit = "discretise_fwd", ssm_unit = "discretise_bwd"))]
+mod discretise;

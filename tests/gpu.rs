@@ -1,0 +1,303 @@
+//! The launch glue: which kernel, which blocks, which parameters. A launcher that only writes down stands for the device.
+
+#![cfg(feature = "cuda")]
+#![allow(non_snake_case)]
+
+#[allow(dead_code, non_camel_case_types, unused_imports)]
+#[rustfmt::skip]
+#[path = "../kernels-rs/params.rs"]
+mod params;
+
+use params::{SsmDiscretiseBwd, SsmDiscretiseFwd, SsmSelectiveScanFwd};
+use ssm_kernels::gpu::{Driver, Gpu, Launch, Launcher, MODULES, devices};
+use ssm_kernels::ops::Workspace;
+use ssm_kernels::prelude::*;
+use ssm_kernels::{Axes, Device, Element, Error, Result, Slice, SliceMut, WorkspaceBlock};
+use std::cell::RefCell;
+
+/// What was launched: kernel, grid, block, parameters.
+type Call = (String, [u32; 3], [u32; 3], Vec<u8>);
+
+/// Writes launches down. Device 3.
+#[derive(Default)]
+struct Recorder(RefCell<Vec<Call>>);
+
+impl Launcher for &Recorder {
+    fn ordinal(&self) -> u32 {
+        3
+    }
+    unsafe fn launch(&self, launch: &Launch<'_>) -> Result<()> {
+        assert!(launch.module.entries.contains(&launch.kernel), "{} in {}", launch.kernel, launch.module.unit);
+        assert_eq!(launch.shared_bytes, 0);
+        self.0.borrow_mut().push((launch.kernel.into(), launch.grid, launch.block, launch.params.to_vec()));
+        Ok(())
+    }
+    fn with_workspace(&self, plan: &Plan, run: &mut dyn FnMut(Workspace<'_, Device>) -> Result<()>) -> Result<()> {
+        // SAFETY: nothing is read or written.
+        run(unsafe { SliceMut::from_raw_parts(WORKSPACE, plan.workspace_blocks(), 3) })
+    }
+}
+
+/// Addresses that are far apart.
+const fn at(n: u64) -> u64 {
+    n << 40
+}
+
+const WORKSPACE: u64 = at(7);
+
+impl Recorder {
+    fn gpu(&self) -> Gpu<&Self> {
+        Gpu::new(self)
+    }
+
+    /// The only launch, its parameters as `P`.
+    fn only<P: Copy>(&self) -> (String, [u32; 3], [u32; 3], P) {
+        let calls = self.0.take();
+        assert_eq!(calls.len(), 1);
+        let (kernel, grid, block, bytes) = calls.into_iter().next().expect("one");
+        assert_eq!(bytes.len(), size_of::<P>());
+        // SAFETY: the bytes are those of a `P`, a plain struct.
+        (kernel, grid, block, unsafe { bytes.as_ptr().cast::<P>().read_unaligned() })
+    }
+}
+
+fn view_on<T, const N: usize>(device: u32, address: u64, dims: [(&'static str, usize); N]) -> View<'static, T, Device> {
+    let elements = dims.iter().map(|dim| dim.1).product();
+    // SAFETY: nothing is read or written.
+    View::from_parts(unsafe { Slice::<T, Device>::from_raw_parts(address, elements, device) }, Axes::dense(dims))
+}
+
+fn view<T, const N: usize>(address: u64, dims: [(&'static str, usize); N]) -> View<'static, T, Device> {
+    view_on(3, address, dims)
+}
+
+fn view_mut<T, const N: usize>(address: u64, dims: [(&'static str, usize); N]) -> ViewMut<'static, T, Device> {
+    let elements = dims.iter().map(|dim| dim.1).product();
+    // SAFETY: nothing is read or written.
+    ViewMut::from_parts(unsafe { SliceMut::<T, Device>::from_raw_parts(address, elements, 3) }, Axes::dense(dims))
+}
+
+/// Groups of 6 channels in B and of 4 in C: both are constant over runs of 2.
+#[test]
+fn a_run_shares_both_groups() {
+    let recorder = Recorder::default();
+    let io = view::<f32, 3>(at(1), [("batch", 1), ("dim", 24), ("seqlen", 5)]);
+    let projection = |ngroups| view(at(4), [("batch", 1), ("ngroups", ngroups), ("dstate", 16), ("seqlen", 5)]);
+    let A = view(at(3), [("dim", 24), ("dstate", 16)]);
+    let op = SelectiveScan::new(io, io, A, projection(4), projection(6)).expect("valid");
+    let mut out = view_mut(at(6), [("batch", 1), ("dim", 24), ("seqlen", 5)]);
+    recorder.gpu().forward(&op, SelectiveScanOutputs::new(&mut out)).expect("launched");
+    let (_, grid, _, p) = recorder.only::<SsmSelectiveScanFwd>();
+    assert_eq!((p.B.channels_per_group, p.C.channels_per_group, p.run, grid), (6, 4, 2, [12, 1, 1]));
+}
+
+/// A scan of `dim` channels; B in `groups` groups, C in half as many.
+fn scan<T: Element>(dim: usize, dstate: usize, seqlen: usize, groups: usize) -> SelectiveScan<'static, T, Device> {
+    let channel_last = [("batch", 2), ("seqlen", seqlen), ("dim", dim)];
+    let projection = |ngroups| [("batch", 2), ("ngroups", ngroups), ("dstate", dstate), ("seqlen", seqlen)];
+    SelectiveScan::new(
+        view(at(1), channel_last),
+        view(at(2), [("batch", 2), ("dim", dim), ("seqlen", seqlen)]),
+        view(at(3), [("dim", dim), ("dstate", dstate)]),
+        view(at(4), projection(groups)),
+        view(at(5), projection(groups / 2)),
+    )
+    .expect("valid")
+}
+
+fn out<T>(dim: usize, seqlen: usize) -> ViewMut<'static, T, Device> {
+    view_mut(at(6), [("batch", 2), ("dim", dim), ("seqlen", seqlen)])
+}
+
+#[test]
+fn every_entry_is_named_after_its_unit() {
+    assert_eq!(MODULES.len(), 9);
+    for module in MODULES {
+        assert!(!module.entries.is_empty(), "{}", module.unit);
+        for entry in module.entries {
+            assert!(entry.starts_with(module.unit), "{entry} in {}", module.unit);
+            assert!(module.ptx.contains(&format!(".entry {entry}(")), "{entry} in {}", module.unit);
+        }
+    }
+}
+
+#[test]
+fn scan_parameters() {
+    let recorder = Recorder::default();
+    let bias = view(0x8_0000, [("dim", 24)]);
+    let state = view(0x9_0000, [("batch", 2), ("dim", 24), ("dstate", 16)]);
+    let op = scan::<half::bf16>(24, 16, 100, 4)
+        .dt_bias(bias)
+        .dt_softplus(true)
+        .dt_limit((0.25, 4.0))
+        .initial_state(state)
+        .reverse(true);
+    let mut chunks = view_mut(0xa_0000, [("nchunks", 6), ("dim", 24), ("dstate", 16)]);
+    let mut out = out(24, 100);
+    let outputs = SelectiveScanOutputs::new(&mut out).chunk_states(32, &mut chunks);
+    recorder.gpu().forward(&op, outputs).expect("launched");
+    let (kernel, grid, block, p) = recorder.only::<SsmSelectiveScanFwd>();
+    assert_eq!((kernel.as_str(), block), ("selective_scan_fwd_bf16_lanes1", [128, 1, 1]));
+    // Runs of 6 channels that share B, within groups of 12 that share C: 4 runs, a block each; two sequences.
+    assert_eq!((p.run, p.B.channels_per_group, p.C.channels_per_group, grid), (6, 6, 12, [4, 2, 1]));
+    assert_eq!((p.dim, p.dstate, p.seqlen, p.nseqs, p.every, p.reverse), (24, 16, 100, 2, 32, 1));
+    assert_eq!((p.x.address, p.x.batch_stride, p.x.dim_stride, p.x.seqlen_stride), (at(1), 2400, 1, 24));
+    assert_eq!((p.dt.address, p.dt.batch_stride, p.dt.dim_stride, p.dt.seqlen_stride), (at(2), 2400, 100, 1));
+    assert_eq!((p.A.address, p.A.dim_stride, p.A.dstate_stride), (at(3), 16, 1));
+    assert_eq!((p.B.batch_stride, p.B.ngroups_stride, p.B.dstate_stride, p.B.seqlen_stride), (6400, 1600, 100, 1));
+    assert_eq!((p.B.address, p.B.dim_stride, p.B.constant), (at(4), 0, 0));
+    assert_eq!((p.C.address, p.C.batch_stride), (at(5), 3200));
+    assert_eq!((p.out.address, p.out.dim_stride), (at(6), 100));
+    assert_eq!((p.D.address, p.z.address, p.final_state.address, p.slab_states.address, p.cu_seqlens), (0, 0, 0, 0, 0));
+    assert_eq!((p.dt_bias.address, p.dt_bias.dim_stride), (0x8_0000, 1));
+    assert_eq!((p.initial_state.address, p.initial_state.batch_stride), (0x9_0000, 384));
+    assert_eq!((p.chunk_states.address, p.chunk_states.batch_stride), (0xa_0000, 384));
+    assert_eq!((p.step.softplus, p.step.limited, p.step.min, p.step.max), (1, 1, 0.25, 4.0));
+}
+
+#[test]
+fn lanes_and_slabs() {
+    for (dstate, lanes, slabs) in [
+        (0, 1, 1),
+        (1, 1, 1),
+        (16, 1, 1),
+        (17, 2, 1),
+        (64, 4, 1),
+        (128, 8, 1),
+        (300, 32, 1),
+        (512, 32, 1),
+        (513, 32, 2),
+    ] {
+        let recorder = Recorder::default();
+        let op = scan::<f32>(300, dstate, 8, 2);
+        let plan = recorder.gpu().forward_plan(&op).expect("valid");
+        assert_eq!(plan.lanes, lanes, "dstate {dstate}");
+        let waiting = if slabs > 1 { (2 * 300 * dstate * 4usize).next_multiple_of(256) } else { 0 };
+        assert_eq!(plan.workspace_bytes, waiting, "dstate {dstate}");
+        recorder.gpu().forward(&op, SelectiveScanOutputs::new(&mut out(300, 8))).expect("launched");
+        let (kernel, grid, _, p) = recorder.only::<SsmSelectiveScanFwd>();
+        assert_eq!(kernel, format!("selective_scan_fwd_f32_lanes{lanes}"));
+        let channels = 128 / lanes;
+        assert_eq!(grid, [2 * 150usize.div_ceil(channels) as u32, 2, 1], "dstate {dstate}");
+        let expected = if slabs > 1 { (WORKSPACE, 300 * dstate as i64, dstate as i64, 1) } else { (0, 0, 0, 0) };
+        let s = p.slab_states;
+        assert_eq!((s.address, s.batch_stride, s.dim_stride, s.dstate_stride), expected);
+        // SAFETY: nothing is read or written.
+        let none = unsafe { SliceMut::<WorkspaceBlock, Device>::from_raw_parts(WORKSPACE, 0, 3) };
+        let refused = recorder.gpu().forward_with(&op, SelectiveScanOutputs::new(&mut out(300, 8)), &plan, none);
+        assert_eq!(refused.is_err(), slabs > 1, "a workspace too small");
+    }
+}
+
+#[test]
+fn constant_projections_are_one_run() {
+    let recorder = Recorder::default();
+    let op = scan::<half::f16>(24, 16, 5, 4);
+    let constant = || Projection::Constant(view(0xb_0000, [("dstate", 16), ("dim", 24)]));
+    let io = view(at(1), [("batch", 2), ("dim", 24), ("seqlen", 5)]);
+    let both = SelectiveScan::new(io, io, view(at(3), [("dim", 24), ("dstate", 16)]), constant(), constant());
+    for (op, run, fixed) in [(op, 6, 0), (both.expect("valid"), 24, 1)] {
+        recorder.gpu().forward(&op, SelectiveScanOutputs::new(&mut out(24, 5))).expect("launched");
+        let (_, grid, _, p) = recorder.only::<SsmSelectiveScanFwd>();
+        assert_eq!((p.run, p.B.constant, p.C.constant, grid[0]), (run, fixed, fixed, 24 / run));
+        if fixed == 1 {
+            let B = p.B;
+            assert_eq!((B.batch_stride, B.ngroups_stride, B.seqlen_stride), (0, 0, 0));
+            assert_eq!((B.address, B.dim_stride, B.dstate_stride), (0xb_0000, 1, 24));
+        }
+    }
+}
+
+#[test]
+fn packed_sequences_need_their_table() {
+    let recorder = Recorder::default();
+    let segments = Segments::new(&[0, 3, 3, 8]).expect("valid");
+    let sequence = [("batch", 1), ("dim", 4), ("seqlen", 8)];
+    let P = view(0x4_0000, [("batch", 1), ("ngroups", 1), ("dstate", 2), ("seqlen", 8)]);
+    let io = view::<f32, 3>(0x1_0000, sequence);
+    let op = || SelectiveScan::new(io, io, view(0x3_0000, [("dim", 4), ("dstate", 2)]), P, P).expect("valid");
+    let run = |op: SelectiveScan<'_, f32, Device>| {
+        recorder.gpu().forward(&op, SelectiveScanOutputs::new(&mut view_mut(0x6_0000, sequence)))
+    };
+    assert_eq!(
+        run(op().segments(&segments)).expect_err("refused").to_string(),
+        "selective_scan: `segments_table` is missing, expected because packed sequences need their boundaries on the \
+         device: use segments_on"
+    );
+    // SAFETY: nothing is read or written.
+    let table = |elements| unsafe { Slice::<i32, Device>::from_raw_parts(0xc_0000, elements, 3) };
+    assert_eq!(
+        run(op().segments_on(&segments, table(3))).expect_err("refused").to_string(),
+        "selective_scan: `segments_table` is of 3 i32, expected 4 i32 for 3 sequences"
+    );
+    run(op().segments_on(&segments, table(4))).expect("launched");
+    let (_, grid, _, p) = recorder.only::<SsmSelectiveScanFwd>();
+    assert_eq!((p.cu_seqlens, p.nseqs, grid), (0xc_0000, 3, [1, 3, 1]));
+}
+
+#[test]
+fn refusals_and_nothing_to_do() {
+    let recorder = Recorder::default();
+    let io = |device| view_on::<f32, 3>(device, at(1), [("batch", 2), ("dim", 4), ("seqlen", 5)]);
+    let A = |device| view_on(device, at(3), [("dim", 4), ("dstate", 2)]);
+    let P = |device| view_on(device, at(4), [("batch", 2), ("ngroups", 1), ("dstate", 2), ("seqlen", 5)]);
+    let other = SelectiveScan::new(io(0), io(0), A(0), P(0), P(0)).expect("valid");
+    // SAFETY: nothing is read or written.
+    let memory = unsafe { SliceMut::<f32, Device>::from_raw_parts(at(6), 40, 0) };
+    let mut there = ViewMut::from_parts(memory, Axes::dense([("batch", 2), ("dim", 4), ("seqlen", 5)]));
+    assert_eq!(
+        recorder.gpu().forward(&other, SelectiveScanOutputs::new(&mut there)).expect_err("refused").to_string(),
+        "selective_scan: `x` lies on device 0, expected device 3, the stream's, like the other arguments"
+    );
+    let huge = 1usize << 33;
+    let wide = scan::<f32>(huge, 1, 1, 2);
+    let refused = recorder.gpu().forward(&wide, SelectiveScanOutputs::new(&mut out(huge, 1)));
+    assert_eq!(
+        refused.expect_err("refused").to_string(),
+        "selective_scan: dim 8589934592 is not supported, expected at most 4294967295 on a GPU"
+    );
+    recorder.gpu().forward(&scan::<f32>(0, 4, 5, 2), SelectiveScanOutputs::new(&mut out(0, 5))).expect("nothing to do");
+    assert!(recorder.0.borrow().is_empty());
+}
+
+#[test]
+fn discretise_parameters() {
+    let recorder = Recorder::default();
+    let dt = view::<half::bf16, 2>(0x1_0000, [("seqlen", 300), ("dim", 7)]);
+    let A = view(0x2_0000, [("dim", 7), ("dstate", 4)]);
+    let op = Discretise::new(Rule::Bilinear, dt, A, view(0x3_0000, [("dstate", 4)])).expect("valid").dt_softplus(true);
+    let domain = [("dstate", 4), ("dim", 7), ("seqlen", 300)];
+    let mut B_bar = view_mut(0x4_0000, domain);
+    recorder.gpu().forward(&op, DiscretiseOutputs::new().B_bar(&mut B_bar)).expect("launched");
+    let (kernel, grid, block, p) = recorder.only::<SsmDiscretiseFwd>();
+    assert_eq!((kernel.as_str(), grid, block), ("discretise_fwd_bf16", [33, 1, 1], [256, 1, 1]));
+    // The domain: seqlen, dim, dstate.
+    let i = p.inputs;
+    assert_eq!((i.extents, i.rule, i.step.softplus, i.step.limited), ([300, 7, 4, 1], params::SSM_RULE_BILINEAR, 1, 0));
+    assert_eq!((i.dt.strides, i.A.strides, i.B.strides), ([7, 1, 0, 0], [0, 4, 1, 0], [0, 0, 1, 0]));
+    assert_eq!((i.dt.address, i.dt_bias.address, i.lambda.address), (0x1_0000, 0, 0));
+    assert_eq!((p.B_bar.address, p.B_bar.strides, p.delta.address), (0x4_0000, [1, 300, 2100, 0], 0));
+    let (mut ddt, mut dA) = (view_mut(0x5_0000, domain), view_mut(0x9_0000, domain));
+    let upstream = DiscretiseUpstream::new().dA_bar(view(0x6_0000, domain));
+    let gradients = DiscretiseGradients::new().ddt(&mut ddt).dA(&mut dA);
+    recorder.gpu().backward(&op, upstream, gradients).expect("launched");
+    let (kernel, _, _, p) = recorder.only::<SsmDiscretiseBwd>();
+    assert_eq!((kernel.as_str(), p.dA_bar.address, p.ddelta.address), ("discretise_bwd_bf16", 0x6_0000, 0));
+    assert_eq!((p.ddt.address, p.dA.address, p.dB.address, p.ddt_bias.address), (0x5_0000, 0x9_0000, 0, 0));
+}
+
+/// On any machine: devices, or an error that says what is missing; never a panic.
+#[test]
+fn the_driver_or_its_absence() {
+    match devices() {
+        Ok(list) => {
+            let count = list.len() as u32;
+            let beyond = Driver::open(count).expect_err("no such device");
+            assert_eq!(beyond, Error::NoDevice { ordinal: count, count });
+        }
+        Err(why) => {
+            assert_eq!(Driver::open(0).expect_err("no driver"), why);
+            println!("no GPU here: {why}");
+        }
+    }
+}
