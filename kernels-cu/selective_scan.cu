@@ -244,6 +244,9 @@ struct Scan {
         const int64_t first_chunk = p.chunk_states.address ? span.first_chunk(p, seq) : 0;
         float A[kStates];
         float h[kStates];
+        if (!S::kSlabs) {
+            load(0, true, A, h);
+        }
         // At least one tile, so that an empty sequence has its final state.
 #pragma unroll 1
         for (int64_t step0 = 0; step0 == 0 || step0 < span.len; step0 += S::kTile) {
@@ -251,7 +254,7 @@ struct Scan {
             const bool last = step0 + S::kTile >= span.len;
 #pragma unroll 1
             for (uint32_t slab = 0; slab < slabs; ++slab) {
-                if (slabs > 1 || step0 == 0) {
+                if (S::kSlabs && (slabs > 1 || step0 == 0)) {
                     load(slab, step0 == 0, A, h);
                 }
                 __syncthreads();
@@ -259,10 +262,13 @@ struct Scan {
                 stage<T, LANES>(C, p.C, span, step0, steps, first_channel, channels, slab, p.dstate);
                 __syncthreads();
                 tile(step0, steps, slab, slabs, A, h, B, C, partial, first_chunk);
-                if (last || slabs > 1) {
+                if (S::kSlabs && (last || slabs > 1)) {
                     save(last ? p.final_state : p.slab_states, seq, slab, h);
                 }
             }
+        }
+        if (!S::kSlabs) {
+            save(p.final_state, seq, 0, h);
         }
     }
 };
