@@ -2,6 +2,7 @@
 #pragma once
 
 #include "params.h"
+#include "params_layout.h"
 
 constexpr float kLog2e = 1.4426950408889634f;
 

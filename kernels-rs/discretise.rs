@@ -8,6 +8,7 @@ use crate::load_store::{BF16, F16, F32, Io};
 use crate::math;
 use crate::params::{SsmDiscretise, SsmStep, SsmWide};
 use core::arch::nvptx::{_block_dim_x, _block_idx_x, _grid_dim_x, _thread_idx_x};
+use core::num::NonZeroU64;
 use formulas::Point;
 
 /// The values of `SsmDiscretise::rule`.
@@ -93,14 +94,15 @@ impl SsmDiscretise {
     /// Calls `task` for every index of the domain that is this thread's.
     #[inline(always)]
     fn each(&self, mut task: impl FnMut(Index)) {
-        let [e0, e1, e2, e3] = self.extents;
-        let count = e0 * e1 * e2 * e3;
+        // None is 0: the host launches nothing then. A divisor that may be 0 would leave a panic in the kernel.
+        let [e0, e1, e2, e3] = self.extents.map(|extent| NonZeroU64::new(extent).unwrap_or(NonZeroU64::MIN));
+        let count = e0.get() * e1.get() * e2.get() * e3.get();
         // SAFETY: these read special registers.
         let (block, blocks, threads, thread) =
             unsafe { (_block_idx_x(), _grid_dim_x(), _block_dim_x(), _thread_idx_x()) };
         let (threads, mut i) = (threads as u64, block as u64 * threads as u64 + thread as u64);
         while i < count {
-            task([i / (e1 * e2 * e3), i / (e2 * e3) % e1, i / e3 % e2, i % e3]);
+            task([i / e3 / e2 / e1, i / e3 / e2 % e1, i / e3 % e2, i % e3]);
             i += blocks as u64 * threads;
         }
     }
