@@ -18,8 +18,12 @@ __device__ __forceinline__ float softplus(float v) {
     return v > 20.0f ? v : log1pf(expf(v));
 }
 
-// v / (1 + e^-v).
+// v / (1 + e^-v). Far below zero e^v may be subnormal although v e^v is not: e^(v/2) keeps all its bits.
 __device__ __forceinline__ float silu(float v) {
+    if (v < -80.0f) {
+        const float e = expf(0.5f * v);
+        return v * e * e;
+    }
     return __fdiv_rn(v, 1.0f + expf(-v));
 }
 

@@ -12,6 +12,8 @@
 namespace {
 
 constexpr int kThreads = 128;
+// Blocks of a multiprocessor: leaves 128 registers, which every entry has room in.
+constexpr int kBlocks = 4;
 constexpr int kStates = 16;
 constexpr int kQuad = 4;
 
@@ -19,7 +21,7 @@ template <int LANES>
 struct Shape {
     static constexpr int kChannels = kThreads / LANES;
     static constexpr int kSlab = LANES * kStates;
-    // 8 KiB of B and of C up to 8 lanes, 16 KiB at 32.
+    // 8 KiB of B and of C, 16 KiB at 32 lanes.
     static constexpr int kTile = LANES <= 8 ? 64 / LANES : 8;
     // One row per step if B varies with time, one per channel if it is constant.
     static constexpr int kStaged = kTile * kSlab > kChannels * kSlab ? kTile * kSlab : kChannels * kSlab;
@@ -161,8 +163,8 @@ struct Scan {
     const bool active;
 
     __device__ __forceinline__ Scan(const SsmSelectiveScanFwd &p, uint32_t seq, uint32_t first, uint32_t channels)
-        : p(p), span(p, seq), seq(seq), first_channel(first), channels(channels), channel(threadIdx.x / LANES),
-          lane(threadIdx.x % LANES), d(first + min(channel, channels - 1)), active(channel < channels) {}
+        : p(p), span(p, seq), seq(seq), first_channel(first), channels(channels), channel(min(static_cast<uint32_t>(threadIdx.x / LANES), channels - 1)),
+          lane(threadIdx.x % LANES), d(first + channel), active(threadIdx.x / LANES < channels) {}
 
     __device__ __forceinline__ int64_t at(const SsmSequence &s, int64_t t) const {
         return span.batch * s.batch_stride + d * s.dim_stride + t * s.seqlen_stride;
@@ -223,7 +225,11 @@ struct Scan {
             const float x = T::load(reinterpret_cast<const void *>(p.x.address), at(p.x, t));
             const float raw = T::load(reinterpret_cast<const void *>(p.dt.address), at(p.dt, t)) + bias;
             const float delta = effective_step(raw, p.step);
-            float y = sum_over_lanes<LANES>(advance<LANES>(h, A, delta, delta * x, b + s * b_step, c + s * c_step));
+            // Without states there is nothing to sum, not even 0 * infinity.
+            float y = 0.0f;
+            if (p.dstate > 0) {
+                y = sum_over_lanes<LANES>(advance<LANES>(h, A, delta, delta * x, b + s * b_step, c + s * c_step));
+            }
             if (lane == 0 && active) {
                 y += slab > 0 ? partial[channel * S::kTile + s] : 0.0f;
                 if (slab + 1 < slabs) {
@@ -292,7 +298,7 @@ __device__ __forceinline__ void selective_scan_fwd(const SsmSelectiveScanFwd &p)
 }  // namespace
 
 #define ENTRY(DTYPE_NAME, DTYPE, LANES)                                                                   \
-    extern "C" __global__ void __launch_bounds__(kThreads)                                                \
+    extern "C" __global__ void __launch_bounds__(kThreads, kBlocks)                                              \
         selective_scan_fwd_##DTYPE_NAME##_lanes##LANES(const __grid_constant__ SsmSelectiveScanFwd params) { \
         selective_scan_fwd<DTYPE, LANES>(params);                                                         \
     }

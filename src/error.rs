@@ -72,7 +72,7 @@ pub enum Error {
         other: &'static str,
     },
     /// Tensors of one call lie on different devices.
-    #[error("{op}: `{arg}` lies on {got}, expected {expected} like the other arguments")]
+    #[error("{op}: `{arg}` lies on {got}, expected {expected}")]
     WrongDevice {
         /// Operator.
         op: &'static str,
@@ -80,7 +80,7 @@ pub enum Error {
         arg: &'static str,
         /// Where it lies.
         got: String,
-        /// Where the first argument lies.
+        /// Where it should.
         expected: String,
     },
     /// A value outside what the contract allows.
@@ -116,12 +116,12 @@ pub enum Error {
         got: usize,
     },
     /// Memory that a convenience asked for is not to be had.
-    #[error("{kernel}: no memory for {bytes} bytes")]
+    #[error("{what}: out of memory{}", bytes.map_or_else(String::new, |bytes| format!(", {bytes} bytes asked for")))]
     OutOfMemory {
-        /// What was to run.
-        kernel: String,
-        /// Bytes asked for.
-        bytes: usize,
+        /// What needed it.
+        what: String,
+        /// Bytes asked for, where that is known.
+        bytes: Option<usize>,
     },
     /// No GPU driver is installed.
     #[error("no CUDA driver: the library libcuda (nvcuda on Windows) is not to be found; expected one from CUDA 12 on")]

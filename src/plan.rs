@@ -45,8 +45,8 @@ impl Plan {
     /// Host workspace for this plan.
     pub fn allocate(&self) -> Result<Vec<WorkspaceBlock>> {
         let mut blocks = Vec::new();
-        let kernel = || format!("workspace of {}", self.kernel);
-        let refused = |_| Error::OutOfMemory { kernel: kernel(), bytes: self.workspace_bytes };
+        let refused =
+            |_| Error::OutOfMemory { what: format!("workspace of {}", self.kernel), bytes: Some(self.workspace_bytes) };
         blocks.try_reserve_exact(self.workspace_blocks()).map_err(refused)?;
         blocks.resize(self.workspace_blocks(), WorkspaceBlock::filled(0));
         Ok(blocks)

@@ -82,8 +82,8 @@ pub(crate) fn chunk_offsets(
     let mut offsets = Vec::new();
     let count = lengths.len().saturating_add(1);
     let refused = |_| Error::OutOfMemory {
-        kernel: format!("chunk offsets of {op}"),
-        bytes: count.saturating_mul(size_of::<usize>()),
+        what: format!("chunk offsets of {op}"),
+        bytes: Some(count.saturating_mul(size_of::<usize>())),
     };
     offsets.try_reserve_exact(count).map_err(refused)?;
     offsets.push(0);

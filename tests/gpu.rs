@@ -156,6 +156,88 @@ fn scan_parameters() {
 }
 
 #[test]
+fn every_option_of_a_scan_has_its_place() {
+    let recorder = Recorder::default();
+    let state = [("dstate", 16), ("dim", 24), ("batch", 2)];
+    let op = scan::<f32>(24, 16, 100, 4)
+        .D(view(0x8_0000, [("dim", 24)]))
+        .z(view(0x9_0000, [("seqlen", 100), ("batch", 2), ("dim", 24)]))
+        .initial_state(view(0xa_0000, state));
+    let mut final_state = view_mut(0xb_0000, state);
+    let mut out = out(24, 100);
+    recorder.gpu().forward(&op, SelectiveScanOutputs::new(&mut out).final_state(&mut final_state)).expect("launched");
+    let (_, _, _, p) = recorder.only::<SsmSelectiveScanFwd>();
+    assert_eq!((p.D.address, p.D.dim_stride, p.dt_bias.address), (0x8_0000, 1, 0));
+    assert_eq!((p.z.address, p.z.batch_stride, p.z.dim_stride, p.z.seqlen_stride), (0x9_0000, 24, 1, 48));
+    for (s, address) in [(p.initial_state, 0xa_0000), (p.final_state, 0xb_0000)] {
+        assert_eq!((s.address, s.batch_stride, s.dim_stride, s.dstate_stride), (address, 1, 2, 48));
+    }
+    assert_eq!((p.chunk_states.address, p.reverse, p.step.softplus, p.step.limited), (0, 0, 0, 0));
+}
+
+/// Sequences beyond the grid's 65535 take turns; elements beyond 2^20 blocks of discretise too.
+#[test]
+fn grids_are_capped() {
+    let recorder = Recorder::default();
+    let io = view::<f32, 3>(at(1), [("batch", 70_000), ("dim", 1), ("seqlen", 1)]);
+    let P = view(at(4), [("batch", 70_000), ("ngroups", 1), ("dstate", 1), ("seqlen", 1)]);
+    let op = SelectiveScan::new(io, io, view(at(3), [("dim", 1), ("dstate", 1)]), P, P).expect("valid");
+    let mut out = view_mut(at(6), [("batch", 70_000), ("dim", 1), ("seqlen", 1)]);
+    recorder.gpu().forward(&op, SelectiveScanOutputs::new(&mut out)).expect("launched");
+    let (_, grid, _, p) = recorder.only::<SsmSelectiveScanFwd>();
+    assert_eq!((grid, p.nseqs), ([1, 65_535, 1], 70_000));
+    let wide = [("a", 1 << 15), ("b", 1 << 15)];
+    let tensor = view::<f32, 2>(at(1), wide);
+    let op = Discretise::new(Rule::Euler, tensor, view(at(2), wide), view(at(3), wide)).expect("valid");
+    recorder.gpu().forward(&op, DiscretiseOutputs::new().A_bar(&mut view_mut(at(4), wide))).expect("launched");
+    assert_eq!(recorder.only::<SsmDiscretiseFwd>().1, [1 << 20, 1, 1]);
+}
+
+#[test]
+fn every_option_of_discretise_has_its_place() {
+    let recorder = Recorder::default();
+    let domain = [("a", 3), ("b", 5)];
+    let input = |place: u64| view::<f32, 2>(place << 20, domain);
+    for (rule, value) in [
+        (Rule::Euler, params::SSM_RULE_EULER),
+        (Rule::ExpEuler, params::SSM_RULE_EXP_EULER),
+        (Rule::Zoh, params::SSM_RULE_ZOH),
+        (Rule::Bilinear, params::SSM_RULE_BILINEAR),
+        (Rule::ExpTrapezoidal, params::SSM_RULE_EXP_TRAPEZOIDAL),
+    ] {
+        let trapezoidal = rule == Rule::ExpTrapezoidal;
+        let op = Discretise::new(rule, input(1), view(2 << 20, domain), input(3)).expect("valid");
+        let op = op.dt_bias(view(4 << 20, domain)).dt_limit((0.5, 2.0));
+        let op: Discretise<'_, f32, Device> = if trapezoidal { op.lambda(input(5)) } else { op };
+        let [mut delta, mut A_bar, mut B_bar, mut B_prev_bar] =
+            [6, 7, 8, 9].map(|place: u64| view_mut(place << 20, domain));
+        let outputs = DiscretiseOutputs::new().delta(&mut delta).A_bar(&mut A_bar).B_bar(&mut B_bar);
+        let outputs = if trapezoidal { outputs.B_prev_bar(&mut B_prev_bar) } else { outputs };
+        recorder.gpu().forward(&op, outputs).expect("launched");
+        let p = recorder.only::<SsmDiscretiseFwd>().3;
+        let lambda = if trapezoidal { 5 } else { 0 };
+        let i = p.inputs;
+        assert_eq!((i.rule, i.step.limited, i.step.min, i.step.max), (value, 1, 0.5, 2.0));
+        assert_eq!([i.dt, i.A, i.B, i.dt_bias, i.lambda].map(|wide| wide.address >> 20), [1, 2, 3, 4, lambda]);
+        let prev = if trapezoidal { 9 } else { 0 };
+        assert_eq!([p.delta, p.A_bar, p.B_bar, p.B_prev_bar].map(|wide| wide.address >> 20), [6, 7, 8, prev]);
+        let [ddelta, dA_bar, dB_bar, dB_prev_bar] = [6, 7, 8, 9].map(input);
+        let upstream = DiscretiseUpstream::new().ddelta(ddelta).dA_bar(dA_bar).dB_bar(dB_bar);
+        let upstream = if trapezoidal { upstream.dB_prev_bar(dB_prev_bar) } else { upstream };
+        let [mut ddt, mut ddt_bias, mut dA, mut dB, mut dlambda] =
+            [10, 11, 12, 13, 14].map(|place: u64| view_mut(place << 20, domain));
+        let gradients = DiscretiseGradients::new().ddt(&mut ddt).ddt_bias(&mut ddt_bias).dA(&mut dA).dB(&mut dB);
+        let gradients = if trapezoidal { gradients.dlambda(&mut dlambda) } else { gradients };
+        recorder.gpu().backward(&op, upstream, gradients).expect("launched");
+        let p = recorder.only::<SsmDiscretiseBwd>().3;
+        assert_eq!([p.ddelta, p.dA_bar, p.dB_bar, p.dB_prev_bar].map(|w| w.address >> 20), [6, 7, 8, prev]);
+        let last = if trapezoidal { 14 } else { 0 };
+        let written = [p.ddt, p.ddt_bias, p.dA, p.dB, p.dlambda].map(|wide| wide.address >> 20);
+        assert_eq!(written, [10, 11, 12, 13, last]);
+    }
+}
+
+#[test]
 fn lanes_and_slabs() {
     for (dstate, lanes, slabs) in [
         (0, 1, 1),
@@ -227,12 +309,17 @@ fn packed_sequences_need_their_table() {
     // SAFETY: nothing is read or written.
     let table = |elements| unsafe { Slice::<i32, Device>::from_raw_parts(0xc_0000, elements, 3) };
     assert_eq!(
-        run(op().segments_on(&segments, table(3))).expect_err("refused").to_string(),
+        // SAFETY: nothing is read or written.
+        run(unsafe { op().segments_on(&segments, table(3)) }).expect_err("refused").to_string(),
         "selective_scan: `segments_table` is of 3 i32, expected 4 i32 for 3 sequences"
     );
-    run(op().segments_on(&segments, table(4))).expect("launched");
+    // SAFETY: nothing is read or written.
+    run(unsafe { op().segments_on(&segments, table(4)) }).expect("launched");
     let (_, grid, _, p) = recorder.only::<SsmSelectiveScanFwd>();
     assert_eq!((p.cu_seqlens, p.nseqs, grid), (0xc_0000, 3, [1, 3, 1]));
+    // SAFETY: nothing is read or written.
+    let replaced = unsafe { op().segments_on(&segments, table(4)) }.segments(&segments);
+    assert!(run(replaced).is_err(), "a table belongs to the segments that came with it");
 }
 
 #[test]
@@ -247,14 +334,14 @@ fn refusals_and_nothing_to_do() {
     let mut there = ViewMut::from_parts(memory, Axes::dense([("batch", 2), ("dim", 4), ("seqlen", 5)]));
     assert_eq!(
         recorder.gpu().forward(&other, SelectiveScanOutputs::new(&mut there)).expect_err("refused").to_string(),
-        "selective_scan: `x` lies on device 0, expected device 3, the stream's, like the other arguments"
+        "selective_scan: `x` lies on device 0, expected device 3 of the stream"
     );
-    let huge = 1usize << 33;
+    let huge = 1usize << 31;
     let wide = scan::<f32>(huge, 1, 1, 2);
     let refused = recorder.gpu().forward(&wide, SelectiveScanOutputs::new(&mut out(huge, 1)));
     assert_eq!(
         refused.expect_err("refused").to_string(),
-        "selective_scan: dim 8589934592 is not supported, expected at most 4294967295 on a GPU"
+        "selective_scan: dim 2147483648 is not supported, expected at most 2147483647 on a GPU"
     );
     recorder.gpu().forward(&scan::<f32>(0, 4, 5, 2), SelectiveScanOutputs::new(&mut out(0, 5))).expect("nothing to do");
     assert!(recorder.0.borrow().is_empty());

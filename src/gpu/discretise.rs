@@ -37,6 +37,7 @@ impl<'a, T: Element, L: Launcher> Forward<Op<'a, T>> for Gpu<L> {
             B_bar: params::wide_mut(outputs.B_bar.as_ref()),
             B_prev_bar: params::wide_mut(outputs.B_prev_bar.as_ref()),
         };
+        self.check_device(Op::<T>::NAME, "dt", inputs.dt.memory.ordinal(), &workspace)?;
         self.launch_elements(&inputs, &plan, bytemuck::bytes_of(&params))
     }
 
@@ -79,6 +80,7 @@ impl<'a, T: Element, L: Launcher> Backward<Op<'a, T>> for Gpu<L> {
             dB: params::wide_mut(gradients.dB.as_ref()),
             dlambda: params::wide_mut(gradients.dlambda.as_ref()),
         };
+        self.check_device(Op::<T>::NAME, "dt", inputs.dt.memory.ordinal(), &workspace)?;
         self.launch_elements(&inputs, &plan, bytemuck::bytes_of(&params))
     }
 
@@ -98,9 +100,8 @@ impl<'a, T: Element, L: Launcher> Backward<Op<'a, T>> for Gpu<L> {
 }
 
 impl<L: Launcher> Gpu<L> {
-    /// One thread per element of the domain, on the device of the tensors.
+    /// One thread per element of the domain.
     fn launch_elements<T: Element>(&self, inputs: &Inputs<'_, T, Device>, plan: &Plan, params: &[u8]) -> Result<()> {
-        self.check_device(Op::<T>::NAME, inputs.dt.memory.ordinal())?;
         let extents = inputs.extents();
         if extents.contains(&0) {
             return Ok(());

@@ -1,15 +1,14 @@
-//! The CUDA driver, loaded at run time through cudarc's raw layer. Its absence is an error, not a crash.
+//! Devices of the CUDA driver. The driver's absence is an error, not a crash.
 
 use super::launcher::{Launch, Launcher};
-use super::{Gpu, ptx::Module};
+use super::sys::{self, Api, Code, Handle, api};
+use super::{Gpu, ptx};
 use crate::error::{Error, Result};
 use crate::ops::Workspace;
 use crate::plan::{Plan, WorkspaceBlock};
 use crate::tensor::{Device, SliceMut};
-use cudarc::driver::result::{self, DriverError};
-use cudarc::driver::sys;
 use std::collections::HashMap;
-use std::ffi::{CString, c_void};
+use std::ffi::{CStr, CString, c_int, c_void};
 use std::sync::{Mutex, PoisonError};
 
 /// Drivers from CUDA 12.0 on load the embedded PTX.
@@ -17,33 +16,23 @@ const OLDEST_DRIVER: i32 = 12_000;
 /// The PTX is for compute capability 8.0 and later.
 const OLDEST_CAPABILITY: (i32, i32) = (8, 0);
 
-/// The driver's version as 1000 * major + 10 * minor, once it is initialised.
-fn start() -> Result<i32> {
-    // SAFETY: opens the library if it is there, and closes it again.
-    if !unsafe { sys::is_culib_present() } {
-        return Err(Error::NoDriver);
-    }
-    let mut version = 0;
-    // SAFETY: `version` is written before the call returns; it may be called before cuInit.
-    let queried = unsafe { sys::cuDriverGetVersion(&mut version) };
-    queried.result().map_err(|error| refused("cuDriverGetVersion", error))?;
+/// The driver, initialised, with its version as 1000 * major + 10 * minor and the number of devices.
+fn start() -> Result<(&'static Api, i32, u32)> {
+    let api = api()?;
+    let (mut version, mut count) = (0, 0);
+    // SAFETY: `version` is written; this may be called before cuInit.
+    unsafe { api.cuDriverGetVersion(&mut version) }.map_err(|code| code.into_error(api))?;
     if version < OLDEST_DRIVER {
         return Err(Error::DriverTooOld { got: version });
     }
-    match result::init() {
-        Ok(()) => Ok(version),
-        Err(DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE)) => Err(Error::NoDevice { ordinal: 0, count: 0 }),
-        Err(error) => Err(refused("cuInit", error)),
+    // SAFETY: initialising twice is allowed.
+    match unsafe { api.cuInit(0) } {
+        Err(Code { code: sys::NO_DEVICE, .. }) => return Ok((api, version, 0)),
+        other => other.map_err(|code| code.into_error(api))?,
     }
-}
-
-/// What the driver says of an error.
-fn refused(call: &'static str, error: DriverError) -> Error {
-    let text = |text: std::result::Result<&std::ffi::CStr, DriverError>| match text {
-        Ok(text) => text.to_string_lossy().into_owned(),
-        Err(_) => "an unknown code".into(),
-    };
-    Error::Driver { call, code: text(error.error_name()), text: text(error.error_string()) }
+    // SAFETY: `count` is written.
+    unsafe { api.cuDeviceGetCount(&mut count) }.map_err(|code| code.into_error(api))?;
+    Ok((api, version, u32::try_from(count).unwrap_or(0)))
 }
 
 /// A device as `ssm info` shows it.
@@ -63,49 +52,33 @@ pub struct DeviceInfo {
 }
 
 impl DeviceInfo {
-    fn query(ordinal: u32, driver_version: i32) -> Result<Self> {
-        use sys::CUdevice_attribute::{
-            CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,
-            CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
+    fn query(api: &Api, ordinal: u32, driver_version: i32) -> Result<(Self, c_int)> {
+        let (mut device, mut major, mut minor, mut memory_bytes) = (0, 0, 0, 0);
+        let mut name = [0; 128];
+        // SAFETY: each call writes what it is given, within its length; `device` is the handle that the first gave.
+        let asked = unsafe {
+            api.cuDeviceGet(&mut device, ordinal as c_int)
+                .and_then(|()| api.cuDeviceGetAttribute(&mut major, sys::CAPABILITY_MAJOR, device))
+                .and_then(|()| api.cuDeviceGetAttribute(&mut minor, sys::CAPABILITY_MINOR, device))
+                .and_then(|()| api.cuDeviceTotalMem_v2(&mut memory_bytes, device))
+                .and_then(|()| api.cuDeviceGetName(name.as_mut_ptr(), name.len() as c_int - 1, device))
         };
-        let device = device(ordinal)?;
-        // SAFETY: `device` is a handle that the driver gave.
-        let attribute = |attribute| unsafe { result::device::get_attribute(device, attribute) };
-        let attribute = |name| attribute(name).map_err(|error| refused("cuDeviceGetAttribute", error));
-        // SAFETY: as above.
-        let memory = unsafe { result::device::total_mem(device) };
-        Ok(Self {
-            ordinal,
-            name: result::device::get_name(device).map_err(|error| refused("cuDeviceGetName", error))?,
-            capability: (attribute(MAJOR)?, attribute(MINOR)?),
-            memory_bytes: memory.map_err(|error| refused("cuDeviceTotalMem", error))?,
-            driver_version,
-        })
+        asked.map_err(|code| code.into_error(api))?;
+        // SAFETY: the last byte stayed 0.
+        let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned();
+        Ok((Self { ordinal, name, capability: (major, minor), memory_bytes, driver_version }, device))
     }
-}
-
-fn count() -> Result<u32> {
-    let count = result::device::get_count().map_err(|error| refused("cuDeviceGetCount", error))?;
-    Ok(u32::try_from(count).unwrap_or(0))
-}
-
-fn device(ordinal: u32) -> Result<sys::CUdevice> {
-    let count = count()?;
-    if ordinal >= count {
-        return Err(Error::NoDevice { ordinal, count });
-    }
-    result::device::get(ordinal as i32).map_err(|error| refused("cuDeviceGet", error))
 }
 
 /// All devices that the driver knows.
 pub fn devices() -> Result<Vec<DeviceInfo>> {
-    let version = start()?;
-    (0..count()?).map(|ordinal| DeviceInfo::query(ordinal, version)).collect()
+    let (api, version, count) = start()?;
+    (0..count).map(|ordinal| Ok(DeviceInfo::query(api, ordinal, version)?.0)).collect()
 }
 
 /// A stream of the driver: where calls enqueue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stream(sys::CUstream);
+pub struct Stream(Handle);
 
 // SAFETY: a stream handle may be used from any thread; the driver locks.
 unsafe impl Send for Stream {}
@@ -121,37 +94,56 @@ impl Stream {
     /// A `CUstream` from anywhere.
     ///
     /// # Safety
-    /// `stream` is null or a stream of the context that it will be used with, and stays one for as long.
+    /// `stream` is null or a stream of the device's primary context, and stays one for as long as it is used.
     pub unsafe fn from_raw(stream: *mut c_void) -> Self {
-        Self(stream.cast())
+        Self(stream)
     }
 }
 
-/// One device of the CUDA driver: its primary context, and the modules loaded there.
-#[derive(Debug)]
-pub struct Driver {
+/// One device of the CUDA driver: its primary context (which the runtime API and most crates share) and the modules
+/// loaded there. Opening a device again gives the same one: contexts and modules stay until the process ends, so that
+/// no enqueued work can outlive them.
+#[derive(Debug, Clone, Copy)]
+pub struct Driver(&'static Opened);
+
+struct Opened {
+    api: &'static Api,
     info: DeviceInfo,
-    device: sys::CUdevice,
-    context: sys::CUcontext,
-    modules: Mutex<HashMap<&'static str, Loaded>>,
+    context: Handle,
+    modules: Mutex<Loaded>,
 }
 
-/// Handles of a loaded module.
-#[derive(Debug)]
+/// Modules by unit, functions by kernel.
+#[derive(Default)]
 struct Loaded {
-    module: sys::CUmodule,
-    functions: HashMap<&'static str, sys::CUfunction>,
+    modules: HashMap<&'static str, Handle>,
+    functions: HashMap<&'static str, Handle>,
 }
 
-// SAFETY: context, module and function handles may be used from any thread; the driver locks, and the map has a mutex.
-unsafe impl Send for Driver {}
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.info.fmt(f)
+    }
+}
+
+// SAFETY: context, module and function handles may be used from any thread; the driver locks, and the maps have a mutex.
+unsafe impl Send for Opened {}
 // SAFETY: as above.
-unsafe impl Sync for Driver {}
+unsafe impl Sync for Opened {}
 
 impl Driver {
-    /// Opens device `ordinal` and retains its primary context, which cudarc, candle and the runtime API share.
+    /// Opens device `ordinal`.
     pub fn open(ordinal: u32) -> Result<Self> {
-        let info = DeviceInfo::query(ordinal, start()?)?;
+        static OPENED: Mutex<Vec<&'static Opened>> = Mutex::new(Vec::new());
+        let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(here) = opened.iter().find(|here| here.info.ordinal == ordinal) {
+            return Ok(Self(here));
+        }
+        let (api, version, count) = start()?;
+        if ordinal >= count {
+            return Err(Error::NoDevice { ordinal, count });
+        }
+        let (info, device) = DeviceInfo::query(api, ordinal, version)?;
         let (major, minor) = info.capability;
         if info.capability < OLDEST_CAPABILITY {
             return Err(Error::Unsupported {
@@ -160,81 +152,71 @@ impl Driver {
                 expected: "8.0 or later".into(),
             });
         }
-        let device = device(ordinal)?;
-        // SAFETY: `device` is a handle that the driver gave; `drop` releases what is retained here.
-        let context = unsafe { result::primary_ctx::retain(device) };
-        let context = context.map_err(|error| refused("cuDevicePrimaryCtxRetain", error))?;
-        Ok(Self { info, device, context, modules: Mutex::default() })
+        let mut context = std::ptr::null_mut();
+        // SAFETY: `device` is a handle that the driver gave; the context stays retained.
+        unsafe { api.cuDevicePrimaryCtxRetain(&mut context, device) }.map_err(|code| code.into_error(api))?;
+        let here = Box::leak(Box::new(Opened { api, info, context, modules: Mutex::default() }));
+        opened.push(here);
+        Ok(Self(here))
     }
 
     /// What is open.
     pub fn info(&self) -> &DeviceInfo {
-        &self.info
+        &self.0.info
     }
 
     /// The backend on one stream of this device.
-    pub fn on(&self, stream: Stream) -> Gpu<OnStream<'_>> {
-        Gpu::new(OnStream { driver: self, stream })
+    pub fn on(&self, stream: Stream) -> Gpu<OnStream> {
+        Gpu::new(OnStream { driver: *self, stream })
     }
 
-    /// The function of a launch, its module loaded on first use. The context is current.
-    fn function(&self, module: &'static Module, kernel: &'static str) -> Result<sys::CUfunction> {
-        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
-        if !modules.contains_key(module.unit) {
-            modules.insert(module.unit, Loaded { module: load(module)?, functions: HashMap::new() });
-        }
-        let missing = || Error::Unsupported {
-            op: "gpu",
-            what: format!("kernel {kernel}"),
-            expected: format!("one of {}", module.unit),
-        };
-        let loaded = modules.get_mut(module.unit).ok_or_else(missing)?;
+    /// Loads the kernel of a plan now, which a first call would do otherwise: before a graph capture, say.
+    pub fn prepare(&self, plan: &Plan) -> Result<()> {
+        let (module, kernel) = ptx::find("gpu", &plan.kernel)?;
+        let _current = Current::push(self.0)?;
+        self.function(module, kernel).map(|_| ())
+    }
+
+    /// The function of a kernel, its module loaded on first use. The context is current.
+    fn function(&self, module: &'static ptx::Module, kernel: &'static str) -> Result<Handle> {
+        let mut loaded = self.0.modules.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(function) = loaded.functions.get(kernel) {
             return Ok(*function);
         }
-        let name = CString::new(kernel).map_err(|_| missing())?;
-        // SAFETY: the module was loaded into this context and is not unloaded before the driver is dropped.
-        let function = unsafe { result::module::get_function(loaded.module, name) };
-        let function = function.map_err(|error| refused("cuModuleGetFunction", error))?;
+        let text = |text: &str| {
+            CString::new(text).map_err(|_| Error::Unsupported {
+                op: "gpu",
+                what: format!("a NUL byte in the PTX of {}", module.unit),
+                expected: "text".into(),
+            })
+        };
+        let refused = |code: Code| code.into_error(self.0.api);
+        let mut handle = match loaded.modules.get(module.unit) {
+            Some(handle) => *handle,
+            None => std::ptr::null_mut(),
+        };
+        if handle.is_null() {
+            let image = text(module.ptx)?;
+            // SAFETY: the image is a text that ends in NUL and lives during the call.
+            unsafe { self.0.api.cuModuleLoadData(&mut handle, image.as_ptr().cast()) }.map_err(refused)?;
+            loaded.modules.insert(module.unit, handle);
+        }
+        let (name, mut function) = (text(kernel)?, std::ptr::null_mut());
+        // SAFETY: the module is loaded in this context and never unloaded; the name ends in NUL.
+        unsafe { self.0.api.cuModuleGetFunction(&mut function, handle, name.as_ptr()) }.map_err(refused)?;
         loaded.functions.insert(kernel, function);
         Ok(function)
     }
 }
 
-fn load(module: &Module) -> Result<sys::CUmodule> {
-    let text = CString::new(module.ptx).map_err(|_| Error::Unsupported {
-        op: "gpu",
-        what: format!("PTX of {} with a NUL byte", module.unit),
-        expected: "text".into(),
-    })?;
-    // SAFETY: the image is a text that ends in NUL and lives during the call.
-    let loaded = unsafe { result::module::load_data(text.as_ptr().cast()) };
-    loaded.map_err(|error| refused("cuModuleLoadData", error))
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        let modules = std::mem::take(self.modules.get_mut().unwrap_or_else(PoisonError::into_inner));
-        if let Ok(_current) = Current::push(self.context) {
-            for loaded in modules.into_values() {
-                // SAFETY: loaded into this context, and no one else has the handle. An error has no one to hear it.
-                let _ = unsafe { result::module::unload(loaded.module) };
-            }
-        }
-        // SAFETY: retained by `open`. An error has no one to hear it.
-        let _ = unsafe { result::primary_ctx::release(self.device) };
-    }
-}
-
 /// Makes a context current on this thread, and the one before it again when dropped.
-struct Current;
+struct Current(&'static Api);
 
 impl Current {
-    fn push(context: sys::CUcontext) -> Result<Self> {
-        // SAFETY: the context is retained by the driver that calls.
-        let pushed = unsafe { sys::cuCtxPushCurrent_v2(context) };
-        pushed.result().map_err(|error| refused("cuCtxPushCurrent", error))?;
-        Ok(Self)
+    fn push(opened: &'static Opened) -> Result<Self> {
+        // SAFETY: the context stays retained.
+        unsafe { opened.api.cuCtxPushCurrent_v2(opened.context) }.map_err(|code| code.into_error(opened.api))?;
+        Ok(Self(opened.api))
     }
 }
 
@@ -242,55 +224,60 @@ impl Drop for Current {
     fn drop(&mut self) {
         let mut popped = std::ptr::null_mut();
         // SAFETY: pops what `push` pushed. An error has no one to hear it.
-        let _ = unsafe { sys::cuCtxPopCurrent_v2(&mut popped) };
+        let _ = unsafe { self.0.cuCtxPopCurrent_v2(&mut popped) };
     }
 }
 
-/// A stream of a driver.
+/// A stream of a device.
 #[derive(Debug, Clone, Copy)]
-pub struct OnStream<'d> {
-    driver: &'d Driver,
+pub struct OnStream {
+    driver: Driver,
     stream: Stream,
 }
 
-impl Launcher for OnStream<'_> {
+impl Launcher for OnStream {
     fn ordinal(&self) -> u32 {
-        self.driver.info.ordinal
+        self.driver.0.info.ordinal
     }
 
     unsafe fn launch(&self, launch: &Launch<'_>) -> Result<()> {
-        let _current = Current::push(self.driver.context)?;
+        let opened = self.driver.0;
+        let _current = Current::push(opened)?;
         let function = self.driver.function(launch.module, launch.kernel)?;
         let ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]) = (launch.grid, launch.block);
-        // The driver reads the parameter during the call, and does not write it.
+        // The driver copies the parameter during the call, and does not write it.
         let mut params = [launch.params.as_ptr().cast_mut().cast::<c_void>()];
+        let (shared, stream, extra) = (launch.shared_bytes, self.stream.0, std::ptr::null_mut());
         // SAFETY: the function is of a loaded module; the parameter is what the caller of `launch` guarantees.
         let launched = unsafe {
-            let (grid, block) = ((grid_x, grid_y, grid_z), (block_x, block_y, block_z));
-            result::launch_kernel(function, grid, block, launch.shared_bytes, self.stream.0, &mut params)
+            let params = params.as_mut_ptr();
+            opened.api.cuLaunchKernel(
+                function, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared, stream, params, extra,
+            )
         };
-        launched.map_err(|error| refused("cuLaunchKernel", error))
+        launched.map_err(|code| code.into_error(opened.api))
     }
 
     fn with_workspace(&self, plan: &Plan, run: &mut dyn FnMut(Workspace<'_, Device>) -> Result<()>) -> Result<()> {
-        let ordinal = self.ordinal();
-        // SAFETY: of a workspace without elements nothing is read.
-        let workspace = |address, blocks| unsafe { SliceMut::from_raw_parts(address, blocks, ordinal) };
+        let opened = self.driver.0;
+        // SAFETY: the memory is allocated below for so many blocks, or there are none.
+        let workspace = |address, blocks| unsafe { SliceMut::from_raw_parts(address, blocks, self.ordinal()) };
         if plan.workspace_bytes == 0 {
             return run(workspace(0, 0));
         }
-        let _current = Current::push(self.driver.context)?;
+        let _current = Current::push(opened)?;
+        let mut address = 0;
         // SAFETY: freed below, in stream order, after all that `run` enqueues.
-        let allocated = unsafe { result::malloc_async(self.stream.0, plan.workspace_bytes) };
-        let address = allocated.map_err(|error| match error.0 {
-            sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
-                Error::OutOfMemory { kernel: format!("workspace of {}", plan.kernel), bytes: plan.workspace_bytes }
+        let allocated = unsafe { opened.api.cuMemAllocAsync(&mut address, plan.workspace_bytes, self.stream.0) };
+        allocated.map_err(|code| match code.into_error(opened.api) {
+            Error::OutOfMemory { .. } => {
+                Error::OutOfMemory { what: format!("workspace of {}", plan.kernel), bytes: Some(plan.workspace_bytes) }
             }
-            _ => refused("cuMemAllocAsync", error),
+            other => other,
         })?;
         let done = run(workspace(address, plan.workspace_bytes / size_of::<WorkspaceBlock>()));
         // SAFETY: allocated above, and freed once.
-        let freed = unsafe { result::free_async(address, self.stream.0) };
-        done.and(freed.map_err(|error| refused("cuMemFreeAsync", error)))
+        let freed = unsafe { opened.api.cuMemFreeAsync(address, self.stream.0) };
+        done.and(freed.map_err(|code| code.into_error(opened.api)))
     }
 }

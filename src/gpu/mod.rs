@@ -11,8 +11,9 @@
 //! ```
 //!
 //! Calls enqueue on the stream and return: no synchronisation, and no allocation unless the convenience `forward` needs
-//! a workspace (which it allocates and frees in stream order). Kernels that the emulator or a device has not run yet are
-//! named in the README.
+//! a workspace (which it allocates and frees in stream order). The first call of a kernel loads it, which compiles and
+//! may synchronise; [`Driver::prepare`] does that ahead, before a graph capture for example. Errors that a running
+//! kernel makes are the driver's, and reach whoever synchronises.
 
 mod discretise;
 mod driver;
@@ -20,6 +21,7 @@ mod launcher;
 mod params;
 mod ptx;
 mod selective_scan;
+mod sys;
 
 pub use driver::{DeviceInfo, Driver, OnStream, Stream, devices};
 pub use launcher::{Launch, Launcher};
@@ -42,16 +44,23 @@ impl<L: Launcher> Gpu<L> {
         Self { launcher }
     }
 
-    /// The tensors lie on the launcher's device.
-    fn check_device(&self, op: &'static str, ordinal: Option<u32>) -> Result<()> {
+    /// The tensors, which lie on one device, and the workspace lie on the launcher's.
+    fn check_device(
+        &self,
+        op: &'static str,
+        arg: &'static str,
+        tensors: Option<u32>,
+        workspace: &Workspace<'_, Device>,
+    ) -> Result<()> {
         let expected = self.launcher.ordinal();
-        match ordinal {
-            Some(ordinal) if ordinal != expected => {
-                let (got, expected) = (format!("device {ordinal}"), format!("device {expected}, the stream's,"));
-                Err(Error::WrongDevice { op, arg: "x", got, expected })
+        let workspace = workspace.ordinal().filter(|_| workspace.elements() > 0);
+        for (arg, ordinal) in [(arg, tensors), ("workspace", workspace)] {
+            if let Some(ordinal) = ordinal.filter(|&ordinal| ordinal != expected) {
+                let (got, expected) = (format!("device {ordinal}"), format!("device {expected} of the stream"));
+                return Err(Error::WrongDevice { op, arg, got, expected });
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     /// Runs `call` in a workspace of its own, in stream order.
@@ -60,11 +69,11 @@ impl<L: Launcher> Gpu<L> {
     }
 }
 
-/// An extent as kernels take it.
+/// An extent, or a number of blocks, as kernels and grids take it: below 2^31, so that sums of two stay in 32 bits.
 fn narrow(op: &'static str, name: &str, extent: usize) -> Result<u32> {
-    u32::try_from(extent).map_err(|_| Error::Unsupported {
+    i32::try_from(extent).map(i32::unsigned_abs).map_err(|_| Error::Unsupported {
         op,
         what: format!("{name} {extent}"),
-        expected: format!("at most {} on a GPU", u32::MAX),
+        expected: format!("at most {} on a GPU", i32::MAX),
     })
 }

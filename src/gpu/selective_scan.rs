@@ -32,7 +32,7 @@ impl<'a, T: Element, L: Launcher> Forward<Scan<'a, T>> for Gpu<L> {
     ) -> Result<()> {
         let inputs = op.inputs()?;
         let outputs = outputs.check(&inputs)?;
-        self.check_device(Scan::<T>::NAME, inputs.x.memory.ordinal())?;
+        self.check_device(Scan::<T>::NAME, "x", inputs.x.memory.ordinal(), &workspace)?;
         let plan = plan(&inputs);
         plan.check(Scan::<T>::NAME, given, &workspace)?;
         let dims = inputs.dims;

@@ -25,8 +25,8 @@ fn zeros<R: Real>(op: &'static str, extents: &[usize]) -> Result<Tensor<R>> {
     let elements = elements.unwrap_or(usize::MAX);
     let mut tensor = Vec::new();
     let refused = |_| Error::OutOfMemory {
-        kernel: format!("{op} of the reference"),
-        bytes: elements.saturating_mul(size_of::<R>()),
+        what: format!("{op} of the reference"),
+        bytes: Some(elements.saturating_mul(size_of::<R>())),
     };
     tensor.try_reserve_exact(elements).map_err(refused)?;
     tensor.resize(elements, R::of(0.0));

@@ -57,7 +57,8 @@ impl Memory {
         if let Some(first) = all.next() {
             for other in all {
                 if other.device != first.device {
-                    let (got, expected) = (place(other.device), place(first.device));
+                    let (got, expected) =
+                        (place(other.device), format!("{} like `{}`", place(first.device), first.name));
                     return Err(Error::WrongDevice { op, arg: other.name, got, expected });
                 }
             }

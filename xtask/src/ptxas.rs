@@ -92,7 +92,7 @@ fn absolute_paths(ptx: &str) -> Vec<&str> {
     };
     let mut lines: Vec<&str> = ptx.lines().filter(|line| line.split('"').skip(1).step_by(2).any(is_absolute)).collect();
     // Comments of the compilers, and whatever else names a home or the file system's usual folders.
-    let folders = ["/home/", "/root/", "/tmp/", "/usr/", "/Users/", "/work/", "/opt/"];
+    let folders = ["/home/", "/root/", "/tmp/", "/usr/", "/Users/", "/opt/"];
     lines.extend(ptx.lines().filter(|line| !line.contains('"') && folders.iter().any(|folder| line.contains(folder))));
     lines
 }
@@ -121,7 +121,8 @@ fn usages(told: &str) -> Vec<Usage> {
     for line in told.lines() {
         if let Some((_, rest)) = line.split_once("Compiling entry function '") {
             let entry = rest.split('\'').next().unwrap_or(rest).to_string();
-            usages.push(Usage { entry, ..Usage::default() });
+            // Spills until ptxas says otherwise.
+            usages.push(Usage { entry, memory: [u32::MAX; 3], ..Usage::default() });
         }
         let Some(usage) = usages.last_mut() else { continue };
         if line.contains("bytes stack frame") {

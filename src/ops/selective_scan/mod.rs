@@ -191,6 +191,7 @@ impl<'a, T: Element, S: Storage> SelectiveScan<'a, T, S> {
     #[doc(alias("cu_seqlens", "seq_idx", "varlen"))]
     pub fn segments(mut self, segments: &'a Segments) -> Self {
         self.segments = Some(segments);
+        self.segments_table = None;
         self
     }
 
@@ -258,7 +259,10 @@ impl<'a, T: Element, S: Storage> SelectiveScan<'a, T, S> {
 impl<'a, T: Element> SelectiveScan<'a, T, Device> {
     /// As [`SelectiveScan::segments`], on a device: `table` holds a copy of [`Segments::cu_seqlens`] there. Upload it
     /// once for a packing; calls read it.
-    pub fn segments_on(mut self, segments: &'a Segments, table: Slice<'a, i32, Device>) -> Self {
+    ///
+    /// # Safety
+    /// When kernels read `table`, it holds exactly `segments.cu_seqlens()`: they take it for their bounds.
+    pub unsafe fn segments_on(mut self, segments: &'a Segments, table: Slice<'a, i32, Device>) -> Self {
         self.segments = Some(segments);
         self.segments_table = Some(table);
         self
