@@ -54,7 +54,8 @@ macro_rules! driver {
                 ///
                 /// # Safety
                 /// As the driver's documentation says.
-                #[allow(non_snake_case)]
+                // The names and the number of arguments are the driver's.
+                #[allow(non_snake_case, clippy::too_many_arguments)]
                 pub unsafe fn $name(&self, $($arg: $type),*) -> std::result::Result<(), Code> {
                     // SAFETY: the caller's.
                     match unsafe { (self.$name)($($arg),*) } {
@@ -105,11 +106,12 @@ impl Code {
         }
         let describe = |ask: unsafe fn(&Api, c_int, *mut *const c_char) -> std::result::Result<(), Code>| {
             let mut text = std::ptr::null();
-            // SAFETY: on success `text` is a constant string of the driver.
-            match unsafe { ask(api, self.code, &mut text) } {
-                Ok(()) if !text.is_null() => unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned(),
-                _ => format!("code {}", self.code),
+            // SAFETY: `text` is written.
+            if unsafe { ask(api, self.code, &mut text) }.is_err() || text.is_null() {
+                return format!("code {}", self.code);
             }
+            // SAFETY: a constant string of the driver, which ends in NUL.
+            unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
         };
         Error::Driver { call: self.call, code: describe(Api::cuGetErrorName), text: describe(Api::cuGetErrorString) }
     }
