@@ -127,7 +127,7 @@ pub fn api() -> Result<&'static Api> {
     static API: OnceLock<Result<Api>> = OnceLock::new();
     let load = || {
         // SAFETY: the driver's library may be loaded at any time.
-        let library = NAMES.iter().find_map(|name| unsafe { Library::new(name) }.ok());
+        let library = NAMES.into_iter().find_map(|name| unsafe { Library::new(name) }.ok());
         Api::load(library.ok_or(Error::NoDriver)?)
     };
     API.get_or_init(load).as_ref().map_err(Clone::clone)
