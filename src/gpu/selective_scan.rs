@@ -138,7 +138,7 @@ fn projection<T: Element>(projection: &AlignedProjection<'_, T, Device>, dim: u3
                 dim_stride: 0,
                 dstate_stride,
                 seqlen_stride,
-                // At most dim, which is a u32.
+                // At most dim, which is narrow.
                 channels_per_group: *channels as u32,
                 constant: 0,
             }

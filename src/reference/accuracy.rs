@@ -126,11 +126,11 @@ impl Yardstick {
         let overflows = |value: f64| !round(value, dtype).is_finite();
         // A result that is not rounded to the dtype yet is judged as if it were.
         match (!overflows(got), overflows(truth), overflows(self.plain[index])) {
-            // The plain f32 loop and the truth disagree on overflow: either is right.
+            // The plain f32 loop and the truth disagree on overflow: so is a finite result near the truth.
             (false, truth, plain) if truth || plain => 0.0,
             (true, true, true) | (false, false, false) => f64::INFINITY,
-            (true, true, false) => 0.0,
-            _ => (got - truth).abs(),
+            // Infinite where the truth is no number, since then nothing finite is near it.
+            _ => Some((got - truth).abs()).filter(|error| !error.is_nan()).unwrap_or(f64::INFINITY),
         }
     }
 }

@@ -48,10 +48,10 @@ pub trait Backend: Sized {
 
 /// The backend, or `None` after saying aloud that it is skipped. `SSM_REQUIRE=cpu,cuda` makes absence a failure.
 pub fn open<B: Backend>() -> Option<B> {
-    let required = std::env::var("SSM_REQUIRE").unwrap_or_default();
+    let required = required();
     match B::open() {
         Ok(backend) => Some(backend),
-        Err(why) if required.split(',').any(|name| name.trim() == B::NAME) => {
+        Err(why) if required.iter().any(|name| name == B::NAME) => {
             panic!("backend {} is required by SSM_REQUIRE and absent: {why}", B::NAME)
         }
         Err(why) => {
@@ -59,6 +59,21 @@ pub fn open<B: Backend>() -> Option<B> {
             None
         }
     }
+}
+
+/// The backends that `SSM_REQUIRE` names. One that no suite runs on cannot be required: its absence is a failure too.
+fn required() -> Vec<String> {
+    let list = std::env::var("SSM_REQUIRE").unwrap_or_default();
+    let names = list.split(',').map(|name| name.trim().to_string()).filter(|name| !name.is_empty());
+    let names: Vec<String> = names.collect();
+    for name in &names {
+        assert!(
+            name == CpuBackend::NAME,
+            "SSM_REQUIRE names {name}, expected a backend with suites: {}",
+            CpuBackend::NAME
+        );
+    }
+    names
 }
 
 /// The CPU backend in the current rayon pool.

@@ -53,6 +53,11 @@ fn non_finite_exactly_where_the_loop_is() {
     assert!(passes([e, f64::NAN, f64::INFINITY, e88]));
     assert!(passes([e, f64::NEG_INFINITY, f64::NAN, e88]));
     assert!(!passes([e, 1.0, f64::INFINITY, e88]));
+    // f16 ends at 65504: of a truth just beyond, the plain loop may stay just below. A result may be either, but near.
+    let edge = Yardstick { truth: vec![65520.5], plain: vec![65519.0], largest_error: 1.5, row: 1 };
+    for (got, passes) in [(f64::INFINITY, true), (65504.0, true), (1.0, false), (-65504.0, false)] {
+        assert_eq!(edge.judge(&[got], Dtype::F16).failure.is_none(), passes, "{got}");
+    }
     // Not rounded to f32 yet: 800 and 95 overflow there.
     assert!(passes([e, f64::MAX, 95f64.exp(), e88]));
     assert!(!passes([f64::NAN, f64::NAN, f64::INFINITY, e88]));
