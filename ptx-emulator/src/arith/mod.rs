@@ -1,0 +1,1 @@
+//! Scalar arithmetic, exactly as PTX defines it.
