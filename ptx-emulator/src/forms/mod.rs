@@ -2,8 +2,37 @@
 
 #[macro_use]
 mod execute;
+mod bits;
+mod by_type;
+mod by_value;
+mod carry;
+mod compare;
+mod convert_floats;
+mod convert_integers;
+mod float_arithmetic;
+mod float_compare;
+mod float_families;
+mod float_signs;
+#[cfg(test)]
+mod float_tests;
+mod fused;
+mod half_arithmetic;
+mod integer_families;
+#[cfg(test)]
+mod integer_tests;
+mod integers;
+mod logic;
+mod modifiers;
+pub(crate) mod moves;
+mod multiply;
+mod packed;
+mod shift;
+mod special;
+#[cfg(test)]
+mod testing;
 
 pub(crate) use execute::Level;
+pub(crate) use fused::fused;
 
 use crate::registers::Exec;
 use crate::types::Type;
@@ -39,4 +68,33 @@ pub(crate) struct Form {
     pub exponential: bool,
     /// A `mul`, `add` or `sub` of f32 or f64 that says nothing of rounding: a device may fuse them.
     pub contractable: bool,
+}
+
+/// The form of an instruction with so many sources.
+pub(crate) fn select(opcode: &str, modifiers: &[&str], sources: usize, level: Level) -> Option<Form> {
+    if sources == 3
+        && let Some(form) = float_signs::select_three(opcode, modifiers, level)
+    {
+        return Some(form);
+    }
+    integer_families::select(opcode, modifiers, level).or_else(|| float_families::select(opcode, modifiers, level))
+}
+
+/// The form of a comparison with two destinations, `p|q`.
+pub(crate) fn select_pair(opcode: &str, modifiers: &[&str], level: Level) -> Option<Form> {
+    if opcode != "setp" {
+        return None;
+    }
+    compare::select_pair(modifiers, level).or_else(|| float_compare::select_pair(modifiers, level))
+}
+
+/// A conversion into a register of so many bits, to whose width the result is extended.
+pub(crate) fn select_conversion(modifiers: &[&str], bits: u32, level: Level) -> Option<Form> {
+    convert_integers::select_into(modifiers, bits, level)
+        .or_else(|| convert_floats::select_into(modifiers, Some(bits), level))
+}
+
+/// Every form, a line for each group; braces hold alternatives.
+pub fn known() -> impl Iterator<Item = &'static str> {
+    integer_families::known().chain(float_families::known())
 }

@@ -1,0 +1,3 @@
+//! Tests of the floating-point forms, against arithmetic written apart from theirs.
+
+mod listing;

@@ -1,0 +1,351 @@
+//! Launches: arguments, settings, threads.
+
+use crate::checks::{self, FinishedLog, SyncState};
+use crate::device::{Buffer, Device};
+use crate::error::{Error, Result};
+use crate::exec::{Block, Checks, Launch, Progress, Tally};
+use crate::findings::RawFinding;
+use crate::module::Module;
+use crate::program::Program;
+use crate::report::Report;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Instructions that a warp may execute unless the caller says otherwise.
+const BUDGET: u64 = 1 << 27;
+/// Turns of its warps that a block has before the next one goes on, where blocks may wait for each other.
+const SHARES: u32 = 64;
+/// Blocks under way at once, where they may wait for each other.
+const RESIDENT: usize = 64;
+/// Limits of devices.
+const MOST_THREADS: u64 = 1024;
+const MOST_GRID: [u32; 3] = [i32::MAX as u32, 65_535, 65_535];
+const MOST_BLOCK: [u32; 3] = [1024, 1024, 64];
+const MOST_SHARED: u32 = 227 * 1024;
+
+/// How arithmetic that PTX leaves open is done, and in which order what has none is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mode {
+    /// Approximate operations correctly rounded, warps and blocks in their order.
+    #[default]
+    Nominal,
+    /// Drawn from the seed: approximate operations disturbed within their documented bounds, `mul` and `add` that say
+    /// nothing of rounding fused or not, warps, blocks and atomics in any order.
+    Adversarial {
+        /// The same seed gives the same run.
+        seed: u64,
+    },
+}
+
+/// What a kernel can be given: see [`LaunchBuilder::arg`].
+pub trait Argument {
+    /// Its bytes in the parameter space.
+    fn to_bytes(&self) -> Vec<u8>;
+}
+
+macro_rules! arguments {
+    ($($type:ty),*) => {$(
+        impl Argument for $type {
+            fn to_bytes(&self) -> Vec<u8> {
+                self.to_le_bytes().to_vec()
+            }
+        }
+    )*};
+}
+arguments!(u8, i8, u16, i16, u32, i32, u64, i64, f32, f64, half::f16, half::bf16);
+
+impl<T> Argument for Buffer<T> {
+    fn to_bytes(&self) -> Vec<u8> {
+        self.address().to_le_bytes().to_vec()
+    }
+}
+
+/// A launch in the making.
+#[derive(Clone, Debug)]
+#[must_use = "nothing runs before `run`"]
+pub struct LaunchBuilder<'m> {
+    module: &'m Module,
+    kernel: String,
+    grid: [u32; 3],
+    block: [u32; 3],
+    shared_bytes: u32,
+    arguments: Vec<Vec<u8>>,
+    checks: Checks,
+    counters: bool,
+    mode: Mode,
+    threads: Option<usize>,
+    budget: u64,
+}
+
+impl<'m> LaunchBuilder<'m> {
+    pub(crate) fn new(module: &'m Module, kernel: &str) -> Self {
+        Self {
+            module,
+            kernel: kernel.to_string(),
+            grid: [1; 3],
+            block: [1; 3],
+            shared_bytes: 0,
+            arguments: Vec::new(),
+            checks: Checks::ALL,
+            counters: true,
+            mode: Mode::Nominal,
+            threads: None,
+            budget: BUDGET,
+        }
+    }
+
+    /// Blocks along x, y, z.
+    pub fn grid(mut self, grid: [u32; 3]) -> Self {
+        self.grid = grid;
+        self
+    }
+
+    /// Threads of a block along x, y, z.
+    pub fn block(mut self, block: [u32; 3]) -> Self {
+        self.block = block;
+        self
+    }
+
+    /// Dynamic shared memory of a block.
+    pub fn shared_bytes(mut self, bytes: u32) -> Self {
+        self.shared_bytes = bytes;
+        self
+    }
+
+    /// The next argument: a buffer or a scalar.
+    pub fn arg(self, argument: impl Argument) -> Self {
+        self.bytes(&argument.to_bytes())
+    }
+
+    /// The next argument: a structure by value.
+    pub fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.arguments.push(bytes.to_vec());
+        self
+    }
+
+    /// What to look for; by default everything.
+    pub fn checks(mut self, checks: Checks) -> Self {
+        self.checks = checks;
+        self
+    }
+
+    /// Whether to count sectors and bank conflicts; by default yes. Instructions are counted always.
+    pub fn counters(mut self, counters: bool) -> Self {
+        self.counters = counters;
+        self
+    }
+
+    /// By default nominal.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Threads of the host; by default one for each processor. Results and reports do not depend on it.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads.max(1));
+        self
+    }
+
+    /// Instructions that one warp may execute before it is taken for an endless loop.
+    pub fn budget(mut self, instructions: u64) -> Self {
+        self.budget = instructions;
+        self
+    }
+
+    /// Runs the kernel to its end.
+    ///
+    /// # Errors
+    /// If kernel, arguments, grid or block are wrong, or the kernel holds what the emulator does not know. What the
+    /// running kernel does wrong is in the report.
+    pub fn run(self, device: &Device) -> Result<Report> {
+        let seed = match self.mode {
+            Mode::Nominal => None,
+            Mode::Adversarial { seed } => Some(seed),
+        };
+        let program = self.module.program(&self.kernel, device, seed)?;
+        self.check_extents(&program)?;
+        let params = self.params(&program)?;
+        let memory = device.read_memory();
+        let launch = Launch {
+            program: &program,
+            memory: &memory,
+            params: &params,
+            grid: self.grid,
+            block: self.block,
+            dynamic_shared: self.shared_bytes,
+            checks: self.checks,
+            counting: self.counters,
+            seed,
+            budget: self.budget,
+        };
+        let outcome = execute(&launch, self.threads.unwrap_or_else(processors));
+        Ok(Report::new(&launch, self.module.files(), outcome))
+    }
+
+    fn refuse(&self, what: String) -> Error {
+        Error::Launch { kernel: self.kernel.clone(), what }
+    }
+
+    fn check_extents(&self, program: &Program) -> Result<()> {
+        for (name, extents, most) in [("grid", self.grid, MOST_GRID), ("block", self.block, MOST_BLOCK)] {
+            if extents.iter().zip(most).any(|(&extent, most)| extent == 0 || extent > most) {
+                return Err(self.refuse(format!("{name} {extents:?}, expected 1 to {most:?}")));
+            }
+        }
+        let blocks = self.grid.iter().try_fold(1u32, |blocks, &extent| blocks.checked_mul(extent));
+        if blocks.is_none() {
+            return Err(self.refuse(format!("grid {:?}, expected fewer than 2^32 blocks", self.grid)));
+        }
+        let threads: u64 = self.block.iter().map(|&extent| u64::from(extent)).product();
+        let most = program.most_threads.unwrap_or(MOST_THREADS).min(MOST_THREADS);
+        if threads > most {
+            return Err(self.refuse(format!("block {:?}, expected at most {most} threads", self.block)));
+        }
+        match program.required_block {
+            Some(required) if required != self.block => {
+                return Err(self.refuse(format!("block {:?}, expected {required:?}", self.block)));
+            }
+            _ => {}
+        }
+        let shared = program.shared.bytes.saturating_add(self.shared_bytes);
+        if shared > MOST_SHARED {
+            return Err(self.refuse(format!("{shared} bytes of shared memory, expected at most {MOST_SHARED}")));
+        }
+        Ok(())
+    }
+
+    /// The parameter space.
+    fn params(&self, program: &Program) -> Result<Vec<u8>> {
+        let refuse = |what: String| Error::Arguments { kernel: self.kernel.clone(), what };
+        if self.arguments.len() != program.params.len() {
+            let (got, expected) = (self.arguments.len(), program.params.len());
+            return Err(refuse(format!("{got} arguments, expected {expected}")));
+        }
+        let mut params = vec![0; program.param_bytes as usize];
+        for (number, (argument, param)) in self.arguments.iter().zip(&program.params).enumerate() {
+            if argument.len() != param.bytes as usize {
+                let (got, expected, name) = (argument.len(), param.bytes, &param.name);
+                return Err(refuse(format!("argument {number} (`{name}`) has {got} bytes, expected {expected}")));
+            }
+            let start = param.offset as usize;
+            params[start..start + argument.len()].copy_from_slice(argument);
+        }
+        Ok(params)
+    }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// What all blocks left behind.
+pub(crate) struct Outcome {
+    pub findings: Vec<RawFinding>,
+    pub tally: Tally,
+}
+
+/// What some of the blocks left behind.
+struct Part {
+    findings: Vec<RawFinding>,
+    logs: Vec<FinishedLog>,
+    tally: Tally,
+}
+
+impl Part {
+    fn new(launch: &Launch<'_>) -> Self {
+        Self { findings: Vec::new(), logs: Vec::new(), tally: Tally::new(launch.program.code.len()) }
+    }
+
+    fn close(&mut self, block: &mut Block<'_>) {
+        let finished = block.finish();
+        self.findings.extend(finished.findings);
+        self.logs.extend(finished.log);
+    }
+}
+
+fn execute(launch: &Launch<'_>, threads: usize) -> Outcome {
+    let blocks: u32 = launch.grid.iter().product();
+    let parts = if launch.program.communicates {
+        vec![in_order(launch, blocks)]
+    } else {
+        side_by_side(launch, blocks, threads)
+    };
+    let mut whole = Part::new(launch);
+    for part in parts {
+        whole.findings.extend(part.findings);
+        whole.logs.extend(part.logs);
+        whole.tally.add(part.tally);
+    }
+    // One access that conflicts with several others is one finding.
+    let conflicts = checks::merge(whole.logs);
+    whole.findings.extend(conflicts.iter().map(|conflict| crate::report::conflict(conflict, launch)));
+    Outcome { findings: whole.findings, tally: whole.tally }
+}
+
+/// Blocks that do not wait for each other, on several threads.
+fn side_by_side(launch: &Launch<'_>, blocks: u32, threads: usize) -> Vec<Part> {
+    let next = AtomicU32::new(0);
+    let work = || {
+        let mut part = Part::new(launch);
+        let mut block = Block::new(launch);
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= blocks {
+                part.tally.add(block.into_tally());
+                return part;
+            }
+            block.start(number);
+            while block.run(SHARES, &mut SyncState::default()) == Progress::Unfinished {}
+            part.close(&mut block);
+        }
+    };
+    let threads = threads.min(blocks as usize);
+    if threads <= 1 {
+        return vec![work()];
+    }
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut parts = vec![work()];
+        // A thread that panicked has found a bug of the emulator: it goes on in the caller.
+        parts.extend(others.into_iter().map(|other| {
+            other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        }));
+        parts
+    })
+}
+
+/// Blocks that may wait for each other: on one thread, one share after the other, so that every run is the same.
+fn in_order(launch: &Launch<'_>, blocks: u32) -> Part {
+    let mut part = Part::new(launch);
+    let mut sync = SyncState::default();
+    let mut order: VecDeque<u32> = (0..blocks).collect();
+    if let Some(seed) = launch.seed {
+        let order = order.make_contiguous();
+        for i in (1..order.len()).rev() {
+            order.swap(i, (crate::arith::mix(seed ^ i as u64) % (i as u64 + 1)) as usize);
+        }
+    }
+    let mut idle: Vec<Block<'_>> = Vec::new();
+    let mut resident: VecDeque<Block<'_>> = VecDeque::new();
+    loop {
+        if resident.len() < RESIDENT
+            && let Some(number) = order.pop_front()
+        {
+            let mut block = idle.pop().unwrap_or_else(|| Block::new(launch));
+            block.start(number);
+            resident.push_front(block);
+        }
+        let Some(mut block) = resident.pop_front() else { break };
+        match block.run(SHARES, &mut sync) {
+            Progress::Unfinished => resident.push_back(block),
+            Progress::Done => {
+                part.close(&mut block);
+                idle.push(block);
+            }
+        }
+    }
+    idle.into_iter().for_each(|block| part.tally.add(block.into_tally()));
+    part
+}

@@ -1,0 +1,174 @@
+//! The last pass: labels, `extern` shared memory, and which registers may be read before they are written.
+
+use super::{Lowering, contract};
+use crate::error::Result;
+use crate::program::{Code, Info, Instruction, NONE, Program, Row};
+use std::collections::HashMap;
+
+/// Alignment of `extern` shared memory, and the distance from the variables before it.
+const DYNAMIC_ALIGN: u32 = 1024;
+
+impl Lowering<'_> {
+    pub(super) fn finish(mut self, contraction: Option<u64>) -> Result<Program> {
+        self.place_dynamic_shared();
+        self.patch_labels()?;
+        let declared = std::mem::take(&mut self.declared);
+        let mut program = self.program;
+        for info in &mut program.info {
+            info.uses.retain(|row| declared.contains_key(row));
+            info.defs.retain(|row| declared.contains_key(row));
+        }
+        if let Some(seed) = contraction {
+            contract::contract(&mut program, self.level, seed);
+        }
+        program.tracked = maybe_uninitialised(&program);
+        let tracked: std::collections::HashSet<Row> = program.tracked.iter().copied().collect();
+        for (instruction, info) in program.code.iter_mut().zip(&program.info) {
+            instruction.tracked = info.uses.iter().chain(&info.defs).any(|row| tracked.contains(row));
+        }
+        Ok(program)
+    }
+
+    fn place_dynamic_shared(&mut self) {
+        let layout = &mut self.program.shared;
+        let end = layout.variables.last().map_or(0, |last| last.offset + last.bytes + 1);
+        layout.dynamic = end.next_multiple_of(DYNAMIC_ALIGN);
+        let start = layout.dynamic;
+        for &index in &self.dynamic_constants {
+            let bits = &mut self.program.constants[index].1;
+            *bits = bits.wrapping_add(start.into());
+        }
+        for &index in &self.dynamic_accesses {
+            let address = &mut self.program.accesses[index].address;
+            address.offset = address.offset.wrapping_add(start.into());
+        }
+    }
+
+    fn patch_labels(&mut self) -> Result<()> {
+        let labels = std::mem::take(&mut self.labels);
+        let place = |label: &mut u32| *label = labels[*label as usize];
+        for instruction in &mut self.program.code {
+            if let Code::Branch(label) = &mut instruction.code {
+                place(label);
+            }
+        }
+        self.program.tables.iter_mut().flatten().for_each(place);
+        Ok(())
+    }
+}
+
+/// Instructions that may follow.
+fn successors(program: &Program, at: usize) -> Vec<usize> {
+    let instruction: &Instruction = &program.code[at];
+    let next = (at + 1 < program.code.len()).then_some(at + 1);
+    let conditional = instruction.guard != NONE;
+    match instruction.code {
+        Code::Branch(target) => Some(target as usize).into_iter().chain(next.filter(|_| conditional)).collect(),
+        Code::Table(table) => {
+            let targets = program.tables[table as usize].iter().map(|&target| target as usize);
+            targets.chain(next.filter(|_| conditional)).collect()
+        }
+        Code::Exit | Code::Trap => next.filter(|_| conditional).into_iter().collect(),
+        _ => next.into_iter().collect(),
+    }
+}
+
+/// Starts of basic blocks, in order.
+pub(super) fn block_starts(program: &Program) -> Vec<usize> {
+    let mut starts = vec![false; program.code.len() + 1];
+    starts[0] = true;
+    for (at, instruction) in program.code.iter().enumerate() {
+        match instruction.code {
+            Code::Branch(target) => {
+                starts[target as usize] = true;
+                starts[at + 1] = true;
+            }
+            Code::Table(table) => {
+                program.tables[table as usize].iter().for_each(|&target| starts[target as usize] = true);
+                starts[at + 1] = true;
+            }
+            Code::Exit | Code::Trap => starts[at + 1] = true,
+            _ => {}
+        }
+    }
+    (0..program.code.len()).filter(|&at| starts[at]).collect()
+}
+
+/// Registers for which some use is not reached by a definition on every path.
+fn maybe_uninitialised(program: &Program) -> Vec<Row> {
+    let mut numbers: HashMap<Row, usize> = HashMap::new();
+    for row in program.info.iter().flat_map(|info| info.uses.iter().chain(&info.defs)) {
+        let next = numbers.len();
+        numbers.entry(*row).or_insert(next);
+    }
+    let words = numbers.len().div_ceil(64);
+    let starts = block_starts(program);
+    let mut block_of = vec![usize::MAX; program.code.len() + 1];
+    starts.iter().enumerate().for_each(|(block, &start)| block_of[start] = block);
+    // Defined registers at the start of each block; not reached yet: all.
+    let mut entry: Vec<Option<Vec<u64>>> = vec![None; starts.len()];
+    if !starts.is_empty() {
+        entry[0] = Some(vec![0; words]);
+    }
+    let mut pending = vec![0];
+    let mut maybe = vec![false; numbers.len()];
+    while let Some(block) = pending.pop() {
+        let Some(mut defined) = entry.get(block).cloned().flatten() else { continue };
+        let end = starts.get(block + 1).copied().unwrap_or(program.code.len());
+        for at in starts[block]..end {
+            step(&program.code[at], &program.info[at], &numbers, &mut defined, &mut maybe);
+        }
+        for next in successors(program, end - 1) {
+            let next = block_of[next];
+            if next != usize::MAX && merge(&mut entry[next], &defined) {
+                pending.push(next);
+            }
+        }
+    }
+    let mut rows: Vec<Row> = numbers.into_iter().filter(|&(_, number)| maybe[number]).map(|(row, _)| row).collect();
+    rows.sort_by_key(|row| (row.width as u8, row.index));
+    rows
+}
+
+fn step(
+    instruction: &Instruction,
+    info: &Info,
+    numbers: &HashMap<Row, usize>,
+    defined: &mut [u64],
+    maybe: &mut [bool],
+) {
+    let is_defined = |defined: &[u64], number: usize| defined[number / 64] >> (number % 64) & 1 != 0;
+    let mut all = true;
+    for row in &info.uses {
+        let number = numbers[row];
+        if !is_defined(defined, number) {
+            maybe[number] = true;
+            all = false;
+        }
+    }
+    for row in &info.defs {
+        let number = numbers[row];
+        // A move carries along that its source is undefined: what it defines must be watched too.
+        if instruction.guard == NONE && (all || !info.moves) {
+            defined[number / 64] |= 1 << (number % 64);
+        } else if info.moves && !all {
+            maybe[number] = true;
+            defined[number / 64] &= !(1 << (number % 64));
+        }
+    }
+}
+
+/// Registers defined on both ways; whether that is less than before.
+fn merge(entry: &mut Option<Vec<u64>>, defined: &[u64]) -> bool {
+    match entry {
+        None => {
+            *entry = Some(defined.to_vec());
+            true
+        }
+        Some(known) => {
+            let before = known.clone();
+            known.iter_mut().zip(defined).for_each(|(known, defined)| *known &= defined);
+            *known != before
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! A PTX module: parsed once, its kernels lowered when they are first launched.
+
+use crate::device::{Buffer, Device, buffer_at};
+use crate::error::{Error, Result};
+use crate::forms::Level;
+use crate::launch::LaunchBuilder;
+use crate::lower::{self, Globals};
+use crate::memory::Memory;
+use crate::parse;
+use crate::parse::ast::{self, Initial, Operand, Space, Variable};
+use crate::program::Program;
+use crate::types::Type;
+use bytemuck::Pod;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What distinguishes one lowering of a kernel from another: its name, the addresses of the module's variables, and
+/// which sums are fused.
+type Key = (String, Vec<(String, u64)>, Option<u64>);
+
+/// Lowerings that are kept; adversarial seeds are many.
+const KEPT: usize = 64;
+
+/// A parsed module.
+#[derive(Debug)]
+pub struct Module {
+    number: u64,
+    tree: ast::Module,
+    programs: Mutex<HashMap<Key, Arc<Program>>>,
+}
+
+impl Module {
+    /// Parses PTX text.
+    ///
+    /// # Errors
+    /// With the line, if the text is not PTX or holds what the emulator does not know.
+    pub fn from_ptx(text: &str) -> Result<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let tree = parse::parse(text)?;
+        Ok(Self { number: NEXT.fetch_add(1, Ordering::Relaxed), tree, programs: Mutex::default() })
+    }
+
+    /// Names of the kernels, in the order of the text.
+    pub fn kernels(&self) -> impl Iterator<Item = &str> {
+        self.tree.functions.iter().filter(|function| function.entry).map(|function| function.name.as_str())
+    }
+
+    /// Begins a launch; everything is checked when it runs.
+    pub fn launch(&self, kernel: &str) -> LaunchBuilder<'_> {
+        LaunchBuilder::new(self, kernel)
+    }
+
+    /// Lowers every kernel: whatever the emulator does not know is an error now, instead of at a launch.
+    ///
+    /// # Errors
+    /// With the line of the first thing that is not supported.
+    pub fn check(&self) -> Result<()> {
+        let device = Device::new();
+        for kernel in self.kernels() {
+            self.program(kernel, &device, None)?;
+        }
+        Ok(())
+    }
+
+    /// A variable of the module (`__device__`, `__constant__`) on a device, as elements of `T`.
+    ///
+    /// # Errors
+    /// If there is none of this name, or it is no whole number of elements.
+    pub fn variable<T: Pod>(&self, device: &Device, name: &str) -> Result<Buffer<T>> {
+        let globals = self.globals(device)?;
+        let told = |what: &str| Error::Memory { what: format!("variable `{name}` {what}") };
+        let &address = globals.get(name).ok_or_else(|| told("is not in the module"))?;
+        let len = device.read_memory().region(address).map_or(0, |allocation| allocation.len);
+        if size_of::<T>() == 0 || len % size_of::<T>() as u64 != 0 {
+            return Err(told(&format!("has {len} bytes, no multiple of {}", size_of::<T>())));
+        }
+        Ok(buffer_at(address, (len / size_of::<T>() as u64) as usize))
+    }
+
+    pub(crate) fn files(&self) -> &[(u32, String)] {
+        &self.tree.files
+    }
+
+    /// The kernel, lowered for a device.
+    pub(crate) fn program(&self, kernel: &str, device: &Device, contraction: Option<u64>) -> Result<Arc<Program>> {
+        let entry = self.tree.functions.iter().find(|function| function.entry && function.name == kernel);
+        let Some(entry) = entry else {
+            let known: Vec<String> = self.kernels().map(|name| format!("`{name}`")).collect();
+            return Err(Error::NoKernel { name: kernel.to_string(), known: known.join(", ") });
+        };
+        let globals = self.globals(device)?;
+        let mut sorted: Vec<(String, u64)> = globals.iter().map(|(name, &address)| (name.clone(), address)).collect();
+        sorted.sort();
+        let key = (kernel.to_string(), sorted, contraction);
+        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(program) = programs.get(&key) {
+            return Ok(program.clone());
+        }
+        let program = Arc::new(lower::lower(&self.tree, &globals, entry, Level::detect(), contraction)?);
+        if programs.len() >= KEPT {
+            programs.clear();
+        }
+        programs.insert(key, program.clone());
+        Ok(program)
+    }
+
+    fn globals(&self, device: &Device) -> Result<Globals> {
+        device.globals(self.number, |memory| self.place_variables(memory))
+    }
+
+    /// Gives the module's variables their memory and first values.
+    fn place_variables(&self, memory: &mut Memory) -> Result<Globals> {
+        let mut globals = Globals::new();
+        let mut placed: Vec<&Variable> = Vec::new();
+        let functions = self.tree.functions.iter().filter_map(|function| function.body.as_ref());
+        let inner = functions.flat_map(|body| static_variables(body));
+        for variable in self.tree.variables.iter().chain(inner) {
+            if !matches!(variable.space, Space::Global | Space::Const) || globals.contains_key(&variable.name) {
+                continue;
+            }
+            if variable.external {
+                return Err(Error::Unsupported {
+                    line: variable.line,
+                    what: format!("the variable `{}`, defined in another module", variable.name),
+                });
+            }
+            let address = memory.allocate(variable_bytes(variable)?, true)?;
+            memory.set_name(address, &variable.name);
+            globals.insert(variable.name.clone(), address);
+            placed.push(variable);
+        }
+        for variable in placed {
+            let address = globals[&variable.name];
+            initialise(memory, &globals, variable, address)?;
+            if variable.space == Space::Const {
+                memory.set_read_only(address);
+            }
+        }
+        Ok(globals)
+    }
+}
+
+/// Global and constant variables that stand inside functions.
+fn static_variables(block: &ast::Block) -> Vec<&Variable> {
+    let mut found = Vec::new();
+    let mut pending = vec![block];
+    while let Some(block) = pending.pop() {
+        for statement in &block.statements {
+            match statement {
+                ast::Statement::Variable(variable) => found.push(variable),
+                ast::Statement::Block(inner) => pending.push(inner),
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
+fn variable_bytes(variable: &Variable) -> Result<u64> {
+    let element = u64::from(variable.ty.bytes()) * u64::from(variable.vector);
+    let bytes = variable.dims.iter().try_fold(element, |bytes, &extent| bytes.checked_mul(extent));
+    bytes.filter(|&bytes| bytes < 1 << 31).ok_or_else(|| Error::Unsupported {
+        line: variable.line,
+        what: format!("the size of variable `{}`", variable.name),
+    })
+}
+
+fn initialise(memory: &Memory, globals: &Globals, variable: &Variable, address: u64) -> Result<()> {
+    let size = variable.ty.bytes() as usize;
+    let invalid = |what: String| Error::Invalid { line: variable.line, what };
+    let mut bytes = Vec::with_capacity(variable.initial.len() * size);
+    for value in &variable.initial {
+        let bits = match value {
+            Initial::Literal(Operand::Integer(value)) => match variable.ty {
+                Type::F32 => u64::from((*value as i64 as f32).to_bits()),
+                Type::F64 => (*value as i64 as f64).to_bits(),
+                _ => *value,
+            },
+            Initial::Literal(Operand::Float32(bits)) => match variable.ty {
+                Type::F64 => f64::from(f32::from_bits(*bits)).to_bits(),
+                _ => u64::from(*bits),
+            },
+            Initial::Literal(Operand::Float64(bits)) => match variable.ty {
+                Type::F32 => u64::from((f64::from_bits(*bits) as f32).to_bits()),
+                _ => *bits,
+            },
+            // Generic and global addresses are the same.
+            Initial::Address { symbol, offset, .. } => globals
+                .get(symbol)
+                .map(|address| address.wrapping_add_signed(*offset))
+                .ok_or_else(|| invalid(format!("`{}` is initialised with unknown `{symbol}`", variable.name)))?,
+            Initial::Literal(_) => return Err(invalid(format!("initialiser of `{}`", variable.name))),
+        };
+        bytes.extend_from_slice(&bits.to_le_bytes()[..size.min(8)]);
+    }
+    let (allocation, offset) = memory.host(address, bytes.len() as u64)?;
+    allocation.write_bytes(offset, &bytes);
+    Ok(())
+}

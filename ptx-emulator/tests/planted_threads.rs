@@ -1,0 +1,208 @@
+//! Planted bugs: races, barriers, shuffles, order, loops without end.
+
+#[macro_use]
+mod common;
+#[macro_use]
+#[path = "common/planted.rs"]
+mod planted;
+use FindingKind::*;
+use common::*;
+
+#[test]
+fn races_in_shared_memory() {
+    let planted = planted!("planted_races");
+    for mode in modes() {
+        let device = Device::new();
+        let x = device.upload(&[7i32; 256]).unwrap();
+        let out: Buffer<i32> = device.alloc(256).unwrap();
+        let found = |kernel: &str, threads: u32| {
+            let block = [threads, 1, 1];
+            let report = report!(planted.module, kernel, device, mode, [1, 1, 1], block, 0; x, out);
+            planted.assert_found(&report, kernel, SharedRace);
+        };
+        found("within_a_warp", 32);
+        let races = |report: &Report| {
+            let kinds: Vec<FindingKind> = report.findings().iter().map(|finding| finding.kind).collect();
+            // In some orders a reader comes before the writer: that read is uninitialised besides.
+            assert!(kinds.contains(&SharedRace), "{report}");
+            assert!(kinds.iter().all(|kind| [SharedRace, UninitialisedShared].contains(kind)), "{report}");
+        };
+        races(&report!(planted.module, "missing_barrier", device, mode, [1, 1, 1], [128, 1, 1], 0; x, out));
+        races(&report!(planted.module, "tree_without_barriers", device, mode, [1, 1, 1], [128, 1, 1], 0; x, out));
+        let report =
+            report!(planted.module, "reused_without_barrier", device, mode, [1, 1, 1], [64, 1, 1], 0; x, out, 4i32);
+        planted.assert_only(&report, "reused_without_barrier", SharedRace);
+        clean!(planted.module, "reused_without_barrier", device, mode, [1, 1, 1], [64, 1, 1], 0; x, out, 1i32);
+    }
+}
+
+#[test]
+fn races_of_writes_in_shared_memory() {
+    let planted = planted!("planted_races");
+    for mode in modes() {
+        let device = Device::new();
+        let out: Buffer<i32> = device.alloc(64).unwrap();
+        for kernel in ["warps_write_one_word", "lanes_write_one_word"] {
+            let report = report!(planted.module, kernel, device, mode, [1, 1, 1], [64, 1, 1], 0; out);
+            planted.assert_found(&report, kernel, SharedRace);
+        }
+        clean!(planted.module, "warps_write_one_word", device, mode, [1, 1, 1], [32, 1, 1], 0; out);
+        let bytes = device.upload(&[3u8; 64]).unwrap();
+        let copied: Buffer<u8> = device.alloc(64).unwrap();
+        clean!(planted.module, "bytes_of_one_word", device, mode, [1, 1, 1], [64, 1, 1], 0; bytes, copied);
+    }
+}
+
+#[test]
+fn races_in_global_memory() {
+    let planted = planted!("planted_races");
+    for mode in modes() {
+        let device = Device::new();
+        let x = device.upload(&[7i32; 256]).unwrap();
+        let out: Buffer<i32> = device.alloc(256).unwrap();
+        let report = report!(planted.module, "blocks_write_one_word", device, mode, [4, 1, 1], [32, 1, 1], 0; out);
+        planted.assert_found(&report, "blocks_write_one_word", GlobalRace);
+        clean!(planted.module, "blocks_write_one_word", device, mode, [1, 1, 1], [32, 1, 1], 0; out);
+        let report = report!(planted.module, "threads_write_one_global", device, mode, [2, 1, 1], [64, 1, 1], 0; out);
+        planted.assert_found(&report, "threads_write_one_global", GlobalRace);
+        let report =
+            report!(planted.module, "blocks_read_what_others_write", device, mode, [3, 1, 1], [32, 1, 1], 0; x);
+        planted.assert_only(&report, "blocks_read_what_others_write", GlobalRace);
+        let report = report!(planted.module, "atomic_and_plain", device, mode, [2, 1, 1], [1, 1, 1], 0; x, out);
+        planted.assert_only(&report, "atomic_and_plain", GlobalRace);
+        clean!(planted.module, "through_a_barrier", device, mode, [3, 1, 1], [64, 1, 1], 0; x, out);
+    }
+}
+
+#[test]
+fn barriers_that_not_all_threads_reach() {
+    let planted = planted!("planted_barriers");
+    for mode in modes() {
+        let device = Device::new();
+        let x: Vec<i32> = (0..64).map(|i| i % 3).collect();
+        let x = device.upload(&x).unwrap();
+        let out: Buffer<i32> = device.alloc(64).unwrap();
+        let report = report!(planted.module, "divergent_barrier", device, mode, [1, 1, 1], [64, 1, 1], 0; x, out);
+        planted.assert_found(&report, "divergent_barrier", DivergentBarrier);
+        let report = report!(planted.module, "two_named_barriers", device, mode, [1, 1, 1], [64, 1, 1], 0; out);
+        planted.assert_found(&report, "two_named_barriers", Deadlock);
+        let report = report!(planted.module, "warp_never_comes", device, mode, [1, 1, 1], [64, 1, 1], 0; out);
+        planted.assert_only(&report, "warp_never_comes", Deadlock);
+    }
+}
+
+#[test]
+fn shuffles_from_lanes_that_are_not_there() {
+    let planted = planted!("planted_barriers");
+    for mode in modes() {
+        let device = Device::new();
+        let x = device.upload(&[7i32; 32]).unwrap();
+        let out: Buffer<i32> = device.alloc(32).unwrap();
+        for (kernel, first) in [("shuffle_from_outside", 8), ("shuffle_after_exit", 20)] {
+            let report = report!(planted.module, kernel, device, mode, [1, 1, 1], [32, 1, 1], 0; x, out);
+            let finding = planted.assert_found(&report, kernel, InactiveShuffle);
+            assert_eq!(finding.thread, [first, 0, 0]);
+        }
+        let report = report!(planted.module, "outside_its_mask", device, mode, [1, 1, 1], [32, 1, 1], 0; x, out);
+        let kinds: Vec<FindingKind> = report.findings().iter().map(|finding| finding.kind).collect();
+        assert!(kinds.contains(&MaskMismatch), "{report}");
+        clean!(planted.module, "outside_its_mask", device, mode, [1, 1, 1], [16, 1, 1], 0; x, out);
+    }
+}
+
+#[test]
+fn non_coherent_reads_of_what_the_kernel_writes() {
+    let planted = planted!("planted_other");
+    for mode in modes() {
+        let device = Device::new();
+        let x = device.upload(&[1f32; 64]).unwrap();
+        let report = report!(planted.module, "non_coherent", device, mode, [1, 1, 1], [32, 1, 1], 0; x, x);
+        planted.assert_found(&report, "non_coherent", NonCoherentRead);
+        let other = device.upload(&[1f32; 64]).unwrap();
+        clean!(planted.module, "non_coherent", device, mode, [1, 1, 1], [32, 1, 1], 0; x, other);
+    }
+}
+
+#[test]
+fn traps_and_loops_without_end() {
+    let planted = planted!("planted_other");
+    for mode in modes() {
+        let device = Device::new();
+        let mut values = [1i32; 64];
+        let (x, out) = (device.upload(&values).unwrap(), device.alloc::<i32>(64).unwrap());
+        clean!(planted.module, "trapped", device, mode, [1, 1, 1], [64, 1, 1], 0; x, out);
+        values[37] = 7;
+        device.write(x, &values).unwrap();
+        let report = report!(planted.module, "trapped", device, mode, [1, 1, 1], [64, 1, 1], 0; x, out);
+        let finding = planted.assert_found(&report, "trapped", Trap);
+        assert_eq!(finding.thread, [37, 0, 0]);
+
+        clean!(planted.module, "endless", device, mode, [1, 1, 1], [64, 1, 1], 0; x);
+        values[40] = 0;
+        device.write(x, &values).unwrap();
+        let report = report!(planted.module, "endless", device, mode, [1, 1, 1], [64, 1, 1], 0; x);
+        planted.assert_only(&report, "endless", Budget);
+    }
+}
+
+#[test]
+fn sums_whose_order_is_open_change_with_the_seed_alone() {
+    let planted = planted!("planted_other");
+    let x = Random(130).reals(512, -1000.0, 1000.0);
+    let sum = |mode: Mode, threads: usize| {
+        let device = Device::new();
+        let (input, out) = (device.upload(&x).unwrap(), device.upload(&[0f32]).unwrap());
+        let launch = planted.module.launch("float_sum").grid([8, 1, 1]).block([64, 1, 1]).arg(input).arg(out);
+        let report = launch.mode(mode).threads(threads).run(&device).unwrap();
+        assert!(report.is_clean(), "{report}");
+        device.read(out).unwrap()[0]
+    };
+    let nominal = sum(Mode::Nominal, 1);
+    let truth: f64 = x.iter().map(|&v| f64::from(v)).sum();
+    assert!((f64::from(nominal) - truth).abs() < 0.05, "{nominal}, not {truth}");
+    for threads in [1, 2, 2, 3] {
+        assert_eq!(sum(Mode::Nominal, threads).to_bits(), nominal.to_bits(), "{threads} threads");
+    }
+    let seeded = |seed, threads| sum(Mode::Adversarial { seed }, threads).to_bits();
+    let sums: Vec<u32> = (0..8).map(|seed| seeded(seed, 1)).collect();
+    assert!(sums.iter().any(|&bits| bits != nominal.to_bits()), "no seed changes the order");
+    for seed in 0..8 {
+        assert_eq!(seeded(seed, 2), sums[seed as usize], "seed {seed} on two threads");
+    }
+}
+
+#[test]
+fn the_findings_do_not_depend_on_the_number_of_threads() {
+    let (memory, races) = (planted!("planted_memory"), planted!("planted_races"));
+    let (barriers, fresh) = (planted!("planted_barriers"), planted!("planted_uninitialised"));
+    for mode in modes() {
+        let reports = |threads: usize| {
+            let device = Device::new();
+            let x = device.upload(&[7i32; 256]).unwrap();
+            let out: Buffer<i32> = device.alloc(200).unwrap();
+            let run = |planted: &planted::Planted, kernel: &str, threads_of_block: u32, two: bool| {
+                let launch = planted.module.launch(kernel).grid([5, 1, 1]).block([threads_of_block, 1, 1]);
+                let launch = if two { launch.arg(x).arg(out) } else { launch.arg(out) };
+                let report = launch.mode(mode).threads(threads).run(&device).unwrap();
+                assert!(!report.is_clean(), "{kernel}");
+                format!("{:#?}\n{report}", report.findings())
+            };
+            vec![
+                run(&memory, "read_before", 32, true),
+                run(&races, "missing_barrier", 128, true),
+                run(&races, "within_a_warp", 32, true),
+                run(&races, "warps_write_one_word", 64, false),
+                run(&races, "threads_write_one_global", 64, false),
+                run(&races, "blocks_write_one_word", 64, false),
+                run(&barriers, "two_named_barriers", 64, false),
+                run(&barriers, "shuffle_from_outside", 32, true),
+                run(&fresh, "shared_never_written", 64, false),
+                run(&fresh, "copy_not_waited_for", 32, true),
+            ]
+        };
+        let one = reports(1);
+        for threads in [1, 2, 3] {
+            assert_eq!(reports(threads), one, "{threads} threads");
+        }
+    }
+}
