@@ -60,6 +60,8 @@ pub struct Finding {
     pub ptx_line: u32,
     /// File and line of the source, where the PTX has line information.
     pub source: Option<(String, u32)>,
+    /// Where the function of `source` was inlined, if it was.
+    pub inlined_at: Option<(String, u32)>,
     /// Index of the block.
     pub block: [u32; 3],
     /// Index of the thread in its block.
@@ -78,6 +80,9 @@ impl fmt::Display for Finding {
         write!(f, "{kind:?} in {kernel}, PTX line {ptx_line} ({instruction})")?;
         if let Some((file, line)) = &self.source {
             write!(f, ", {file}:{line}")?;
+        }
+        if let Some((file, line)) = &self.inlined_at {
+            write!(f, " inlined at {file}:{line}")?;
         }
         write!(f, ", block ({bx}, {by}, {bz}), thread ({x}, {y}, {z})")?;
         if let Some(address) = self.address {
@@ -167,6 +172,9 @@ pub(crate) fn resolve(
             instruction: info.map_or_else(String::new, |info| info.text.clone()),
             ptx_line: info.map_or(0, |info| info.line),
             source: location.and_then(|location| file(location.file).map(|file| (file, location.line))),
+            inlined_at: location
+                .and_then(|location| location.inlined_at)
+                .and_then(|(index, line)| file(index).map(|file| (file, line))),
             block: unflatten(one.block, grid),
             thread: unflatten(one.thread, block),
             address: one.address,

@@ -309,9 +309,9 @@ fn side_by_side(launch: &Launch<'_>, blocks: u32, threads: usize) -> Vec<Part> {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let mut parts = vec![work()];
         // A thread that panicked has found a bug of the emulator: it goes on in the caller.
-        parts.extend(others.into_iter().map(|other| {
-            other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        }));
+        parts.extend(
+            others.into_iter().map(|other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
+        );
         parts
     })
 }

@@ -23,7 +23,7 @@ fn basic(a: f64, b: f64, c: f64) -> [f64; 8] {
 
 #[test]
 fn pairs_of_halves() {
-    let [x, y, z] = [70, 71, 72].map(|seed| values(seed).into_iter().map(f16::from_f64).collect::<Vec<_>>());
+    let [x, y, z] = [70, 71, 72].map(|seed| values(seed).into_iter().map(to_f16).collect::<Vec<_>>());
     for text in [ptx!("halves"), ptx!("halves_sm100")] {
         let module = module(text);
         for mode in modes() {
@@ -41,7 +41,7 @@ fn pairs_of_halves() {
                         ([&x, &y].map(|v| v[2 * i].to_f64()), [&x, &y].map(|v| v[2 * i + 1].to_f64()));
                     want.push(if part == 0 { first[0] + second[1] } else { second[0] * first[1] });
                     for (j, want) in want.into_iter().enumerate() {
-                        assert_eq!(got[2 * j + part], f16::from_f64(want), "result {j} of {a}, {b}, {c}");
+                        assert_eq!(got[2 * j + part], to_f16(want), "result {j} of {a}, {b}, {c}");
                     }
                 }
             }
@@ -51,7 +51,7 @@ fn pairs_of_halves() {
 
 /// The neighbour of the nearest half in the direction wanted: -1 down, 1 up, 0 to zero.
 fn directed(v: f32, direction: i32) -> f16 {
-    let nearest = f16::from_f32(v);
+    let nearest = to_f16(v.into());
     let step = |up: bool| {
         let bits = nearest.to_bits();
         // Zeros have neighbours of both signs.
@@ -93,9 +93,9 @@ fn conversions_of_halves() {
             let (halves, floats, ints) =
                 (device.read(halves).unwrap(), device.read(floats).unwrap(), device.read(ints).unwrap());
             for (i, &a) in x.iter().enumerate() {
-                let nearest = f16::from_f32(a);
-                let of_int = f16::from_f64(f64::from((a * 16.0) as i32));
-                let double = f16::from_f64(f64::from(a) * 1.0000000001);
+                let nearest = to_f16(a.into());
+                let of_int = to_f16(f64::from((a * 16.0) as i32));
+                let double = to_f16(f64::from(a) * 1.0000000001);
                 let want = [
                     nearest,
                     directed(a, 0),
@@ -104,7 +104,7 @@ fn conversions_of_halves() {
                     of_int,
                     double,
                     nearest,
-                    f16::from_f32(-a),
+                    to_f16((-a).into()),
                 ];
                 assert_equal(&halves[8 * i..][..8], &want, &format!("halves of {a:e}"));
                 let back = nearest.to_f32();
@@ -122,7 +122,7 @@ fn conversions_of_halves() {
 #[test]
 fn functions_of_halves() {
     let mut random = Random(74);
-    let x: Vec<f16> = (0..256).map(|_| f16::from_f64(random.real(0.01, 9.0))).collect();
+    let x: Vec<f16> = (0..256).map(|_| to_f16(random.real(0.01, 9.0))).collect();
     for text in [ptx!("halves"), ptx!("halves_sm100")] {
         let module = module(text);
         for mode in modes() {
@@ -145,7 +145,7 @@ fn functions_of_halves() {
 #[test]
 fn pairs_of_bfloat16() {
     let module = module(ptx!("bfloat16"));
-    let [x, y, z] = [75, 76, 77].map(|seed| values(seed).into_iter().map(bf16::from_f64).collect::<Vec<_>>());
+    let [x, y, z] = [75, 76, 77].map(|seed| values(seed).into_iter().map(to_bf16).collect::<Vec<_>>());
     for mode in modes() {
         let device = Device::new();
         let [p, q, r] = [&x, &y, &z].map(|values| device.upload(values).unwrap());
@@ -155,7 +155,7 @@ fn pairs_of_bfloat16() {
             for part in 0..2 {
                 let [a, b, c] = [&x, &y, &z].map(|values| values[2 * i + part].to_f64());
                 for (j, want) in basic(a, b, c).into_iter().enumerate() {
-                    assert_eq!(got[2 * j + part], bf16::from_f64(want), "result {j} of {a}, {b}, {c}");
+                    assert_eq!(got[2 * j + part], to_bf16(want), "result {j} of {a}, {b}, {c}");
                 }
             }
         }
@@ -187,8 +187,8 @@ fn conversions_of_bfloat16() {
         for (i, got) in device.read(halves).unwrap().chunks(4).enumerate() {
             let a = x[i];
             let truncated = bf16::from_bits((a.to_bits() >> 16) as u16);
-            let nearest = bf16::from_f32(a);
-            assert_equal(got, &[nearest, truncated, nearest, bf16::from_f32(a * 3.0)], &format!("of {a:e}"));
+            let nearest = to_bf16(a.into());
+            assert_equal(got, &[nearest, truncated, nearest, to_bf16((a * 3.0).into())], &format!("of {a:e}"));
             assert_eq!(floats[i], nearest.to_f32());
         }
     }

@@ -56,7 +56,8 @@ fn writes_past_a_view_into_the_next_are_found_where_the_space_between_is_forbidd
         let device = Device::new();
         let arena = device.upload(&[-1f32; 160]).unwrap();
         let (view, next) = (arena.slice(0, 64).unwrap(), arena.slice(96, 64).unwrap());
-        let run = |n: u32| report!(planted.module, "write_into_neighbour", device, mode, [1, 1, 1], [32, 1, 1], 0; view, n);
+        let run =
+            |n: u32| report!(planted.module, "write_into_neighbour", device, mode, [1, 1, 1], [32, 1, 1], 0; view, n);
         assert!(run(160).is_clean(), "one allocation without bounds inside");
         device.write(arena, &[-1.0; 160]).unwrap();
         device.forbid(arena.slice(64, 32).unwrap(), true).unwrap();
@@ -78,7 +79,7 @@ fn reads_before_the_start_and_through_null() {
     let mode = Mode::Nominal;
     let report = report!(planted.module, "read_before", device, mode, [1, 1, 1], [32, 1, 1], 0; x, out);
     assert_eq!(planted.assert_found(&report, "read_before", OutOfBounds).thread, [0, 0, 0]);
-    let report = report!(planted.module, "null_pointer", device, mode, [1, 1, 1], [1, 1, 1], 0; x);
+    let report = report!(planted.module, "null_pointer", device, mode, [1, 1, 1], [1, 1, 1], 0; 0u64);
     assert_eq!(planted.assert_found(&report, "null_pointer", OutOfBounds).address, Some(0));
     assert_eq!(device.read(x).unwrap(), [5; 32]);
 }
@@ -205,7 +206,10 @@ fn asynchronous_copies_that_are_not_waited_for() {
         let out: Buffer<i32> = device.alloc(64).unwrap();
         for kernel in ["copy_not_waited_for", "wrong_group_waited_for"] {
             let report = report!(planted.module, kernel, device, mode, [1, 1, 1], [32, 1, 1], 0; x, out);
-            planted.assert_found(&report, kernel, PendingCopy);
+            planted.assert_line(&report, kernel, PendingCopy);
+            // Nothing has been copied yet, so that the same read is uninitialised too.
+            let kinds: Vec<FindingKind> = report.findings().iter().map(|finding| finding.kind).collect();
+            assert!(kinds.iter().all(|kind| [PendingCopy, UninitialisedShared].contains(kind)), "{report}");
         }
         let report = report!(planted.module, "copy_without_barrier", device, mode, [1, 1, 1], [64, 1, 1], 0; x, out);
         // A warp that has not copied yet leaves the other's reads uninitialised too, in some orders.

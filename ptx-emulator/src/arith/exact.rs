@@ -4,6 +4,7 @@
 //! Everything here is free of branches, so that loops over lanes vectorise.
 
 use super::Mode;
+use super::float::Float;
 use half::f16;
 
 const SIGN: u64 = 1 << 63;
@@ -51,7 +52,13 @@ pub(crate) fn to_f32(value: f64, mode: Mode) -> f32 {
     let negative = bits >> 31 != 0;
     let fixed = match mode {
         Mode::Nearest => bits,
-        Mode::Zero => if back.abs() > value.abs() { inner } else { bits },
+        Mode::Zero => {
+            if back.abs() > value.abs() {
+                inner
+            } else {
+                bits
+            }
+        }
         Mode::Down => {
             let below = if negative { outer } else { inner };
             if back > value { below } else { bits }
@@ -62,7 +69,14 @@ pub(crate) fn to_f32(value: f64, mode: Mode) -> f32 {
         }
         Mode::Away => return f32::from_bits(narrow::<{ Shape::F32 }>(value, mode)),
     };
-    f32::from_bits(if value.is_nan() { 0x7FFF_FFFF } else { fixed })
+    f32::from_bits(if is_nan(near) { 0x7FFF_FFFF } else { fixed })
+}
+
+/// By the bits alone. Beside a comparison of numbers, compilers take one NaN to be as good as another and drop the choice of
+/// the canonical one (LLVM does, of square roots).
+#[inline(always)]
+fn is_nan<T: Float>(value: T) -> bool {
+    value.is_nan()
 }
 
 /// Widths of a binary format, packed in an integer so that it can be a parameter.
@@ -140,9 +154,9 @@ pub(crate) fn f16_to_f32(value: f16) -> f32 {
 pub(crate) fn nan64<const N: usize>(value: f64, operands: [f64; N]) -> f64 {
     let mut nan = 0xFFF8_0000_0000_0000;
     for &operand in operands.iter().rev() {
-        nan = if operand.is_nan() { operand.to_bits() | 1 << 51 } else { nan };
+        nan = if is_nan(operand) { operand.to_bits() | 1 << 51 } else { nan };
     }
-    if value.is_nan() { f64::from_bits(nan) } else { value }
+    if is_nan(value) { f64::from_bits(nan) } else { value }
 }
 
 #[cfg(test)]

@@ -7,10 +7,16 @@ use super::Mode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Soft {
     Nan,
-    Infinite { negative: bool },
+    Infinite {
+        negative: bool,
+    },
     /// `significand * 2^exponent`. The lowest bit of a significand that is wider than any format by more than 2 bits may
     /// stand for all lower bits that were not zero ("sticky").
-    Finite { negative: bool, exponent: i32, significand: u128 },
+    Finite {
+        negative: bool,
+        exponent: i32,
+        significand: u128,
+    },
 }
 
 /// A binary interchange format.

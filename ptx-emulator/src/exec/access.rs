@@ -87,19 +87,17 @@ impl Warp {
             (_, true) => Kind::StrongRead,
             _ => Kind::Read,
         };
-        self.note_global(common, access.slot, Touch { mask: good, ..touch }, addresses, (kind, 0));
+        self.note_global(common, access.slot, Touch { mask: good, ..touch }, addresses, kind);
     }
 
     fn store_global(&mut self, common: &mut Common<'_>, access: &Access, touch: Touch, addresses: &Addresses) {
         let (good, found) = self.check_global(common, touch, addresses);
         let memory = common.launch.memory;
-        let mut same = u32::MAX;
         match found {
             Found::One(allocation) => {
                 let base = allocation.base;
                 write(&self.registers, access, good, |lane, at, bits| {
-                    let unchanged = exchange(allocation, addresses[lane] - base + at, access.size, bits);
-                    same &= !(u32::from(!unchanged) << lane);
+                    put(allocation, addresses[lane] - base + at, access.size, bits);
                 });
                 common.tally.traffic(allocation.base, u64::from(good.count_ones() * touch.bytes), true);
             }
@@ -107,9 +105,7 @@ impl Warp {
                 write(&self.registers, access, good, |lane, at, bits| {
                     if let Some(allocation) = memory.region(addresses[lane]) {
                         let offset = addresses[lane] - allocation.base + at;
-                        let unwritten = allocation.is_unwritten(offset, access.size.into());
-                        let unchanged = exchange(allocation, offset, access.size, bits) && !unwritten;
-                        same &= !(u32::from(!unchanged) << lane);
+                        put(allocation, offset, access.size, bits);
                         allocation.mark_written(offset, access.size.into(), true);
                     }
                 });
@@ -119,7 +115,7 @@ impl Warp {
             }
         }
         let kind = if access.volatile { Kind::Atomic } else { Kind::Write };
-        self.note_global(common, access.slot, Touch { mask: good, ..touch }, addresses, (kind, same & good));
+        self.note_global(common, access.slot, Touch { mask: good, ..touch }, addresses, kind);
     }
 
     /// For the race check between blocks and the counters.
@@ -130,7 +126,7 @@ impl Warp {
         slot: u32,
         touch: Touch,
         addresses: &Addresses,
-        (kind, same): (Kind, u32),
+        kind: Kind,
     ) {
         if touch.mask == 0 {
             return;
@@ -144,16 +140,17 @@ impl Warp {
             instruction: touch.pc,
             warp: self.index as usize,
             mask: touch.mask,
-            same,
+            // What memory holds may depend on which block came first: a write is one whatever it writes.
+            same: 0,
             addresses,
             size: touch.bytes,
             kind,
         });
         if matches!(kind, Kind::StrongRead | Kind::Atomic) {
-            let strong_write = kind == Kind::Atomic;
-            let reads = !strong_write || touch.write && same == 0;
+            // A volatile store counts as reading, too: what is acquired too much hides a race and invents none.
             for lane in lanes::each(touch.mask) {
-                log.synchronise(&mut common.sync, (addresses[lane], touch.bytes), strong_write, reads);
+                let word = (addresses[lane], touch.bytes);
+                log.synchronise(&mut common.sync, word, kind == Kind::Atomic, true);
             }
         }
     }
@@ -162,9 +159,9 @@ impl Warp {
         let good = self.check_shared(common, touch, addresses);
         let shared = &common.shared;
         match access.size {
-            4 => read(&mut self.registers, access, good, |lane, at| {
-                word(shared, (addresses[lane] + at) as usize).into()
-            }),
+            4 => {
+                read(&mut self.registers, access, good, |lane, at| word(shared, (addresses[lane] + at) as usize).into())
+            }
             size => read(&mut self.registers, access, good, |lane, at| {
                 little_endian(shared, (addresses[lane] + at) as usize, size)
             }),
@@ -196,7 +193,7 @@ impl Warp {
     pub(super) fn note_shared(
         &self,
         common: &mut Common<'_>,
-        touch: Touch,
+        mut touch: Touch,
         addresses: &Addresses,
         strong: Option<Strong>,
         same: u32,
@@ -208,9 +205,9 @@ impl Warp {
             common.tally.shared(touch, addresses);
         }
         if common.pending_copies > 0 {
-            self.check_pending(common, touch, addresses);
+            touch.mask &= !self.check_pending(common, touch, addresses);
         }
-        let Some(shadow) = &mut common.shadow else { return };
+        let Some(shadow) = common.shadow.as_mut().filter(|_| touch.mask != 0) else { return };
         let offsets: [u32; LANES] = std::array::from_fn(|lane| addresses[lane] as u32);
         let warp = self.index as usize;
         let access =
@@ -247,7 +244,8 @@ impl Warp {
                         let what = if other_was_write { "written" } else { "read" };
                         let place = other_instruction.and_then(|at| program.info.get(at as usize));
                         let place = place.map_or_else(String::new, |info| {
-                            let source = info.location.map_or_else(String::new, |at| format!(", source line {}", at.line));
+                            let source =
+                                info.location.map_or_else(String::new, |at| format!(", source line {}", at.line));
                             format!(" at PTX line {} ({}){source}", info.line, info.text)
                         });
                         format!("{what} by {who}{place}, with no barrier between")
@@ -368,16 +366,13 @@ pub(super) fn element(allocation: &Allocation, offset: u64, size: u32) -> u64 {
     }
 }
 
-/// Writes an element; whether it was there already.
-pub(super) fn exchange(allocation: &Allocation, offset: u64, size: u32, bits: u64) -> bool {
-    let before = element(allocation, offset, size);
+pub(super) fn put(allocation: &Allocation, offset: u64, size: u32, bits: u64) {
     match size {
         1 => allocation.write_u8(offset, bits as u8),
         2 => allocation.write_u16(offset, bits as u16),
         4 => allocation.write_u32(offset, bits as u32),
         _ => allocation.write_u64(offset, bits),
     }
-    before == element(allocation, offset, size)
 }
 
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! Atomic operations: lane after lane, in an order that the adversarial mode draws.
 
-use super::access::{element, exchange};
+use super::access::{element, put};
 use super::block::Common;
 use super::lanes;
 use super::places::{Addresses, Touch, same_space};
@@ -57,12 +57,12 @@ impl Warp {
                 common.note(FindingKind::UninitialisedGlobal, touch.pc, thread, Some(addresses[lane]), String::new);
             }
             let before = element(allocation, offset, size);
-            exchange(allocation, offset, size, self.updated(atomic, lane, before));
+            put(allocation, offset, size, self.updated(atomic, lane, before));
             allocation.mark_written(offset, size.into(), true);
             self.give_back(atomic, lane, before);
             common.tally.traffic(addresses[lane], size.into(), true);
         }
-        self.note_global(common, atomic.slot, Touch { mask: good, ..touch }, addresses, (Kind::Atomic, 0));
+        self.note_global(common, atomic.slot, Touch { mask: good, ..touch }, addresses, Kind::Atomic);
     }
 
     fn atomic_shared(&mut self, common: &mut Common<'_>, atomic: &Atomic, touch: Touch, addresses: &Addresses) {
@@ -90,7 +90,8 @@ impl Warp {
         let operand = self.registers.lane(atomic.operand.width, atomic.operand.index, lane);
         match atomic.operation {
             AtomicOperation::CompareAndSwap => {
-                let cut = |bits: u64| if atomic.ty.bytes() == 8 { bits } else { bits & ((1 << (8 * atomic.ty.bytes())) - 1) };
+                let cut =
+                    |bits: u64| if atomic.ty.bytes() == 8 { bits } else { bits & ((1 << (8 * atomic.ty.bytes())) - 1) };
                 if cut(before) == cut(operand) {
                     self.registers.lane(atomic.swap.width, atomic.swap.index, lane)
                 } else {
@@ -101,11 +102,35 @@ impl Warp {
             AtomicOperation::And => before & operand,
             AtomicOperation::Or => before | operand,
             AtomicOperation::Xor => before ^ operand,
-            AtomicOperation::Increment => if before >= operand { 0 } else { before + 1 },
-            AtomicOperation::Decrement => if before == 0 || before > operand { operand } else { before - 1 },
+            AtomicOperation::Increment => {
+                if before >= operand {
+                    0
+                } else {
+                    before + 1
+                }
+            }
+            AtomicOperation::Decrement => {
+                if before == 0 || before > operand {
+                    operand
+                } else {
+                    before - 1
+                }
+            }
             AtomicOperation::Add => sum(atomic.ty, before, operand),
-            AtomicOperation::Min => if less(atomic.ty, operand, before) { operand } else { before },
-            AtomicOperation::Max => if less(atomic.ty, before, operand) { operand } else { before },
+            AtomicOperation::Min => {
+                if less(atomic.ty, operand, before) {
+                    operand
+                } else {
+                    before
+                }
+            }
+            AtomicOperation::Max => {
+                if less(atomic.ty, before, operand) {
+                    operand
+                } else {
+                    before
+                }
+            }
         }
     }
 }
@@ -142,4 +167,3 @@ fn less(ty: Type, a: u64, b: u64) -> bool {
         _ => a < b,
     }
 }
-

@@ -58,6 +58,11 @@ impl Warp {
         for group in &waiting {
             let Some(index) = common.barrier_at(group.pc) else { continue };
             let (thread, live) = (self.thread(group.mask), self.live);
+            if group.mask == live {
+                // The rest of the warp has exited meanwhile.
+                self.arrive(common, group.pc, group.mask, index);
+                continue;
+            }
             common.note(FindingKind::DivergentBarrier, group.pc, thread, None, || {
                 format!("lanes {:#010x} of {live:#010x} of the warp are here", group.mask)
             });

@@ -206,7 +206,8 @@ impl<'a> Block<'a> {
                 };
                 first.get_or_insert((at, warp.thread(group.mask)));
                 let info = &program.info[at as usize];
-                let place = format!("warp {} lanes {:#010x} at `{}` (line {})", warp.index, group.mask, info.text, info.line);
+                let place =
+                    format!("warp {} lanes {:#010x} at `{}` (line {})", warp.index, group.mask, info.text, info.line);
                 if places.len() < 8 {
                     places.push(place);
                 }
@@ -221,10 +222,7 @@ impl<'a> Block<'a> {
     /// Closes the block: what it found and touched.
     pub fn finish(&mut self) -> Finished {
         let number = self.common.number;
-        Finished {
-            findings: self.common.findings.take(number),
-            log: self.common.log.as_mut().map(BlockLog::finish),
-        }
+        Finished { findings: self.common.findings.take(number), log: self.common.log.as_mut().map(BlockLog::finish) }
     }
 
     pub fn number(&self) -> u32 {
@@ -241,4 +239,3 @@ pub(crate) struct Finished {
     pub findings: Vec<crate::findings::RawFinding>,
     pub log: Option<crate::checks::FinishedLog>,
 }
-

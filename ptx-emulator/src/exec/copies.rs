@@ -90,7 +90,7 @@ impl Warp {
         if full != 0 {
             let touch = Touch { pc, mask: full, bytes: copy.bytes, write: false };
             let right = self.check_global(common, touch, src).0;
-            self.note_global(common, copy.slot, Touch { mask: right, ..touch }, src, (Kind::Read, 0));
+            self.note_global(common, copy.slot, Touch { mask: right, ..touch }, src, Kind::Read);
             lanes::each(right).for_each(|lane| common.tally.traffic(src[lane], copy.bytes.into(), false));
             good |= right;
         }
@@ -108,7 +108,7 @@ impl Warp {
                 at[lane] = src[lane].wrapping_add(byte.into());
                 right &= self.check_global(common, touch, &at).0 != 0;
                 if right {
-                    self.note_global(common, copy.slot, touch, &at, (Kind::Read, 0));
+                    self.note_global(common, copy.slot, touch, &at, Kind::Read);
                     common.tally.traffic(at[lane], 1, false);
                 }
             }
@@ -150,18 +150,22 @@ impl Warp {
         }
     }
 
-    /// Lanes that touch what an unfinished copy of this warp is writing.
-    pub(super) fn check_pending(&self, common: &mut Common<'_>, touch: Touch, addresses: &Addresses) {
+    /// Lanes that touch what an unfinished copy of this warp is writing; they are reported.
+    pub(super) fn check_pending(&self, common: &mut Common<'_>, touch: Touch, addresses: &Addresses) -> u32 {
+        let mut found = 0;
         for lane in lanes::each(touch.mask) {
             let (start, end) = (addresses[lane], addresses[lane] + u64::from(touch.bytes));
             let overlaps = |copy: &&Copy| u64::from(copy.dst) < end && start < u64::from(copy.dst + copy.bytes);
             if let Some(copy) = self.copies.pending.iter().find(overlaps) {
                 let thread = self.first_thread() + lane as u32;
-                let (line, other) = (common.launch.program.info[copy.pc as usize].line, self.first_thread() + copy.lane);
+                let (line, other) =
+                    (common.launch.program.info[copy.pc as usize].line, self.first_thread() + copy.lane);
                 common.note(FindingKind::PendingCopy, touch.pc, thread, Some(start), || {
                     format!("the copy of PTX line {line} by thread {other} has not been waited for")
                 });
+                found |= 1 << lane;
             }
         }
+        found
     }
 }

@@ -113,7 +113,9 @@ fn bank_conflicts(touch: Touch, addresses: &Addresses) -> u64 {
         return 0;
     }
     let lanes_per_pass = (PASS / touch.bytes.max(4)).max(1);
-    if touch.mask == u32::MAX && lanes::each(touch.mask).zip(0..).all(|(lane, i)| addresses[lane] == first + i * u64::from(touch.bytes)) {
+    if touch.mask == u32::MAX
+        && lanes::each(touch.mask).zip(0..).all(|(lane, i)| addresses[lane] == first + i * u64::from(touch.bytes))
+    {
         return 0;
     }
     let mut conflicts = 0;
@@ -129,9 +131,8 @@ fn bank_conflicts(touch: Touch, addresses: &Addresses) -> u64 {
 /// The most different words in one bank, less one.
 fn part_conflicts(mask: u32, bytes: u32, addresses: &Addresses) -> u64 {
     let words = bytes.div_ceil(4);
-    let mut all: Vec<u64> = lanes::each(mask)
-        .flat_map(|lane| (0..u64::from(words)).map(move |word| addresses[lane] / 4 + word))
-        .collect();
+    let mut all: Vec<u64> =
+        lanes::each(mask).flat_map(|lane| (0..u64::from(words)).map(move |word| addresses[lane] / 4 + word)).collect();
     all.sort_unstable();
     all.dedup();
     let mut banks = [0u64; BANKS as usize];

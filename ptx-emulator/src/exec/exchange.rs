@@ -9,7 +9,7 @@ use crate::registers::LANES;
 use crate::types::{Type, Width};
 
 impl Warp {
-    /// Executes the operation if all lanes are here; otherwise the group waits. Whether it goes on, whole.
+    /// Executes the operation for the lanes whose partners are all here; others wait. Whether the group goes on, whole.
     pub(super) fn exchange(
         &mut self,
         common: &mut Common<'_>,
@@ -17,73 +17,86 @@ impl Warp {
         mask: u32,
         exchange: &Exchange,
     ) -> bool {
-        if mask != group.mask {
-            self.groups.push(Group { pc: group.pc + 1, mask: group.mask & !mask, state: State::Ready });
-            group.mask = mask;
-            if mask == 0 {
-                return false;
+        let mut waiting = 0;
+        let mut left = mask;
+        while left != 0 {
+            let (members, part) = self.together(exchange, left);
+            left &= !part;
+            if members & self.live & !part != 0 {
+                waiting |= part;
+                continue;
             }
+            let outside = part & !members;
+            if outside != 0 {
+                let thread = self.thread(outside);
+                common.note(FindingKind::MaskMismatch, group.pc, thread, None, || {
+                    format!("lanes {outside:#010x} execute it with the mask {members:#010x}")
+                });
+            }
+            self.perform(common, exchange, part, group.pc);
         }
-        let members = self.members(exchange, mask);
-        let outside = mask & !members;
-        if outside != 0 {
-            let thread = self.thread(outside);
-            common.note(FindingKind::MaskMismatch, group.pc, thread, None, || {
-                format!("lanes {outside:#010x} execute it with the mask {members:#010x}")
-            });
-        }
-        if members & self.live & !mask != 0 {
-            self.groups.push(Group { state: State::Exchange, ..*group });
-            return false;
-        }
-        self.perform(common, exchange, mask, group.pc);
-        group.pc += 1;
-        // Parts that went past are in `groups`: the loop must look where they are.
-        if self.groups.is_empty() {
+        if waiting == 0 {
+            group.pc += 1;
             return true;
         }
-        self.groups.push(*group);
+        let past = group.mask & !waiting;
+        if past != 0 {
+            self.groups.push(Group { pc: group.pc + 1, mask: past, state: State::Ready });
+        }
+        self.groups.push(Group { pc: group.pc, mask: waiting, state: State::Exchange });
         false
     }
 
-    /// The mask of the first lane; others must name the same.
-    fn members(&self, exchange: &Exchange, mask: u32) -> u32 {
-        self.word(exchange.members, lanes::first(mask))
+    /// The mask that the first lane names, and the lanes that name the same.
+    fn together(&self, exchange: &Exchange, mask: u32) -> (u32, u32) {
+        let members = self.word(exchange.members, lanes::first(mask));
+        (members, lanes::collect(mask, |lane| self.word(exchange.members, lane) == members))
     }
 
-    /// Nothing is ready: waiting groups whose missing lanes have exited, or wait at another `bar.warp.sync` with the
+    /// Nothing is ready: waiting lanes whose missing partners have exited, or wait at another `bar.warp.sync` with the
     /// same mask, go on. Whether any does.
     pub(super) fn wake_exchanges(&mut self, common: &mut Common<'_>) -> bool {
         let program = common.launch.program;
-        let mut woken = false;
         for i in 0..self.groups.len() {
-            let group = self.groups[i];
-            let Some(exchange) = waiting_at(program, &group) else { continue };
-            let members = self.members(exchange, group.mask);
-            if members & self.live & !group.mask == 0 {
-                self.groups[i].state = State::Ready;
-                woken = true;
-                continue;
-            }
-            let partners: Vec<usize> = (0..self.groups.len())
-                .filter(|&j| {
-                    let other = waiting_at(program, &self.groups[j]);
-                    other.is_some_and(|other| {
-                        other.kind == ExchangeKind::Sync && self.members(other, self.groups[j].mask) == members
-                    })
-                })
-                .collect();
-            let together = partners.iter().fold(0, |mask, &j| mask | self.groups[j].mask);
-            if exchange.kind == ExchangeKind::Sync && members & self.live & !together == 0 {
-                for j in partners {
-                    self.groups[j].state = State::Ready;
-                    self.groups[j].pc += 1;
+            let Some(exchange) = waiting_at(program, &self.groups[i]) else { continue };
+            let mut left = self.groups[i].mask;
+            while left != 0 {
+                let (members, part) = self.together(exchange, left);
+                left &= !part;
+                if members & self.live & !part == 0 {
+                    self.groups[i].state = State::Ready;
+                    return true;
                 }
-                self.sync_shadow(common);
-                return true;
+                if exchange.kind == ExchangeKind::Sync && self.meet_elsewhere(common, members) {
+                    return true;
+                }
             }
         }
-        woken
+        false
+    }
+
+    /// Lanes that wait with this mask at any `bar.warp.sync` go on if they are all there is.
+    fn meet_elsewhere(&mut self, common: &mut Common<'_>, members: u32) -> bool {
+        let program = common.launch.program;
+        let parts: Vec<(usize, u32)> = (0..self.groups.len())
+            .filter_map(|j| {
+                let exchange = waiting_at(program, &self.groups[j]).filter(|one| one.kind == ExchangeKind::Sync)?;
+                let same = |lane: usize| self.word(exchange.members, lane) == members;
+                Some((j, lanes::collect(self.groups[j].mask, same)))
+            })
+            .collect();
+        let all = parts.iter().fold(0, |all, &(_, part)| all | part);
+        if members & self.live & !all != 0 {
+            return false;
+        }
+        for (j, part) in parts.into_iter().filter(|&(_, part)| part != 0) {
+            self.groups[j].mask &= !part;
+            let pc = self.groups[j].pc + 1;
+            self.groups.push(Group { pc, mask: part, state: State::Ready });
+        }
+        self.groups.retain(|group| group.mask != 0);
+        self.sync_shadow(common);
+        true
     }
 
     fn sync_shadow(&self, common: &mut Common<'_>) {
@@ -98,23 +111,26 @@ impl Warp {
             ExchangeKind::ShuffleUp
             | ExchangeKind::ShuffleDown
             | ExchangeKind::ShuffleButterfly
-            | ExchangeKind::ShuffleIndex => self.shuffle(common, exchange, mask, pc),
-            ExchangeKind::VoteAll
-            | ExchangeKind::VoteAny
-            | ExchangeKind::VoteUniform
-            | ExchangeKind::VoteBallot => self.vote(exchange, mask),
+            | ExchangeKind::ShuffleIndex => self.shuffle(exchange, mask, pc),
+            ExchangeKind::VoteAll | ExchangeKind::VoteAny | ExchangeKind::VoteUniform | ExchangeKind::VoteBallot => {
+                self.vote(exchange, mask)
+            }
             ExchangeKind::MatchAny | ExchangeKind::MatchAll => self.matching(exchange, mask),
             ExchangeKind::Reduce(operation, ty) => self.reduce(exchange, mask, operation, ty),
         }
     }
 
-    fn shuffle(&mut self, common: &mut Common<'_>, exchange: &Exchange, mask: u32, pc: u32) {
+    fn shuffle(&mut self, exchange: &Exchange, mask: u32, pc: u32) {
         let source = self.registers.words[exchange.src.index as usize].0;
         let mut out = source;
         let (mut inside, mut undefined) = (0u32, 0u32);
         for lane in lanes::each(mask) {
-            let (from, within) =
-                shuffle_source(exchange.kind, lane as u32, self.word(exchange.lane, lane), self.word(exchange.clamp, lane));
+            let (from, within) = shuffle_source(
+                exchange.kind,
+                lane as u32,
+                self.word(exchange.lane, lane),
+                self.word(exchange.clamp, lane),
+            );
             inside |= u32::from(within) << lane;
             if mask >> from & 1 == 0 {
                 undefined |= 1 << lane;
@@ -123,14 +139,17 @@ impl Warp {
                 out[lane] = source[from as usize];
             }
         }
-        if undefined != 0 {
-            let thread = self.thread(undefined);
-            let lane = lanes::first(undefined) as u32;
-            let at = |row| self.word(row, lane as usize);
-            let from = shuffle_source(exchange.kind, lane, at(exchange.lane), at(exchange.clamp)).0;
-            common.note(FindingKind::InactiveShuffle, pc, thread, None, || {
-                format!("lane {lane} reads lane {from}, which takes no part (lanes {mask:#010x} do)")
+        if undefined != 0 || !self.taints.is_empty() {
+            let sources: [u32; LANES] = std::array::from_fn(|lane| {
+                shuffle_source(
+                    exchange.kind,
+                    lane as u32,
+                    self.word(exchange.lane, lane),
+                    self.word(exchange.clamp, lane),
+                )
+                .0
             });
+            self.taint_shuffle((exchange.src, exchange.dst), (mask, pc), undefined, |lane| sources[lane]);
         }
         let row = &mut self.registers.words[exchange.dst.index as usize].0;
         lanes::each(mask).for_each(|lane| row[lane] = out[lane]);

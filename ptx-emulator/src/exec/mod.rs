@@ -10,6 +10,7 @@ mod exchange;
 mod lanes;
 mod places;
 mod run;
+mod taint;
 mod warp;
 
 pub(crate) use block::{Block, Progress};

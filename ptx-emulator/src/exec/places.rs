@@ -153,7 +153,8 @@ impl Warp {
                 common.note(FindingKind::OutOfBounds, touch.pc, thread, Some(start), || {
                     let before = layout.variables.iter().rev().find(|variable| u64::from(variable.offset) <= start);
                     let near = before.map_or_else(String::new, |variable| {
-                        let (name, bytes, distance) = (&variable.name, variable.bytes, start - u64::from(variable.offset));
+                        let (name, bytes, distance) =
+                            (&variable.name, variable.bytes, start - u64::from(variable.offset));
                         format!(", {distance} bytes from the start of `{name}` ({bytes} bytes)")
                     });
                     format!("{} bytes of shared memory{near}", touch.bytes)

@@ -3,6 +3,8 @@
 use super::block::Common;
 use super::warp::{Group, State, Warp};
 use crate::findings::FindingKind;
+use crate::memory::TAG_SHIFT;
+use crate::parse::ast::Space;
 use crate::program::{Code, Instruction};
 use crate::types::Width;
 
@@ -81,6 +83,9 @@ impl Warp {
             common.tally.count(group.pc, mask);
             if instruction.tracked && common.launch.checks.uninitialised {
                 self.check_registers(common, group.pc, mask);
+            }
+            if !self.taints.is_empty() {
+                self.follow_taints(common, group.pc, group.mask, mask);
             }
             match instruction.code {
                 Code::Compute(exec) => {
@@ -219,6 +224,20 @@ impl Warp {
         }
     }
 
+    /// A store to memory of the block or the thread: structures are copied whole, unwritten fields included.
+    fn keeps_private(&self, common: &Common<'_>, pc: u32) -> bool {
+        let program = common.launch.program;
+        let Code::Store(index) = program.code[pc as usize].code else { return false };
+        let access = &program.accesses[index as usize];
+        match access.space {
+            Space::Shared | Space::Local => true,
+            Space::Generic => {
+                self.addresses(&access.address).iter().any(|address| matches!(address >> TAG_SHIFT, 1 | 2))
+            }
+            _ => false,
+        }
+    }
+
     /// Registers that some path leaves unwritten: are these lanes' written?
     #[cold]
     fn check_registers(&mut self, common: &mut Common<'_>, pc: u32, mask: u32) {
@@ -230,7 +249,10 @@ impl Warp {
         for tracked in info.uses.iter().filter_map(|&row| number(row)) {
             let lanes = self.undefined(tracked, mask);
             undefined |= lanes;
-            if lanes != 0 && !info.moves {
+            if lanes != 0 && (info.moves || self.keeps_private(common, pc)) {
+                continue;
+            }
+            if lanes != 0 {
                 let thread = self.thread(lanes);
                 common.note(FindingKind::UninitialisedRegister, pc, thread, None, String::new);
                 self.defined[tracked] |= lanes;
@@ -246,4 +268,3 @@ impl Warp {
         }
     }
 }
-

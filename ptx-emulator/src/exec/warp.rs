@@ -3,6 +3,7 @@
 use super::Launch;
 use super::copies::Copies;
 use super::lanes;
+use super::taint::Taint;
 use crate::memory::POISON;
 use crate::program::{NONE, Program, Row, Special};
 use crate::registers::{LANES, Registers};
@@ -24,7 +25,10 @@ pub(super) enum State {
     /// At an aligned barrier, which the rest of the warp has not reached.
     Converge,
     /// Counted at a barrier of the block; `pc` is behind it.
-    Barrier { id: u32, index: u32 },
+    Barrier {
+        id: u32,
+        index: u32,
+    },
 }
 
 #[derive(Debug)]
@@ -40,6 +44,8 @@ pub(super) struct Warp {
     pub local_written: Vec<bool>,
     /// Lanes in which each tracked register is defined.
     pub defined: Vec<u32>,
+    /// Registers with undefined values from shuffles.
+    pub taints: Vec<Taint>,
     pub executed: u64,
     pub copies: Copies,
     /// Which group is to run when several could and one has had its share.
@@ -61,6 +67,7 @@ impl Warp {
             local: vec![POISON; program.local_bytes as usize * LANES],
             local_written: vec![false; program.local_bytes as usize * LANES],
             defined: vec![0; program.tracked.len()],
+            taints: Vec::new(),
             executed: 0,
             copies: Copies::default(),
             turn: 0,
@@ -84,6 +91,7 @@ impl Warp {
         self.local.fill(POISON);
         self.local_written.fill(false);
         self.defined.fill(0);
+        self.taints.clear();
         // Others are written before they are read, whatever the path.
         for row in &launch.program.tracked {
             (0..LANES).for_each(|lane| self.registers.set_lane(row.width, row.index, lane, u64::MAX));

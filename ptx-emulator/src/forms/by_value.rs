@@ -54,4 +54,36 @@ macro_rules! by_choice {
     };
 }
 
-pub(crate) use {by_choice, by_flag, by_mode};
+/// `by_ftz!(ty, ftz, T, FTZ in [F32: f32] or [F64: f64], form!(...))`: the expression with `T` standing for the Rust type of
+/// `ty` and a constant `FTZ`, which is true for types of the first list alone. What is in neither list, and `ftz` with a
+/// type of the second, return `None` from the function.
+macro_rules! by_ftz {
+    (
+        $ty:expr, $ftz:expr, $alias:ident, $name:ident in
+        [$($flushing:ident: $flushing_type:ty),*] or [$($other:ident: $other_type:ty),*],
+        $form:expr
+    ) => {
+        match ($ty, $ftz) {
+            $(
+                ($crate::types::Type::$flushing, true) => {
+                    type $alias = $flushing_type;
+                    const $name: bool = true;
+                    $form
+                }
+                ($crate::types::Type::$flushing, false) => {
+                    type $alias = $flushing_type;
+                    const $name: bool = false;
+                    $form
+                }
+            )*
+            $(($crate::types::Type::$other, false) => {
+                type $alias = $other_type;
+                const $name: bool = false;
+                $form
+            })*
+            _ => return None,
+        }
+    };
+}
+
+pub(crate) use {by_choice, by_flag, by_ftz, by_mode};

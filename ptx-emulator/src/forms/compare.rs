@@ -161,7 +161,11 @@ fn compare_portable<C: Comparison>(registers: &Registers, operands: &Operands) -
     each_lane::<C>(registers, operands)
 }
 
-fn portable<C: Comparison, B: Combination, D: Destination>(registers: &mut Registers, operands: &Operands, mask: u32) {
+pub(super) fn portable<C: Comparison, B: Combination, D: Destination>(
+    registers: &mut Registers,
+    operands: &Operands,
+    mask: u32,
+) {
     let compared = compare_portable::<C>(registers, operands);
     finish::<B, D>(registers, operands, compared, mask);
 }

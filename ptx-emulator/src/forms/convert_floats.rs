@@ -1,7 +1,7 @@
 //! Conversions to and from floating-point numbers: `cvt`.
 
 use super::by_type::by_type;
-use super::by_value::{by_choice, by_flag, by_mode};
+use super::by_value::{by_choice, by_flag, by_ftz, by_mode};
 use super::modifiers::Modifiers;
 use super::{Class, Form, Level};
 use crate::arith::Mode;
@@ -49,7 +49,10 @@ pub(crate) fn select_into(modifiers: &[&str], bits: Option<u32>, level: Level) -
     if modifiers.contains(&"tf32") {
         return to_tf32(Modifiers::new(modifiers), level);
     }
-    if modifiers.contains(&"relu") || modifiers.contains(&"satfinite") || modifiers.iter().any(|name| name.ends_with("x2")) {
+    if modifiers.contains(&"relu")
+        || modifiers.contains(&"satfinite")
+        || modifiers.iter().any(|name| name.ends_with("x2"))
+    {
         return to_halves(Modifiers::new(modifiers), level);
     }
     let mut left = Modifiers::new(modifiers);
@@ -86,41 +89,37 @@ fn saturated_if<T: Float>(value: T, sat: bool) -> T {
     if sat { value.saturated() } else { value }
 }
 
-/// Between formats, or none; exact conversions take no rounding, others must have one. A NaN becomes the canonical one, in
+/// Between formats, or none. Exact conversions take no rounding, others must have one. A NaN becomes the canonical one, in
 /// f64 that of f32 widened, but keeps its bits where the format stays.
 fn between_floats(to: Type, from: Type, rounding: Option<Mode>, ftz: bool, sat: bool, level: Level) -> Option<Form> {
-    let exact = to == from || to == Type::F64 || (to == Type::F32 && from != Type::F64);
-    if exact != rounding.is_none() {
-        return None;
+    if to == from {
+        return if rounding.is_none() { same_format(to, ftz, sat, level) } else { None };
     }
-    let mode = rounding.unwrap_or(Mode::Nearest);
-    macro_rules! to {
-        ($d:ty) => {
-            by_type!(from, S in [F32: f32, F64: f64, F16: f16, BF16: bf16], by_mode!(mode, MODE,
-                by_flag!(ftz, FTZ, by_flag!(sat, SAT, form!(level, Class::Convert, |a: S| -> $d {
-                    if S::TYPE == <$d>::TYPE {
-                        // Same format: `a` itself, by way of its bits' type.
-                        let kept = same::<S, $d>(a).flush_if(FTZ);
-                        return saturated_if(kept, SAT);
-                    }
-                    let rounded = <$d as Float>::narrow(a.flush_if(flushes::<S>(FTZ)).wide(), MODE).canonical();
+    macro_rules! rounded {
+        ($d:ty, [$($flushing:tt)*] or [$($other:tt)*], $mode:expr) => {
+            by_ftz!(from, ftz, S, FTZ in [$($flushing)*] or [$($other)*],
+                by_flag!(sat, SAT, form!(level, Class::Convert, |a: S| -> $d {
+                    let a = a.flush_if(flushes::<S>(FTZ)).wide();
+                    let rounded = <$d as Float>::narrow(a, $mode).canonical();
                     saturated_if(rounded.flush_if(flushes::<$d>(FTZ)), SAT)
-                })))
-            ))
+                }))
+            )
         };
     }
-    Some(match to {
-        Type::F32 => to!(f32),
-        Type::F64 => to!(f64),
-        Type::F16 => to!(f16),
-        _ => to!(bf16),
+    Some(match (to, rounding) {
+        (Type::F32, None) => rounded!(f32, [F16: f16, BF16: bf16] or [], Mode::Nearest),
+        (Type::F64, None) => rounded!(f64, [F32: f32] or [F16: f16, BF16: bf16], Mode::Nearest),
+        (Type::F32, Some(mode)) => by_mode!(mode, MODE, rounded!(f32, [F64: f64] or [], MODE)),
+        (Type::F16, Some(mode)) => by_mode!(mode, MODE, rounded!(f16, [F32: f32] or [F64: f64, BF16: bf16], MODE)),
+        (Type::BF16, Some(mode)) => by_mode!(mode, MODE, rounded!(bf16, [F32: f32] or [F64: f64, F16: f16], MODE)),
+        _ => return None,
     })
 }
 
-/// A value of a type that is known to be the other type.
-#[inline(always)]
-fn same<S: Float, D: Float>(value: S) -> D {
-    D::from_raw(value.raw())
+fn same_format(ty: Type, ftz: bool, sat: bool, level: Level) -> Option<Form> {
+    Some(by_ftz!(ty, ftz, T, FTZ in [F32: f32] or [F64: f64, F16: f16, BF16: bf16], by_flag!(sat, SAT,
+        form!(level, Class::Convert, |a: T| -> T { saturated_if(a.flush_if(FTZ), SAT) })
+    )))
 }
 
 #[inline(always)]
@@ -135,25 +134,26 @@ fn integral_f64(value: f64, mode: Mode) -> f64 {
 
 /// To an integer in the same format.
 fn to_integral(ty: Type, mode: Mode, ftz: bool, sat: bool, level: Level) -> Option<Form> {
-    Some(by_type!(ty, T in [F32: f32, F64: f64, F16: f16, BF16: bf16], by_mode!(mode, MODE,
-        by_flag!(ftz, FTZ, by_flag!(sat, SAT, form!(level, Class::Convert, |a: T| -> T {
+    Some(by_ftz!(ty, ftz, T, FTZ in [F32: f32] or [F64: f64, F16: f16, BF16: bf16], by_mode!(mode, MODE,
+        by_flag!(sat, SAT, form!(level, Class::Convert, |a: T| -> T {
             let a = a.flush_if(FTZ).wide();
             let rounded = nan64(integral_f64(a, MODE), [a]);
             saturated_if(T::narrow(rounded, Mode::Nearest), SAT)
-        })))
+        }))
     )))
 }
 
 /// To integers: clamped to the range of the type. NaN becomes 0, or the number with the highest bit alone if the source
-/// is f64 or the result has 64 bits, as the PTX ISA says at `cvt`.
+/// is f64 or the result has 64 bits, as the PTX ISA says at `cvt`. Only 32-bit results are common enough for loops that
+/// vectorise.
 fn from_float(to: Type, from: Type, mode: Mode, bits: u32, ftz: bool, level: Level) -> Option<Form> {
     if bits < 8 * to.bytes() {
         return None;
     }
     macro_rules! into {
-        ($d:ty, $r:ty) => {
-            by_type!(from, S in [F32: f32, F64: f64, F16: f16, BF16: bf16], by_mode!(mode, MODE,
-                by_flag!(ftz, FTZ, form!(level, Class::Convert, |a: S| -> $r {
+        ($d:ty, $r:ty $(, $slow:ident)?) => {
+            by_ftz!(from, ftz, S, FTZ in [F32: f32] or [F64: f64, F16: f16, BF16: bf16],
+                by_mode!(mode, MODE, form!(level, Class::Convert, $($slow)? |a: S| -> $r {
                     let a = a.flush_if(FTZ).plain();
                     let rounded = match MODE {
                         Mode::Nearest => a.round_ties_even(),
@@ -166,27 +166,27 @@ fn from_float(to: Type, from: Type, mode: Mode, bits: u32, ftz: bool, level: Lev
                     let number = rounded as $d;
                     (if marked & a.is_nan() { highest } else { number }) as $r
                 }))
-            ))
+            )
         };
     }
     Some(match (to, bits) {
-        (Type::U8, 8..=32) => into!(u8, u32),
-        (Type::U8, 64) => into!(u8, u64),
-        (Type::U16, 16..=32) => into!(u16, u32),
-        (Type::U16, 64) => into!(u16, u64),
+        (Type::U8, 8..=32) => into!(u8, u32, slow),
+        (Type::U8, 64) => into!(u8, u64, slow),
+        (Type::U16, 16..=32) => into!(u16, u32, slow),
+        (Type::U16, 64) => into!(u16, u64, slow),
         (Type::U32, 32) => into!(u32, u32),
-        (Type::U32, 64) => into!(u32, u64),
-        (Type::U64, 64) => into!(u64, u64),
-        (Type::S8, 8) => into!(i8, i8),
-        (Type::S8, 16) => into!(i8, i16),
-        (Type::S8, 32) => into!(i8, i32),
-        (Type::S8, 64) => into!(i8, i64),
-        (Type::S16, 16) => into!(i16, i16),
-        (Type::S16, 32) => into!(i16, i32),
-        (Type::S16, 64) => into!(i16, i64),
+        (Type::U32, 64) => into!(u32, u64, slow),
+        (Type::U64, 64) => into!(u64, u64, slow),
+        (Type::S8, 8) => into!(i8, i8, slow),
+        (Type::S8, 16) => into!(i8, i16, slow),
+        (Type::S8, 32) => into!(i8, i32, slow),
+        (Type::S8, 64) => into!(i8, i64, slow),
+        (Type::S16, 16) => into!(i16, i16, slow),
+        (Type::S16, 32) => into!(i16, i32, slow),
+        (Type::S16, 64) => into!(i16, i64, slow),
         (Type::S32, 32) => into!(i32, i32),
-        (Type::S32, 64) => into!(i32, i64),
-        (Type::S64, 64) => into!(i64, i64),
+        (Type::S32, 64) => into!(i32, i64, slow),
+        (Type::S64, 64) => into!(i64, i64, slow),
         _ => return None,
     })
 }
@@ -194,12 +194,19 @@ fn from_float(to: Type, from: Type, mode: Mode, bits: u32, ftz: bool, level: Lev
 /// From integers. Those of up to 32 bits are exact in f64, on the way.
 fn from_integer(to: Type, from: Type, mode: Mode, sat: bool, level: Level) -> Option<Form> {
     macro_rules! narrow {
-        ($d:ty) => {
-            by_type!(from, S in [U8: u8, S8: i8, U16: u16, S16: i16, U32: u32, S32: i32],
-                by_mode!(mode, MODE, by_flag!(sat, SAT, form!(level, Class::Convert, |a: S| -> $d {
+        ($d:ty, [$($types:tt)+] $(, $slow:ident)?) => {
+            by_type!(from, S in [$($types)+],
+                by_mode!(mode, MODE, by_flag!(sat, SAT, form!(level, Class::Convert, $($slow)? |a: S| -> $d {
                     saturated_if(<$d as Float>::narrow(a.into(), MODE), SAT)
                 })))
             )
+        };
+        ($d:ty) => {
+            if matches!(from, Type::U32 | Type::S32) {
+                narrow!($d, [U32: u32, S32: i32])
+            } else {
+                narrow!($d, [U8: u8, S8: i8, U16: u16, S16: i16], slow)
+            }
         };
     }
     macro_rules! wide {

@@ -124,9 +124,9 @@ fn single(opcode: &str, mode: Mode, ftz: bool, sat: bool, level: Level) -> Optio
         "sub" => rounded!(|a, b| |mode| add(a, b.negated(), mode)),
         "mul" => rounded!(|a, b| |mode| mul(a, b, mode)),
         "fma" | "mad" => rounded!(|a, b, c| |mode| fma(a, b, c, mode)),
-        "div" => rounded!(unsaturated |a, b| |mode| div(a, b, mode)),
-        "rcp" => rounded!(unsaturated |a| |mode| div(1.0, a, mode)),
-        "sqrt" => rounded!(unsaturated |a| |mode| sqrt(a, mode)),
+        "div" => rounded!(unsaturated | a, b | |mode| div(a, b, mode)),
+        "rcp" => rounded!(unsaturated | a | |mode| div(1.0, a, mode)),
+        "sqrt" => rounded!(unsaturated | a | |mode| sqrt(a, mode)),
         _ => return None,
     })
 }

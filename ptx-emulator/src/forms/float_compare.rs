@@ -1,9 +1,8 @@
 //! Comparisons of floating-point numbers: `setp` and `set`, ordered and unordered.
 
-use super::by_type::by_type;
-use super::by_value::by_flag;
-use super::compare::{Both, COMBINATIONS, Combination, Comparison, Destination, Number, Predicate, combined};
-use super::compare::{Alone, And, Or, Xor};
+use super::by_value::by_ftz;
+use super::compare::{self, Alone, And, Both, COMBINATIONS, Combination, Comparison, Destination, Number, Or};
+use super::compare::{Predicate, Xor, combined};
 use super::modifiers::Modifiers;
 use super::{Class, Form, Level};
 use crate::arith::float::Float;
@@ -34,10 +33,10 @@ pub(crate) const KNOWN_PAIRS: &[&str] = &[
 pub(crate) fn select(opcode: &str, modifiers: &[&str], level: Level) -> Option<Form> {
     match opcode {
         "setp" => {
-            let (head, ty) = Head::take(modifiers)?;
-            head.compare::<Predicate>(ty.last_type()?, level)
+            let (head, left) = Head::take(modifiers)?;
+            head.predicate::<Predicate>(left.last_type()?, level)
         }
-        "set" => number(modifiers, level),
+        "set" => number(modifiers),
         _ => None,
     }
 }
@@ -47,24 +46,24 @@ pub(crate) fn select(opcode: &str, modifiers: &[&str], level: Level) -> Option<F
 pub(crate) fn select_pair(modifiers: &[&str], level: Level) -> Option<Form> {
     let (head, left) = Head::take(modifiers)?;
     match left.last_type()? {
-        ty @ (Type::F16x2 | Type::BF16x2) => head.halves::<PairOfPredicates>(ty, level),
-        ty => head.compare::<Both>(ty, level),
+        ty @ (Type::F16x2 | Type::BF16x2) => head.halves::<PairOfPredicates>(ty),
+        ty => head.predicate::<Both>(ty, level),
     }
 }
 
 /// `set`: the type of the result stands before that of the operands.
-fn number(modifiers: &[&str], level: Level) -> Option<Form> {
+fn number(modifiers: &[&str]) -> Option<Form> {
     let (head, mut left) = Head::take(modifiers)?;
     let (result, ty) = (left.take_type()?, left.last_type()?);
     let form = match (result, ty) {
-        (Type::U32 | Type::S32, Type::F16x2 | Type::BF16x2) => head.halves::<PairOfNumbers<0xFFFF>>(ty, level)?,
-        (Type::F16x2, Type::F16x2) => head.halves::<PairOfNumbers<0x3C00>>(ty, level)?,
-        (Type::BF16x2, Type::BF16x2) => head.halves::<PairOfNumbers<0x3F80>>(ty, level)?,
-        (Type::U32 | Type::S32, _) => head.compare::<Number<{ u32::MAX }>>(ty, level)?,
-        (Type::U16 | Type::S16, Type::F16 | Type::BF16) => head.compare::<Number<0xFFFF>>(ty, level)?,
-        (Type::F32, Type::F32 | Type::F64) => head.compare::<Number<0x3F80_0000>>(ty, level)?,
-        (Type::F16, Type::F32 | Type::F64 | Type::F16) => head.compare::<Number<0x3C00>>(ty, level)?,
-        (Type::BF16, _) => head.compare::<Number<0x3F80>>(ty, level)?,
+        (Type::U32 | Type::S32, Type::F16x2 | Type::BF16x2) => head.halves::<PairOfNumbers<0xFFFF>>(ty)?,
+        (Type::F16x2, Type::F16x2) => head.halves::<PairOfNumbers<0x3C00>>(ty)?,
+        (Type::BF16x2, Type::BF16x2) => head.halves::<PairOfNumbers<0x3F80>>(ty)?,
+        (Type::U32 | Type::S32, _) => head.number::<Number<{ u32::MAX }>>(ty)?,
+        (Type::U16 | Type::S16, Type::F16 | Type::BF16) => head.number::<Number<0xFFFF>>(ty)?,
+        (Type::F32, Type::F32 | Type::F64) => head.number::<Number<0x3F80_0000>>(ty)?,
+        (Type::F16, Type::F32 | Type::F64 | Type::F16) => head.number::<Number<0x3C00>>(ty)?,
+        (Type::BF16, _) => head.number::<Number<0x3F80>>(ty)?,
         _ => return None,
     };
     Some(Form { dst: result, ..form })
@@ -80,32 +79,41 @@ struct Head<'a> {
 impl<'a> Head<'a> {
     fn take(modifiers: &'a [&'a str]) -> Option<(Self, Modifiers<'a>)> {
         let mut left = Modifiers::new(modifiers);
-        let relation = left.take_any(&[
-            "eq", "ne", "lt", "le", "gt", "ge", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan",
-        ])?;
+        let relation = left
+            .take_any(&["eq", "ne", "lt", "le", "gt", "ge", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan"])?;
         let combination = left.take_any(COMBINATIONS);
         let ftz = left.take("ftz");
         Some((Self { relation, combination, ftz }, left))
     }
 
-    /// Of single numbers.
-    fn compare<D: Destination>(&self, ty: Type, level: Level) -> Option<Form> {
-        if self.ftz && !matches!(ty, Type::F32 | Type::F16) {
-            return None;
-        }
-        Some(by_relation!(self.relation, R,
-            by_type!(ty, T in [F32: f32, F64: f64, F16: f16, BF16: bf16],
-                by_flag!(self.ftz, FTZ, combined::<FloatComparison<T, R, FTZ>, D>(self.combination, level)))))
+    /// `setp` of single numbers.
+    fn predicate<D: Destination>(&self, ty: Type, level: Level) -> Option<Form> {
+        Some(by_relation!(
+            self.relation,
+            R,
+            by_ftz!(ty, self.ftz, T, FTZ in [F32: f32, F16: f16] or [F64: f64, BF16: bf16],
+                combined::<FloatComparison<T, R, FTZ>, D>(self.combination, level))
+        ))
     }
 
-    /// Of pairs of halves.
-    fn halves<D: PairDestination>(&self, ty: Type, level: Level) -> Option<Form> {
-        if self.ftz && ty != Type::F16x2 {
-            return None;
-        }
-        Some(by_relation!(self.relation, R,
-            by_type!(ty, T in [F16x2: f16, BF16x2: bf16],
-                by_flag!(self.ftz, FTZ, combined_pairs::<T, FloatComparison<T, R, FTZ>, D>(self.combination, level)))))
+    /// `set` of single numbers. Rare, so the same code at every level.
+    fn number<D: Destination>(&self, ty: Type) -> Option<Form> {
+        Some(by_relation!(
+            self.relation,
+            R,
+            by_ftz!(ty, self.ftz, T, FTZ in [F32: f32, F16: f16] or [F64: f64, BF16: bf16],
+                combined_numbers::<FloatComparison<T, R, FTZ>, D>(self.combination))
+        ))
+    }
+
+    /// `setp` and `set` of pairs.
+    fn halves<D: PairDestination>(&self, ty: Type) -> Option<Form> {
+        Some(by_relation!(
+            self.relation,
+            R,
+            by_ftz!(ty, self.ftz, T, FTZ in [F16x2: f16] or [BF16x2: bf16],
+                combined_pairs::<T, FloatComparison<T, R, FTZ>, D>(self.combination))
+        ))
     }
 }
 
@@ -201,41 +209,46 @@ impl<const TRUE: u32> PairDestination for PairOfNumbers<TRUE> {
     }
 }
 
-fn combined_pairs<T: Float, C: Comparison<Operand = T>, D: PairDestination>(
-    combination: Option<&str>,
-    level: Level,
-) -> Form
-where
-    [T; 2]: Value,
-{
-    match combination {
-        Some("and") => pair_form::<T, C, And, D>(level),
-        Some("or") => pair_form::<T, C, Or, D>(level),
-        Some(_) => pair_form::<T, C, Xor, D>(level),
-        None => pair_form::<T, C, Alone, D>(level),
-    }
+macro_rules! by_combination {
+    ($combination:expr, $alias:ident, $form:expr) => {
+        match $combination {
+            Some("and") => {
+                type $alias = And;
+                $form
+            }
+            Some("or") => {
+                type $alias = Or;
+                $form
+            }
+            Some(_) => {
+                type $alias = Xor;
+                $form
+            }
+            None => {
+                type $alias = Alone;
+                $form
+            }
+        }
+    };
 }
 
-/// Comparisons of pairs are rare: the same code at every level.
-fn pair_form<T: Float, C: Comparison<Operand = T>, B: Combination, D: PairDestination>(_level: Level) -> Form
+fn combined_numbers<C: Comparison, D: Destination>(combination: Option<&str>) -> Form {
+    by_combination!(combination, B, form_of::<C::Operand, B>(compare::portable::<C, B, D>, D::TYPE, None))
+}
+
+fn combined_pairs<T: Float, C: Comparison<Operand = T>, D: PairDestination>(combination: Option<&str>) -> Form
 where
     [T; 2]: Value,
 {
-    let mut src = vec![<[T; 2]>::TYPE; 2];
+    by_combination!(combination, B, form_of::<[T; 2], B>(pairs::<T, C, B, D>, D::TYPE, D::SECOND))
+}
+
+fn form_of<T: Value, B: Combination>(exec: Exec, dst: Type, dst2: Option<Type>) -> Form {
+    let mut src = vec![T::TYPE; 2];
     if B::USES_PREDICATE {
         src.push(Type::Pred);
     }
-    let exec: Exec = pairs::<T, C, B, D>;
-    Form {
-        exec,
-        dst: D::TYPE,
-        dst2: D::SECOND,
-        src,
-        class: Class::Integer,
-        flops: 0,
-        exponential: false,
-        contractable: false,
-    }
+    Form { exec, dst, dst2, src, class: Class::Integer, flops: 0, exponential: false, contractable: false }
 }
 
 fn pairs<T: Float, C: Comparison<Operand = T>, B: Combination, D: PairDestination>(

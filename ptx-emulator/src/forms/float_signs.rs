@@ -1,7 +1,7 @@
 //! Floating-point operations that round nothing: signs, extremes, properties.
 
 use super::by_type::by_type;
-use super::by_value::by_flag;
+use super::by_value::{by_flag, by_ftz};
 use super::modifiers::Modifiers;
 use super::{Class, Form, Level};
 use crate::arith::float::{Float, Pack};
@@ -50,15 +50,29 @@ pub(crate) fn select_three(opcode: &str, modifiers: &[&str], level: Level) -> Op
     if left.last_type()? != Type::F32 {
         return None;
     }
-    Some(by_flag!(greater, GREATER, by_flag!(ftz, FTZ, by_flag!(nan, NAN, by_flag!(abs, ABS,
-        form!(level, Class::Float, |a: f32, b: f32, c: f32| -> f32 {
-            let prepared = |value: f32| {
-                let value = value.flush_if(FTZ);
-                if ABS { value.magnitude() } else { value }
-            };
-            prepared(a).extremum(prepared(b), GREATER, NAN).extremum(prepared(c), GREATER, NAN)
-        })
-    )))))
+    Some(by_flag!(
+        greater,
+        GREATER,
+        by_flag!(
+            ftz,
+            FTZ,
+            by_flag!(
+                nan,
+                NAN,
+                by_flag!(
+                    abs,
+                    ABS,
+                    form!(level, Class::Float, |a: f32, b: f32, c: f32| -> f32 {
+                        let prepared = |value: f32| {
+                            let value = value.flush_if(FTZ);
+                            if ABS { value.magnitude() } else { value }
+                        };
+                        prepared(a).extremum(prepared(b), GREATER, NAN).extremum(prepared(c), GREATER, NAN)
+                    })
+                )
+            )
+        )
+    ))
 }
 
 /// The class of the operands' type.
@@ -69,19 +83,14 @@ fn of_class(form: Form) -> Form {
 /// Sign bits alone: NaNs keep their bits.
 fn signs(mut left: Modifiers<'_>, absolute: bool, level: Level) -> Option<Form> {
     let ftz = left.take("ftz");
-    let ty = left.last_type()?;
-    if ftz && !matches!(ty, Type::F32 | Type::F16 | Type::F16x2) {
-        return None;
-    }
-    Some(by_type!(ty, T in [F32: f32, F64: f64, F16: f16, BF16: bf16, F16x2: [f16; 2], BF16x2: [bf16; 2]],
-        by_flag!(ftz, FTZ, by_flag!(absolute, ABSOLUTE,
-            form!(level, Class::Float, |a: T| -> T {
-                a.map(|a| {
-                    let a = a.flush_if(FTZ);
-                    if ABSOLUTE { a.magnitude() } else { a.negated() }
-                })
+    Some(by_ftz!(left.last_type()?, ftz, T, FTZ in
+        [F32: f32, F16: f16, F16x2: [f16; 2]] or [F64: f64, BF16: bf16, BF16x2: [bf16; 2]],
+        by_flag!(absolute, ABSOLUTE, form!(level, Class::Float, |a: T| -> T {
+            a.map(|a| {
+                let a = a.flush_if(FTZ);
+                if ABSOLUTE { a.magnitude() } else { a.negated() }
             })
-        ))
+        }))
     ))
 }
 
@@ -92,19 +101,25 @@ fn extremes(mut left: Modifiers<'_>, greater: bool, level: Level) -> Option<Form
         return None;
     }
     let ty = left.last_type()?;
-    let brain = matches!(ty, Type::BF16 | Type::BF16x2);
-    if (ty == Type::F64 && (ftz || nan || xorsign)) || (brain && ftz) {
-        return None;
+    if ty == Type::F64 {
+        let plain = !(ftz || nan || xorsign);
+        return plain.then(|| {
+            by_flag!(
+                greater,
+                GREATER,
+                form!(level, Class::Double, |a: f64, b: f64| -> f64 { a.extremum(b, GREATER, false) })
+            )
+        });
     }
-    Some(by_type!(ty, T in [F32: f32, F64: f64, F16: f16, BF16: bf16, F16x2: [f16; 2], BF16x2: [bf16; 2]],
-        by_flag!(greater, GREATER, by_flag!(ftz, FTZ, by_flag!(nan, NAN, by_flag!(xorsign, XORSIGN,
+    Some(by_ftz!(ty, ftz, T, FTZ in [F32: f32, F16: f16, F16x2: [f16; 2]] or [BF16: bf16, BF16x2: [bf16; 2]],
+        by_flag!(greater, GREATER, by_flag!(nan, NAN, by_flag!(xorsign, XORSIGN,
             form!(level, Class::Float, |a: T, b: T| -> T {
                 a.map2(b, |a, b| {
                     let (a, b) = (a.flush_if(FTZ), b.flush_if(FTZ));
                     if XORSIGN { of_magnitudes(a, b, GREATER, NAN) } else { a.extremum(b, GREATER, NAN) }
                 })
             })
-        ))))
+        )))
     ))
 }
 

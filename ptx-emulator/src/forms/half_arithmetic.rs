@@ -1,7 +1,6 @@
 //! Arithmetic of f16 and bf16, alone and in pairs: rounded once, to nearest.
 
-use super::by_type::by_type;
-use super::by_value::{by_choice, by_flag};
+use super::by_value::{by_choice, by_ftz};
 use super::modifiers::Modifiers;
 use super::{Class, Form, Level};
 use crate::arith::Mode;
@@ -38,31 +37,29 @@ pub(crate) fn select(opcode: &str, modifiers: &[&str], level: Level) -> Option<F
     let ty = left.last_type()?;
     let fused = opcode == "fma";
     let brain = matches!(ty, Type::BF16 | Type::BF16x2);
-    if (fused && !rounded) || (clamp == Clamp::Relu && !fused) || (brain && (ftz || clamp == Clamp::Saturate)) {
+    if (fused && !rounded) || (brain && clamp == Clamp::Saturate) {
         return None;
     }
     macro_rules! operation {
-        (|$($name:ident),+| $map:ident, $exact:expr) => {
-            by_type!(ty, T in [F16: f16, BF16: bf16, F16x2: [f16; 2], BF16x2: [bf16; 2]],
-                by_flag!(ftz, FTZ, by_choice!(clamp, CLAMP: Clamp = [Clamp::None, Clamp::Saturate, Clamp::Relu],
-                    Form {
-                        flops: if fused { 2 } else { 1 } * <T as Pack>::COUNT,
-                        ..form!(level, Class::Float, |$($name: T),+| -> T {
-                            Pack::$map($($name,)+ |$($name),+| {
-                                $(let $name = $name.flush_if(FTZ).wide();)+
-                                clamped(<T as Pack>::Item::narrow($exact, Mode::Nearest).flush_if(FTZ), CLAMP)
-                            })
+        (|$($name:ident),+| $map:ident, $exact:expr, $flops:literal, [$($clamp:path),+]) => {
+            by_ftz!(ty, ftz, T, FTZ in [F16: f16, F16x2: [f16; 2]] or [BF16: bf16, BF16x2: [bf16; 2]],
+                by_choice!(clamp, CLAMP: Clamp = [$($clamp),+], Form {
+                    flops: $flops * <T as Pack>::COUNT,
+                    ..form!(level, Class::Float, |$($name: T),+| -> T {
+                        Pack::$map($($name,)+ |$($name),+| {
+                            $(let $name = $name.flush_if(FTZ).wide();)+
+                            clamped(<T as Pack>::Item::narrow($exact, Mode::Nearest).flush_if(FTZ), CLAMP)
                         })
-                    }
-                ))
+                    })
+                })
             )
         };
     }
     Some(match opcode {
-        "add" => operation!(|a, b| map2, sum_odd(a, b, false)),
-        "sub" => operation!(|a, b| map2, sum_odd(a, -b, false)),
-        "mul" => operation!(|a, b| map2, a * b),
-        "fma" => operation!(|a, b, c| map3, fused_odd(a, b, c, false)),
+        "add" => operation!(|a, b| map2, sum_odd(a, b, false), 1, [Clamp::None, Clamp::Saturate]),
+        "sub" => operation!(|a, b| map2, sum_odd(a, -b, false), 1, [Clamp::None, Clamp::Saturate]),
+        "mul" => operation!(|a, b| map2, a * b, 1, [Clamp::None, Clamp::Saturate]),
+        "fma" => operation!(|a, b, c| map3, fused_odd(a, b, c, false), 2, [Clamp::None, Clamp::Saturate, Clamp::Relu]),
         _ => return None,
     })
 }

@@ -103,7 +103,8 @@ macro_rules! functions {
 }
 functions! {
     // Operands are f32 numbers or narrower, so that the cast is exact.
-    Ex2, slow false, |x| exp2(x as f32), |x| unless(x == 0.0, bounds::EX2_F32);
+    // Whole operands give exact powers: CUDA's expm1f and double-precision tanh are built on that.
+    Ex2, slow false, |x| exp2(x as f32), |x| unless(x == x.round_ties_even(), bounds::EX2_F32);
     Ex2Half, slow false, |x| exp2(x as f32), |x| unless(x == 0.0, bounds::EX2_F16);
     Ex2Brain, slow false, |x| exp2(x as f32), |x| unless(x == 0.0, bounds::EX2_BF16);
     Lg2, slow true, |x| x.log2(), |x| if x > 0.5 && x < 2.0 { bounds::LG2_NEAR_ONE } else { bounds::LG2_ELSEWHERE };
@@ -158,10 +159,11 @@ fn round<T: Float>(exact: f64, ftz: bool) -> T {
     T::narrow(exact, Mode::Nearest).flush_if(ftz)
 }
 
-/// `exact` with an error of `noise` times what `bound` allows, rounded; the nominal result where that would be too far off.
+/// `exact` with an error of `noise` times what `bound` allows, rounded; the nominal result where that would be too far
+/// off, on the other side of 0, or where it is 0 or infinite.
 fn disturb<T: Float>(exact: f64, bound: Bound, noise: f64, ftz: bool) -> T {
     let nominal: T = round(exact, ftz);
-    if exact == 0.0 || !exact.is_finite() || !nominal.wide().is_finite() || bound == Bound::None {
+    if nominal.wide() == 0.0 || !nominal.wide().is_finite() || bound == Bound::None {
         return nominal;
     }
     if bound == Bound::AnythingInUnit {
@@ -170,7 +172,8 @@ fn disturb<T: Float>(exact: f64, bound: Bound, noise: f64, ftz: bool) -> T {
     let allowed = bound.allowance(exact);
     let centre = if matches!(bound, Bound::UlpsFromRounded(_)) { nominal.wide() } else { exact };
     let result: T = round(noise.mul_add(allowed, exact), ftz);
-    if (result.wide() - centre).abs() <= allowed { result } else { nominal }
+    let signed = matches!(bound, Bound::Absolute(_)) || result.is_negative() == nominal.is_negative();
+    if signed && (result.wide() - centre).abs() <= allowed { result } else { nominal }
 }
 
 /// `div.approx` and (`FULL`) `div.full`.
@@ -218,7 +221,7 @@ impl<F: Function> Approximation for Gross<F> {
         let rounded = bits.wrapping_add(0x7FFF_FFFF + (bits >> 32 & 1)) & !0xFFFF_FFFF;
         let number = f64::from_bits(rounded).flush();
         // A NaN of the lower bits alone passes for an infinity: the instruction does not see them.
-        if exact.is_nan() { f64::from_bits(0x7FFF_FFFF_0000_0000) } else { number }
+        if Float::is_nan(exact) { f64::from_bits(0x7FFF_FFFF_0000_0000) } else { number }
     }
     fn disturbed(a: f64, b: f64, noise: [f64; 2]) -> f64 {
         stepped(Self::nominal(a, b), noise[0], bounds::GROSS_F64_UNITS, 1 << 32)
@@ -317,7 +320,8 @@ fn noisy<A: Approximation>(registers: &mut Registers, operands: &Operands, mask:
     A::Operand::commit(registers, operands.dst, &out, mask);
 }
 
-type Rows<'r, A> = (<<A as Approximation>::Operand as Value>::Row<'r>, <<A as Approximation>::Operand as Value>::Row<'r>);
+type Rows<'r, A> =
+    (<<A as Approximation>::Operand as Value>::Row<'r>, <<A as Approximation>::Operand as Value>::Row<'r>);
 
 #[inline(always)]
 fn rows<'r, A: Approximation>(registers: &'r Registers, operands: &Operands) -> Rows<'r, A> {

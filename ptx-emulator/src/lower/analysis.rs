@@ -3,7 +3,8 @@
 use super::{Lowering, contract};
 use crate::error::Result;
 use crate::program::{Code, Info, Instruction, NONE, Program, Row};
-use std::collections::HashMap;
+use crate::types::Width;
+use std::collections::{HashMap, HashSet};
 
 /// Alignment of `extern` shared memory, and the distance from the variables before it.
 const DYNAMIC_ALIGN: u32 = 1024;
@@ -12,17 +13,16 @@ impl Lowering<'_> {
     pub(super) fn finish(mut self, contraction: Option<u64>) -> Result<Program> {
         self.place_dynamic_shared();
         self.patch_labels()?;
-        let declared = std::mem::take(&mut self.declared);
         let mut program = self.program;
-        for info in &mut program.info {
-            info.uses.retain(|row| declared.contains_key(row));
-            info.defs.retain(|row| declared.contains_key(row));
-        }
+        // What remains are registers: declared ones, and temporaries.
+        let mut given: HashSet<Row> = program.constants.iter().map(|constant| constant.0).collect();
+        given.extend(program.specials.iter().map(|&(_, index)| Row { width: Width::Word, index }));
+        program.info.iter_mut().for_each(|info| info.uses.retain(|row| !given.contains(row)));
         if let Some(seed) = contraction {
             contract::contract(&mut program, self.level, seed);
         }
         program.tracked = maybe_uninitialised(&program);
-        let tracked: std::collections::HashSet<Row> = program.tracked.iter().copied().collect();
+        let tracked: HashSet<Row> = program.tracked.iter().copied().collect();
         for (instruction, info) in program.code.iter_mut().zip(&program.info) {
             instruction.tracked = info.uses.iter().chain(&info.defs).any(|row| tracked.contains(row));
         }

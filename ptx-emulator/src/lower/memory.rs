@@ -109,7 +109,11 @@ impl Lowering<'_> {
         let code = if load { Code::Load(index) } else { Code::Store(index) };
         let info = self.emit(code, Operands::default(), Kind::Memory);
         let touched = rows.iter().copied().filter(|row| row.is_some());
-        if load { info.defs.extend(touched) } else { info.uses.extend(touched) }
+        if load {
+            info.defs.extend(touched)
+        } else {
+            info.uses.extend(touched)
+        }
         info.uses.extend(Some(access.address.row).filter(|row| row.is_some()));
         Ok(())
     }
@@ -216,7 +220,8 @@ impl Lowering<'_> {
         let known = match modifiers {
             ["cta" | "gl" | "sys" | "gpu" | "cluster"] => true,
             [order, scope] => {
-                matches!(*order, "sc" | "acq_rel" | "acquire" | "release") && matches!(*scope, "cta" | "gpu" | "sys" | "cluster")
+                matches!(*order, "sc" | "acq_rel" | "acquire" | "release")
+                    && matches!(*scope, "cta" | "gpu" | "sys" | "cluster")
             }
             _ => false,
         };
@@ -232,7 +237,9 @@ impl Lowering<'_> {
         let known = match opcode {
             "nanosleep" => modifiers == ["u32"],
             "pmevent" => modifiers.is_empty() || modifiers == ["mask"],
-            _ => modifiers.iter().all(|word| matches!(*word, "global" | "local" | "L1" | "L2") || word.starts_with("L2::")),
+            _ => modifiers
+                .iter()
+                .all(|word| matches!(*word, "global" | "local" | "L1" | "L2") || word.starts_with("L2::")),
         };
         if !known {
             return Err(self.unknown());
@@ -268,7 +275,16 @@ fn atomic_allowed(operation: AtomicOperation, ty: Type) -> bool {
     match operation {
         Add => matches!(
             ty,
-            Type::U32 | Type::S32 | Type::U64 | Type::S64 | Type::F32 | Type::F64 | Type::F16 | Type::BF16 | Type::F16x2 | Type::BF16x2
+            Type::U32
+                | Type::S32
+                | Type::U64
+                | Type::S64
+                | Type::F32
+                | Type::F64
+                | Type::F16
+                | Type::BF16
+                | Type::F16x2
+                | Type::BF16x2
         ),
         Min | Max => matches!(ty, Type::U32 | Type::S32 | Type::U64 | Type::S64),
         And | Or | Xor => matches!(ty, Type::B32 | Type::B64 | Type::U32 | Type::S32 | Type::U64),

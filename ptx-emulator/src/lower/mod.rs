@@ -50,7 +50,6 @@ pub(crate) fn lower(
         dynamic_accesses: Vec::new(),
         calls: Vec::new(),
         guard: (NONE, false),
-        declared: HashMap::new(),
         at: At::default(),
     };
     lowering.entry(entry)?;
@@ -88,8 +87,6 @@ struct Lowering<'m> {
     dynamic_accesses: Vec<usize>,
     calls: Vec<Call>,
     guard: (u32, bool),
-    /// Declared registers, for the analysis of uninitialised ones.
-    declared: HashMap<Row, ()>,
     at: At,
 }
 
@@ -174,11 +171,7 @@ impl<'m> Lowering<'m> {
         if self.program.code.len() > MOST_INSTRUCTIONS {
             return Err(self.unsupported(format!("a kernel of more than {MOST_INSTRUCTIONS} instructions")));
         }
-        self.at = At {
-            line: instruction.line,
-            location: instruction.location,
-            text: full_name(instruction),
-        };
+        self.at = At { line: instruction.line, location: instruction.location, text: full_name(instruction) };
         self.guard = match &instruction.guard {
             None => (NONE, false),
             Some((name, negated)) => (self.register_of(name, Width::Predicate)?.index, *negated),

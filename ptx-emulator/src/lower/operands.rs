@@ -171,7 +171,6 @@ impl Lowering<'_> {
             Symbol::Register(..) | Symbol::Targets(_) => return Err(self.bad_operands()),
         })
     }
-
 }
 
 /// An integer literal as an operand of a type.

@@ -51,7 +51,13 @@ impl Lowering<'_> {
     }
 
     /// `.reg`.
-    pub(super) fn registers(&mut self, ty: Type, vector: u32, names: &[(String, Option<u32>)], line: u32) -> Result<()> {
+    pub(super) fn registers(
+        &mut self,
+        ty: Type,
+        vector: u32,
+        names: &[(String, Option<u32>)],
+        line: u32,
+    ) -> Result<()> {
         self.at.line = line;
         let Some(width) = ty.width().filter(|_| vector == 1) else {
             return Err(self.unsupported("registers of vectors or of 128 bits".into()));
@@ -61,7 +67,6 @@ impl Lowering<'_> {
             let single = count.is_none().then(|| name.clone());
             for name in numbered.chain(single) {
                 let row = self.new_row(width);
-                self.declared.insert(row, ());
                 self.define(name, Symbol::Register(row, ty));
             }
         }
@@ -158,6 +163,9 @@ impl Lowering<'_> {
                 scope.symbols.insert(name.to_string(), symbol.clone());
             }
             return Ok(symbol);
+        }
+        if module.functions.iter().any(|function| function.name == name) {
+            return Err(self.unsupported(format!("the address of the function `{name}`")));
         }
         Err(self.invalid(format!("unknown name `{name}`")))
     }

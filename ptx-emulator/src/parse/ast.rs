@@ -85,11 +85,20 @@ pub(crate) struct Block {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Statement {
     /// `.reg .f32 %f<12>, a, b;`: each name with its count (None: a single register of exactly that name).
-    Registers { ty: Type, vector: u32, names: Vec<(String, Option<u32>)>, line: u32 },
+    Registers {
+        ty: Type,
+        vector: u32,
+        names: Vec<(String, Option<u32>)>,
+        line: u32,
+    },
     Variable(Variable),
     Label(String),
     /// `name: .branchtargets a, b, c;`
-    BranchTargets { name: String, targets: Vec<String>, line: u32 },
+    BranchTargets {
+        name: String,
+        targets: Vec<String>,
+        line: u32,
+    },
     Block(Block),
     Instruction(Instruction),
 }
@@ -109,11 +118,13 @@ pub(crate) struct Instruction {
     pub location: Option<Location>,
 }
 
-/// `.loc file line column`, with `, function_name l, inlined_at f l c` dropped.
+/// `.loc file line column, function_name l, inlined_at f l c`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Location {
     pub file: u32,
     pub line: u32,
+    /// File and line into which the function was inlined.
+    pub inlined_at: Option<(u32, u32)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -164,7 +164,7 @@ fn registers(cursor: &mut Cursor) -> Result<Statement> {
 /// `.loc 1 20 3, function_name $L__info_string0, inlined_at 1 25 3`
 fn location(cursor: &mut Cursor) -> Result<Location> {
     cursor.advance()?;
-    let found = place(cursor)?;
+    let mut found = place(cursor)?;
     while cursor.eat(",")? {
         if cursor.eat_word("function_name")? {
             cursor.word("a label")?;
@@ -172,7 +172,8 @@ fn location(cursor: &mut Cursor) -> Result<Location> {
                 integer(cursor)?;
             }
         } else if cursor.eat_word("inlined_at")? {
-            place(cursor)?;
+            let at = place(cursor)?;
+            found.inlined_at = Some((at.file, at.line));
         } else {
             return Err(cursor.unexpected("`function_name` or `inlined_at`"));
         }
@@ -185,5 +186,5 @@ fn place(cursor: &mut Cursor) -> Result<Location> {
     let file = small_integer(cursor)?;
     let line = small_integer(cursor)?;
     small_integer(cursor)?;
-    Ok(Location { file, line })
+    Ok(Location { file, line, inlined_at: None })
 }

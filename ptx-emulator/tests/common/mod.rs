@@ -108,6 +108,27 @@ pub fn ulps64(got: f64, want: f64) -> u64 {
     order(got).abs_diff(order(want))
 }
 
+/// Rounded once to `digits` binary digits, or to the subnormals below 2^`least`. (The conversions of `half` may round
+/// twice.) Ties to even; overflow is for the caller.
+fn rounded(v: f64, digits: i32, least: i32) -> f64 {
+    if v == 0.0 || !v.is_finite() {
+        return v;
+    }
+    let exponent = (v.abs().to_bits() >> 52) as i32 - 1023;
+    let unit = 2f64.powi(exponent.max(least) + 1 - digits);
+    (v / unit).round_ties_even() * unit
+}
+
+pub fn to_f16(v: f64) -> f16 {
+    let v = rounded(v, 11, -14);
+    if v.abs() > 65504.0 { f16::INFINITY.copysign(f16::from_f64(v)) } else { f16::from_f64(v) }
+}
+
+pub fn to_bf16(v: f64) -> bf16 {
+    let v = rounded(v, 8, -126);
+    if v.abs() > bf16::MAX.to_f64() { bf16::INFINITY.copysign(bf16::from_f64(v)) } else { bf16::from_f64(v) }
+}
+
 /// Equality of floats in which NaN is NaN and 0 is -0.
 pub fn same(a: f32, b: f32) -> bool {
     a == b || a.is_nan() && b.is_nan()

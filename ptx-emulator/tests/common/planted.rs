@@ -48,8 +48,13 @@ impl Planted {
     /// As `assert_only`, and one of them on the marked line.
     pub fn assert_found(&self, report: &Report, kernel: &str, kind: FindingKind) -> Finding {
         self.assert_only(report, kernel, kind);
+        self.assert_line(report, kernel, kind)
+    }
+
+    /// One finding of the kind is on the marked line.
+    pub fn assert_line(&self, report: &Report, kernel: &str, kind: FindingKind) -> Finding {
         let place = Some((self.file.clone(), self.line(kernel)));
-        let found = report.findings().iter().find(|finding| finding.source == place);
-        found.unwrap_or_else(|| panic!("{kernel}: nothing on line {place:?}:\n{report}")).clone()
+        let found = report.findings().iter().find(|finding| finding.kind == kind && finding.source == place);
+        found.unwrap_or_else(|| panic!("{kernel}: no {kind:?} at {place:?}:\n{report}")).clone()
     }
 }

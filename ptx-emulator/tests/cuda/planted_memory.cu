@@ -18,8 +18,7 @@ extern "C" __global__ void read_before(const int *x, int *out) {
         x[(int)threadIdx.x - 1]; // planted: read_before
 }
 extern "C" __global__ void null_pointer(int *out) {
-    int *p = out[0] ? nullptr : out;
-    *p = 1; // planted: null_pointer
+    *out = 1; // planted: null_pointer
 }
 extern "C" __global__ void misaligned(const float *x, float4 *out) {
     out[threadIdx.x] =

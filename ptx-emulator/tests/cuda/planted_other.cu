@@ -2,7 +2,7 @@
 extern "C" __global__ void non_coherent(const float *x, float *same) {
     same[threadIdx.x] = 2;
     __syncthreads();
-    float v = __ldg(x + (threadIdx.x ^ 1)); // planted: non_coherent
+    float v = __ldg(x + (threadIdx.x ^ 1)); // planted
     same[blockDim.x + threadIdx.x] = v;
 }
 extern "C" __global__ void float_sum(const float *x, float *out) {

@@ -11,7 +11,7 @@ extern "C" __global__ void rms_norm(const unsigned short *x, const float *weight
     __syncthreads();
     if (threadIdx.x < 8) {
         sum = parts[threadIdx.x];
-        for (int step = 4; step > 0; step /= 2) sum += __shfl_down_sync(0xff, sum, step);
+        for (int step = 4; step > 0; step /= 2) sum += __shfl_down_sync(0xff, sum, step, 8);
         if (threadIdx.x == 0) parts[0] = rsqrtf(sum / n + eps);
     }
     __syncthreads();

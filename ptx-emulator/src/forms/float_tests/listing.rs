@@ -2,7 +2,6 @@
 
 use crate::forms::testing::{expand, levels, split};
 use crate::forms::{float_compare, float_families, float_signs};
-use std::collections::BTreeSet;
 
 #[test]
 fn every_form_of_the_lists_is_known_at_every_level() {

@@ -123,8 +123,14 @@ fn instructions_written_anew_are_their_lines() {
             if line.starts_with('}') {
                 location = None;
             } else if let Some(place) = line.strip_prefix(".loc") {
-                let mut numbers = place.split_whitespace().map(|number| number.trim_end_matches(',').parse().unwrap());
-                location = Some(Location { file: numbers.next().unwrap(), line: numbers.next().unwrap() });
+                let (place, caller) = place.split_once("inlined_at").unwrap_or((place, ""));
+                let pair = |text: &str| {
+                    let mut numbers =
+                        text.split_whitespace().map(|number| number.trim_end_matches(',').parse().unwrap());
+                    Some((numbers.next()?, numbers.next()?))
+                };
+                let (file, line) = pair(place).unwrap();
+                location = Some(Location { file, line, inlined_at: pair(caller) });
             } else if is_instruction(line) {
                 let dense: String = line.split_whitespace().collect();
                 expected.push((number, dense, location));

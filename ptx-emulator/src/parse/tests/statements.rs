@@ -1,7 +1,14 @@
 use super::*;
 
 fn at(instruction: Instruction, file: u32, line: u32) -> Statement {
-    Statement::Instruction(Instruction { location: Some(Location { file, line }), ..instruction })
+    Statement::Instruction(Instruction { location: Some(Location { file, line, inlined_at: None }), ..instruction })
+}
+
+fn inlined(instruction: Instruction, file: u32, line: u32, caller: (u32, u32)) -> Statement {
+    Statement::Instruction(Instruction {
+        location: Some(Location { file, line, inlined_at: Some(caller) }),
+        ..instruction
+    })
 }
 
 #[test]
@@ -98,9 +105,9 @@ fn source_locations() {
     let expected = vec![
         Statement::Instruction(ret(6)),
         at(ret(8), 1, 320),
-        Statement::Block(Block { statements: vec![at(ret(11), 4, 115)] }),
-        at(ret(13), 4, 115),
-        at(ret(16), 2, 0),
+        Statement::Block(Block { statements: vec![inlined(ret(11), 4, 115, (1, 29))] }),
+        inlined(ret(13), 4, 115, (1, 29)),
+        inlined(ret(16), 2, 0, (3, 4)),
     ];
     let text = "ret;\n.loc\t1 320 91\nret;\n{\n.loc 4 115 3, function_name $L__info_string3, inlined_at 1 29 3\nret;
 }\nret;\n.loc 1 1 1\n.loc 2 0 0, function_name f+12, inlined_at 3 4 5\nret;";
