@@ -5,6 +5,7 @@ use crate::device::{Buffer, Device};
 use crate::error::{Error, Result};
 use crate::exec::{Block, Checks, Launch, Progress, Tally};
 use crate::findings::RawFinding;
+use crate::forms::Level;
 use crate::module::Module;
 use crate::program::Program;
 use crate::report::Report;
@@ -170,6 +171,7 @@ impl<'m> LaunchBuilder<'m> {
         let memory = device.read_memory();
         let launch = Launch {
             program: &program,
+            level: Level::detect(),
             memory: &memory,
             params: &params,
             grid: self.grid,

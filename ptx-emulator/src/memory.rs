@@ -39,6 +39,8 @@ pub(crate) struct Allocation {
     words: Box<[AtomicU64]>,
     /// A state per byte, where not all bytes are written and allowed.
     states: Option<Box<[AtomicU8]>>,
+    /// Some bytes may be forbidden.
+    forbidden: bool,
     pub freed: bool,
     pub read_only: bool,
     pub name: Option<String>,
@@ -69,7 +71,8 @@ impl Allocation {
     fn new(base: u64, len: u64, written: bool) -> Self {
         let word = if written { 0 } else { u64::from_ne_bytes([POISON; 8]) };
         let words = (0..len.div_ceil(8)).map(|_| AtomicU64::new(word)).collect();
-        let mut allocation = Self { base, len, words, states: None, freed: false, read_only: false, name: None };
+        let mut allocation =
+            Self { base, len, words, states: None, forbidden: false, freed: false, read_only: false, name: None };
         if !written {
             allocation.states = Some((0..len).map(|_| AtomicU8::new(UNWRITTEN)).collect());
         }
@@ -93,10 +96,27 @@ impl Allocation {
         read_u64, write_u64, u64, AtomicU64;
     }
 
+    /// The words at an address per lane, all inside and aligned.
+    #[inline(always)]
+    pub fn read_words(&self, addresses: &[u64; 32]) -> [u32; 32] {
+        let room = (self.words.len() as u64 * 8).wrapping_sub(4);
+        assert!(!self.words.is_empty() && all_inside(addresses, self.base, room, 3));
+        let memory = self.words.as_ptr().cast::<u8>();
+        std::array::from_fn(|lane| {
+            // SAFETY: inside `words` and aligned, by the assertion; otherwise as in `cell`.
+            unsafe { (*memory.add((addresses[lane] - self.base) as usize).cast::<AtomicU32>()).load(Relaxed) }
+        })
+    }
+
     /// Whether every byte may be accessed and has been written, without looking further.
     #[inline(always)]
     pub fn is_plain(&self) -> bool {
         self.states.is_none()
+    }
+
+    #[inline(always)]
+    pub fn has_forbidden(&self) -> bool {
+        self.forbidden
     }
 
     /// Some byte of the range is forbidden.
@@ -136,6 +156,18 @@ impl Allocation {
         }
         self.mark_written(offset, bytes.len() as u64, true);
     }
+}
+
+/// Whether all addresses are at most `room` (below 2^63) beyond `base`, with none of the bits `low`. Free of branches.
+#[inline(always)]
+pub(crate) fn all_inside(addresses: &[u64; 32], base: u64, room: u64, low: u64) -> bool {
+    let (mut beyond, mut bits) = (0, 0);
+    for address in addresses {
+        let offset = address.wrapping_sub(base);
+        beyond |= offset | room.wrapping_sub(offset);
+        bits |= offset;
+    }
+    beyond >> 63 == 0 && bits & low == 0
 }
 
 /// All allocations of a device, freed ones included.
@@ -219,6 +251,7 @@ impl Memory {
         if let Some(allocation) = self.region_mut(address) {
             let len = allocation.len;
             allocation.states.get_or_insert_with(|| (0..len).map(|_| AtomicU8::new(WRITTEN)).collect());
+            allocation.forbidden |= forbidden;
             allocation.mark(offset, size, if forbidden { FORBIDDEN } else { WRITTEN });
         }
         Ok(())

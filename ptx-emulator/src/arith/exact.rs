@@ -72,8 +72,8 @@ pub(crate) fn to_f32(value: f64, mode: Mode) -> f32 {
     f32::from_bits(if is_nan(near) { 0x7FFF_FFFF } else { fixed })
 }
 
-/// By the bits alone. Beside a comparison of numbers, compilers take one NaN to be as good as another and drop the choice of
-/// the canonical one (LLVM does, of square roots).
+/// By the bits alone. Beside a comparison of numbers, compilers take one NaN to be as good as another and drop the
+/// choice of the canonical one (LLVM does, of square roots).
 #[inline(always)]
 fn is_nan<T: Float>(value: T) -> bool {
     value.is_nan()
@@ -158,7 +158,3 @@ pub(crate) fn nan64<const N: usize>(value: f64, operands: [f64; N]) -> f64 {
     }
     if is_nan(value) { f64::from_bits(nan) } else { value }
 }
-
-#[cfg(test)]
-#[path = "exact_tests.rs"]
-mod tests;

@@ -10,8 +10,8 @@ pub(crate) enum Soft {
     Infinite {
         negative: bool,
     },
-    /// `significand * 2^exponent`. The lowest bit of a significand that is wider than any format by more than 2 bits may
-    /// stand for all lower bits that were not zero ("sticky").
+    /// `significand * 2^exponent`. The lowest bit of a significand that is wider than any format by more than 2 bits
+    /// may stand for all lower bits that were not zero ("sticky").
     Finite {
         negative: bool,
         exponent: i32,
@@ -115,7 +115,7 @@ impl Soft {
                 let (_, a, x) = normal((false, a, x));
                 let y_shift = y.leading_zeros() - (127 - 53);
                 let (b, y) = (b - y_shift as i32, y << y_shift);
-                let significand = x / y | u128::from(x % y != 0);
+                let significand = (x / y) | u128::from(x % y != 0);
                 Finite { negative, exponent: a - b, significand }
             }
         }
@@ -161,7 +161,7 @@ impl Soft {
         let sign = u64::from(self.is_negative()) << (exponent_bits + fraction_bits);
         let infinity = ((1_u64 << exponent_bits) - 1) << fraction_bits;
         let Self::Finite { negative, exponent, significand } = self else {
-            return if self == Self::Nan { infinity | (1 << fraction_bits) - 1 } else { sign | infinity };
+            return if self == Self::Nan { infinity | ((1 << fraction_bits) - 1) } else { sign | infinity };
         };
         if significand == 0 {
             return sign;
@@ -220,7 +220,3 @@ fn shift_sticky(significand: u128, distance: u32) -> u128 {
         _ => u128::from(significand != 0),
     }
 }
-
-#[cfg(test)]
-#[path = "soft_tests.rs"]
-mod tests;

@@ -16,6 +16,7 @@ use crate::types::Width;
 const POISONED: u64 = u64::MAX;
 
 impl Warp {
+    #[inline(always)]
     pub(super) fn load(&mut self, common: &mut Common<'_>, access: &Access, mask: u32, pc: u32) {
         let mut addresses = self.addresses(&access.address);
         let mut left = mask;
@@ -32,6 +33,7 @@ impl Warp {
         }
     }
 
+    #[inline(always)]
     pub(super) fn store(&mut self, common: &mut Common<'_>, access: &Access, mask: u32, pc: u32) {
         let mut addresses = self.addresses(&access.address);
         let mut left = mask;
@@ -51,10 +53,21 @@ impl Warp {
         }
     }
 
+    #[inline(always)]
     fn load_global(&mut self, common: &mut Common<'_>, access: &Access, touch: Touch, addresses: &Addresses) {
         let (good, found) = self.check_global(common, touch, addresses);
         let memory = common.launch.memory;
         match found {
+            Found::One(allocation) if uniform(good, addresses) => {
+                let start = addresses[0] - allocation.base;
+                spread(&mut self.registers, access, |at| element(allocation, start + at, access.size));
+                common.tally.traffic(allocation.base, u64::from(good.count_ones() * touch.bytes), false);
+            }
+            Found::One(allocation) if good == u32::MAX && access.size == 4 && access.count == 1 => {
+                let words = allocation.read_words(addresses);
+                read(&mut self.registers, access, good, |lane, _| words[lane].into());
+                common.tally.traffic(allocation.base, u64::from(32 * touch.bytes), false);
+            }
             Found::One(allocation) => {
                 let base = allocation.base;
                 match access.size {
@@ -90,6 +103,7 @@ impl Warp {
         self.note_global(common, access.slot, Touch { mask: good, ..touch }, addresses, kind);
     }
 
+    #[inline(always)]
     fn store_global(&mut self, common: &mut Common<'_>, access: &Access, touch: Touch, addresses: &Addresses) {
         let (good, found) = self.check_global(common, touch, addresses);
         let memory = common.launch.memory;
@@ -99,6 +113,10 @@ impl Warp {
                 write(&self.registers, access, good, |lane, at, bits| {
                     put(allocation, addresses[lane] - base + at, access.size, bits);
                 });
+                if !allocation.is_plain() {
+                    let bytes = u64::from(touch.bytes);
+                    lanes::each(good).for_each(|lane| allocation.mark_written(addresses[lane] - base, bytes, true));
+                }
                 common.tally.traffic(allocation.base, u64::from(good.count_ones() * touch.bytes), true);
             }
             Found::Many => {
@@ -119,7 +137,7 @@ impl Warp {
     }
 
     /// For the race check between blocks and the counters.
-    #[inline]
+    #[inline(always)]
     pub(super) fn note_global(
         &self,
         common: &mut Common<'_>,
@@ -155,6 +173,7 @@ impl Warp {
         }
     }
 
+    #[inline(always)]
     fn load_shared(&mut self, common: &mut Common<'_>, access: &Access, touch: Touch, addresses: &Addresses) {
         let good = self.check_shared(common, touch, addresses);
         let shared = &common.shared;
@@ -171,6 +190,7 @@ impl Warp {
         self.note_shared(common, Touch { mask: good, ..touch }, addresses, strong, 0);
     }
 
+    #[inline(always)]
     fn store_shared(&mut self, common: &mut Common<'_>, access: &Access, touch: Touch, addresses: &Addresses) {
         let good = self.check_shared(common, touch, addresses);
         let mut same = good;
@@ -189,7 +209,7 @@ impl Warp {
     }
 
     /// For the race check within the block and the counters.
-    #[inline]
+    #[inline(always)]
     pub(super) fn note_shared(
         &self,
         common: &mut Common<'_>,
@@ -291,6 +311,10 @@ impl Warp {
         let params = common.launch.params;
         // Parameters are aligned as their structure says; a part of one need not be.
         let good = self.check_sized(common, touch, addresses, ("parameter", params.len() as u64));
+        if uniform(good, addresses) {
+            spread(&mut self.registers, access, |at| little_endian(params, (addresses[0] + at) as usize, access.size));
+            return;
+        }
         read(&mut self.registers, access, good, |lane, at| {
             little_endian(params, (addresses[lane] + at) as usize, access.size)
         });
@@ -324,6 +348,25 @@ fn read(registers: &mut Registers, access: &Access, mask: u32, bits: impl Fn(usi
     }
 }
 
+/// All lanes are there, at one address.
+#[inline(always)]
+fn uniform(mask: u32, addresses: &Addresses) -> bool {
+    let differ = addresses.iter().fold(0, |differ, address| differ | (address ^ addresses[0]));
+    mask == u32::MAX && differ == 0
+}
+
+/// Elements at one address into the registers of all lanes.
+#[inline(always)]
+fn spread(registers: &mut Registers, access: &Access, bits: impl Fn(u64) -> u64) {
+    for (k, row) in access.rows.iter().enumerate().take(access.count as usize).filter(|(_, row)| row.is_some()) {
+        let value = extend(bits(k as u64 * u64::from(access.size)), access);
+        match row.width {
+            Width::Long => registers.longs[row.index as usize].0 = [value; LANES],
+            _ => registers.words[row.index as usize].0 = [value as u32; LANES],
+        }
+    }
+}
+
 /// Elements from registers: `place(lane, offset, bits)`.
 #[inline(always)]
 fn write(registers: &Registers, access: &Access, mask: u32, mut place: impl FnMut(usize, u64, u64)) {
@@ -335,6 +378,7 @@ fn write(registers: &Registers, access: &Access, mask: u32, mut place: impl FnMu
     }
 }
 
+#[inline(always)]
 fn bits_of(registers: &Registers, row: Row, lane: usize) -> u64 {
     match row.width {
         Width::Long => registers.longs[row.index as usize].0[lane],
@@ -357,6 +401,7 @@ fn extend(bits: u64, access: &Access) -> u64 {
     ((bits << unused) as i64 >> unused) as u64
 }
 
+#[inline(always)]
 pub(super) fn element(allocation: &Allocation, offset: u64, size: u32) -> u64 {
     match size {
         1 => allocation.read_u8(offset).into(),
@@ -366,6 +411,7 @@ pub(super) fn element(allocation: &Allocation, offset: u64, size: u32) -> u64 {
     }
 }
 
+#[inline(always)]
 pub(super) fn put(allocation: &Allocation, offset: u64, size: u32, bits: u64) {
     match size {
         1 => allocation.write_u8(offset, bits as u8),
@@ -382,6 +428,7 @@ fn word(bytes: &[u8], start: usize) -> u32 {
     u32::from_le_bytes(word)
 }
 
+#[inline(always)]
 fn little_endian(bytes: &[u8], start: usize, size: u32) -> u64 {
     let mut whole = [0; 8];
     whole[..size as usize].copy_from_slice(&bytes[start..start + size as usize]);

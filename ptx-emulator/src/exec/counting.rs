@@ -38,7 +38,7 @@ impl Tally {
     }
 
     /// Bytes of an allocation.
-    #[inline]
+    #[inline(always)]
     pub fn traffic(&mut self, address: u64, bytes: u64, store: bool) {
         let region = address >> 32;
         if region != self.recent.0 {
@@ -59,6 +59,7 @@ impl Tally {
     }
 
     /// A global access.
+    #[inline(always)]
     pub fn global(&mut self, touch: Touch, addresses: &Addresses) {
         let counts = &mut self.counts[touch.pc as usize];
         counts.global_bytes += u64::from(touch.mask.count_ones() * touch.bytes);
@@ -66,6 +67,7 @@ impl Tally {
     }
 
     /// A shared access.
+    #[inline(always)]
     pub fn shared(&mut self, touch: Touch, addresses: &Addresses) {
         let conflicts = bank_conflicts(touch, addresses);
         if conflicts > 0 {
@@ -89,7 +91,13 @@ impl Tally {
 }
 
 /// Different sectors of a warp's access. Accesses are aligned to their size, of at most 32 bytes: one sector a lane.
+#[inline(always)]
 fn sectors(touch: Touch, addresses: &Addresses) -> u64 {
+    if touch.mask == u32::MAX {
+        let pairs = addresses.iter().zip(&addresses[1..]).map(|(a, b)| (a >> SECTOR_BITS, b >> SECTOR_BITS));
+        let (changes, sorted) = pairs.fold((0, true), |(n, sorted), (a, b)| (n + u64::from(a != b), sorted & (a <= b)));
+        return if sorted { changes + 1 } else { scattered_sectors(touch, addresses) };
+    }
     let (mut count, mut last, mut sorted) = (0u64, u64::MAX, true);
     for lane in lanes::each(touch.mask) {
         let sector = addresses[lane] >> SECTOR_BITS;
@@ -100,16 +108,31 @@ fn sectors(touch: Touch, addresses: &Addresses) -> u64 {
     if sorted {
         return count;
     }
-    let mut all: Vec<u64> = lanes::each(touch.mask).map(|lane| addresses[lane] >> SECTOR_BITS).collect();
-    all.sort_unstable();
-    all.dedup();
-    all.len() as u64
+    scattered_sectors(touch, addresses)
+}
+
+/// As [`sectors`], in any order.
+fn scattered_sectors(touch: Touch, addresses: &Addresses) -> u64 {
+    let sector = |lane: usize| addresses[lane] >> SECTOR_BITS;
+    let least = lanes::each(touch.mask).map(sector).min().unwrap_or(0);
+    let mut near = 0u64;
+    let mut far: Vec<u64> = Vec::new();
+    for lane in lanes::each(touch.mask) {
+        match sector(lane) - least {
+            distance @ 0..64 => near |= 1 << distance,
+            distance => far.push(distance),
+        }
+    }
+    far.sort_unstable();
+    far.dedup();
+    u64::from(near.count_ones()) + far.len() as u64
 }
 
 /// Passes beyond one for each 128 bytes' worth of lanes. Wide accesses go in parts of the warp.
+#[inline(always)]
 fn bank_conflicts(touch: Touch, addresses: &Addresses) -> u64 {
     let first = addresses[lanes::first(touch.mask)];
-    if lanes::each(touch.mask).all(|lane| addresses[lane] == first) {
+    if touch.mask == u32::MAX && addresses.iter().fold(0, |differ, address| differ | (address ^ first)) == 0 {
         return 0;
     }
     let lanes_per_pass = (PASS / touch.bytes.max(4)).max(1);

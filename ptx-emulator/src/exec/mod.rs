@@ -16,6 +16,7 @@ mod warp;
 pub(crate) use block::{Block, Progress};
 pub(crate) use counting::Tally;
 
+use crate::forms::Level;
 use crate::memory::Memory;
 use crate::program::Program;
 
@@ -46,6 +47,8 @@ impl Default for Checks {
 #[derive(Debug)]
 pub(crate) struct Launch<'a> {
     pub program: &'a Program,
+    /// What the program was lowered for.
+    pub level: Level,
     pub memory: &'a Memory,
     pub params: &'a [u8],
     pub grid: [u32; 3],

@@ -4,7 +4,7 @@ use super::block::Common;
 use super::lanes;
 use super::warp::Warp;
 use crate::findings::FindingKind;
-use crate::memory::{Allocation, Fault, LOCAL_TAG, PARAM_TAG, SHARED_TAG, TAG_SHIFT};
+use crate::memory::{Allocation, Fault, LOCAL_TAG, PARAM_TAG, SHARED_TAG, TAG_SHIFT, all_inside};
 use crate::parse::ast::Space;
 use crate::program::Address;
 use crate::registers::LANES;
@@ -65,7 +65,7 @@ impl Warp {
     }
 
     /// The lanes whose access of global memory is right; the others are noted.
-    #[inline]
+    #[inline(always)]
     pub(super) fn check_global<'a>(
         &self,
         common: &mut Common<'a>,
@@ -78,11 +78,8 @@ impl Warp {
             let room = allocation.len.checked_sub(size);
             let mut wrong = room.is_none() || allocation.freed || (touch.write && allocation.read_only);
             let (room, low) = (room.unwrap_or(0), size - 1);
-            for lane in lanes::each(touch.mask) {
-                let offset = addresses[lane].wrapping_sub(allocation.base);
-                wrong |= offset > room || offset & low != 0;
-            }
-            if !wrong && allocation.is_plain() {
+            wrong |= !inside(touch.mask, addresses, allocation.base, room, low);
+            if !wrong && (allocation.is_plain() || (touch.write && !allocation.has_forbidden())) {
                 return (touch.mask, Found::One(allocation));
             }
         }
@@ -122,18 +119,17 @@ impl Warp {
     }
 
     /// As [`Self::check_global`] for shared memory; addresses are offsets.
-    #[inline]
+    #[inline(always)]
     pub(super) fn check_shared(&self, common: &mut Common<'_>, touch: Touch, addresses: &Addresses) -> u32 {
         let (size, low) = (u64::from(touch.bytes), u64::from(touch.bytes) - 1);
         let first = addresses[lanes::first(touch.mask)];
         let holds = |&&(start, end): &&(u32, u32)| (u64::from(start)..u64::from(end)).contains(&first);
         if let Some(&(start, end)) = common.variables.iter().find(holds) {
+            // Variables are at least as aligned as their accesses must be, or the lanes are looked at one by one.
             let room = u64::from(end - start).checked_sub(size);
-            let mut wrong = room.is_none();
-            for lane in lanes::each(touch.mask) {
-                wrong |= addresses[lane].wrapping_sub(start.into()) > room.unwrap_or(0) || addresses[lane] & low != 0;
-            }
-            if !wrong {
+            if u64::from(start) & low == 0
+                && room.is_some_and(|room| inside(touch.mask, addresses, start.into(), room, low))
+            {
                 return touch.mask;
             }
         }
@@ -187,7 +183,20 @@ impl Warp {
     }
 }
 
+/// Whether the addresses of the lanes are at most `room` beyond `base`, with none of the bits `low`.
+#[inline(always)]
+fn inside(mask: u32, addresses: &Addresses, base: u64, room: u64, low: u64) -> bool {
+    if mask == u32::MAX {
+        return all_inside(addresses, base, room, low);
+    }
+    lanes::each(mask).all(|lane| {
+        let offset = addresses[lane].wrapping_sub(base);
+        offset <= room && offset & low == 0
+    })
+}
+
 /// The lanes of the mask by space: those of the first lane's, with addresses in it.
+#[inline(always)]
 pub(super) fn same_space(space: Space, mask: u32, addresses: &mut Addresses) -> (Space, u32) {
     if space != Space::Generic {
         return (space, mask);

@@ -3,6 +3,7 @@
 use super::block::Common;
 use super::warp::{Group, State, Warp};
 use crate::findings::FindingKind;
+use crate::forms::Level;
 use crate::memory::TAG_SHIFT;
 use crate::parse::ast::Space;
 use crate::program::{Code, Instruction};
@@ -31,7 +32,12 @@ impl Warp {
             let group = self.groups.swap_remove(chosen);
             let mut share = if self.groups.is_empty() { left } else { left.min(GROUP_SHARE) };
             let given = share;
-            let stop = self.straight(common, group, &mut share);
+            let stop = match common.launch.level {
+                Level::Portable => self.straight(common, group, &mut share),
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: the level is what this processor was found to have.
+                Level::Avx2 => unsafe { self.straight_avx2(common, group, &mut share) },
+            };
             left -= given - share;
             self.executed += given - share;
             if matches!(stop, Stop::Share) && !self.groups.is_empty() {
@@ -70,7 +76,15 @@ impl Warp {
         others.map(|group| group.pc).filter(|&other| other >= pc).min().unwrap_or(u32::MAX)
     }
 
+    /// The loop once more, compiled for a processor with AVX2: memory accesses are part of it.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma,f16c,popcnt,bmi1,bmi2,lzcnt")]
+    fn straight_avx2(&mut self, common: &mut Common<'_>, group: Group, share: &mut u64) -> Stop {
+        self.straight(common, group, share)
+    }
+
     /// Runs one group, which is not in `groups` meanwhile.
+    #[inline(always)]
     fn straight(&mut self, common: &mut Common<'_>, mut group: Group, share: &mut u64) -> Stop {
         let program = common.launch.program;
         let code = &program.code[..];
@@ -104,6 +118,14 @@ impl Warp {
                         limit = self.limit(group.pc);
                     }
                 }
+                Code::Load(index) => {
+                    self.load(common, &program.accesses[index as usize], mask, group.pc);
+                    group.pc += 1;
+                }
+                Code::Store(index) => {
+                    self.store(common, &program.accesses[index as usize], mask, group.pc);
+                    group.pc += 1;
+                }
                 _ => {
                     if !self.other(common, &mut group, instruction, mask) {
                         return Stop::Changed;
@@ -120,7 +142,7 @@ impl Warp {
     }
 
     /// Whether the group goes on whole; otherwise its parts are in `groups`.
-    #[inline]
+    #[inline(always)]
     fn branch(&mut self, common: &mut Common<'_>, group: &mut Group, mask: u32, target: u32) -> bool {
         if mask == group.mask {
             group.pc = target;
@@ -141,8 +163,6 @@ impl Warp {
         let program = common.launch.program;
         let pc = group.pc;
         match instruction.code {
-            Code::Load(index) => self.load(common, &program.accesses[index as usize], mask, pc),
-            Code::Store(index) => self.store(common, &program.accesses[index as usize], mask, pc),
             Code::Atomic(index) => self.atomic(common, &program.atomics[index as usize], mask, pc),
             Code::CopyAsync(index) => self.copy_async(common, &program.copies[index as usize], mask, pc),
             Code::CopyCommit => self.copies.commit(mask),
@@ -178,7 +198,7 @@ impl Warp {
             Code::Exchange(index) => {
                 return self.exchange(common, group, mask, &program.exchanges[index as usize]);
             }
-            Code::Compute(_) | Code::Branch(_) => {}
+            Code::Compute(_) | Code::Branch(_) | Code::Load(_) | Code::Store(_) => {}
         }
         group.pc = pc + 1;
         true

@@ -54,9 +54,9 @@ macro_rules! by_choice {
     };
 }
 
-/// `by_ftz!(ty, ftz, T, FTZ in [F32: f32] or [F64: f64], form!(...))`: the expression with `T` standing for the Rust type of
-/// `ty` and a constant `FTZ`, which is true for types of the first list alone. What is in neither list, and `ftz` with a
-/// type of the second, return `None` from the function.
+/// `by_ftz!(ty, ftz, T, FTZ in [F32: f32] or [F64: f64], form!(...))`: the expression with `T` standing for the Rust
+/// type of `ty` and a constant `FTZ`, which is true for types of the first list alone. What is in neither list, and
+/// `ftz` with a type of the second, return `None` from the function.
 macro_rules! by_ftz {
     (
         $ty:expr, $ftz:expr, $alias:ident, $name:ident in

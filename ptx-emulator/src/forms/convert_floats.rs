@@ -89,8 +89,8 @@ fn saturated_if<T: Float>(value: T, sat: bool) -> T {
     if sat { value.saturated() } else { value }
 }
 
-/// Between formats, or none. Exact conversions take no rounding, others must have one. A NaN becomes the canonical one, in
-/// f64 that of f32 widened, but keeps its bits where the format stays.
+/// Between formats, or none. Exact conversions take no rounding, others must have one. A NaN becomes the canonical one,
+/// in f64 that of f32 widened, but keeps its bits where the format stays.
 fn between_floats(to: Type, from: Type, rounding: Option<Mode>, ftz: bool, sat: bool, level: Level) -> Option<Form> {
     if to == from {
         return if rounding.is_none() { same_format(to, ftz, sat, level) } else { None };

@@ -8,7 +8,7 @@ use crate::types::Type;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
     Portable,
-    /// AVX2, FMA and F16C.
+    /// AVX2, FMA, F16C and the bit instructions that come with them.
     #[cfg(target_arch = "x86_64")]
     Avx2,
 }
@@ -17,8 +17,13 @@ impl Level {
     /// The best that this processor has.
     pub fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
-            return Self::Avx2;
+        {
+            let vectors = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let halves = vectors && is_x86_feature_detected!("f16c") && is_x86_feature_detected!("popcnt");
+            let bits = is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2");
+            if halves && bits && is_x86_feature_detected!("lzcnt") {
+                return Self::Avx2;
+            }
         }
         Self::Portable
     }
@@ -72,8 +77,17 @@ pub(crate) fn exec<O: Operation>(level: Level) -> Exec {
 
 /// A form of an operation, without floating-point operations to count.
 pub(crate) fn form<O: Operation>(level: Level, class: Class) -> Form {
+    form_of::<O>(exec::<O>(level), class)
+}
+
+/// A form of a `SLOW` operation: the same code at every level, which halves what there is to compile.
+pub(crate) fn slow_form<O: Operation>(_level: Level, class: Class) -> Form {
+    form_of::<O>(portable::<O>, class)
+}
+
+fn form_of<O: Operation>(exec: Exec, class: Class) -> Form {
     Form {
-        exec: exec::<O>(level),
+        exec,
         dst: O::Result::TYPE,
         dst2: None,
         src: O::sources(),
@@ -88,12 +102,14 @@ pub(crate) fn form<O: Operation>(level: Level, class: Class) -> Form {
 /// `slow` before the bars runs active lanes only.
 macro_rules! form {
     ($level:expr, $class:expr, slow |$($name:ident: $type:ty),+| -> $result:ty $body:block) => {
-        form!(@ $level, $class, true, |$($name: $type),+| -> $result $body)
+        form!(@ slow_form, $level, $class, true, |$($name: $type),+| -> $result $body)
     };
     ($level:expr, $class:expr, |$($name:ident: $type:ty),+| -> $result:ty $body:block) => {
-        form!(@ $level, $class, false, |$($name: $type),+| -> $result $body)
+        form!(@ form, $level, $class, false, |$($name: $type),+| -> $result $body)
     };
-    (@ $level:expr, $class:expr, $slow:literal, |$($name:ident: $type:ty),+| -> $result:ty $body:block) => {{
+    (
+        @ $function:ident, $level:expr, $class:expr, $slow:literal, |$($name:ident: $type:ty),+| -> $result:ty $body:block
+    ) => {{
         struct Local;
         impl $crate::forms::execute::Operation for Local {
             type Result = $result;
@@ -117,7 +133,7 @@ macro_rules! form {
                 $body
             }
         }
-        $crate::forms::execute::form::<Local>($level, $class)
+        $crate::forms::execute::$function::<Local>($level, $class)
     }};
 }
 

@@ -55,7 +55,7 @@ fn check(name: &str, operands: impl Fn(u32) -> f32, exact: fn(f64) -> f64, measu
 
 /// Spread over several binades, both at their ends and within.
 fn spread(i: u32) -> f32 {
-    let sign = if i % 2 == 0 { 1.0 } else { -1.0 };
+    let sign = if i.is_multiple_of(2) { 1.0 } else { -1.0 };
     sign * f32::from_bits(0x3E00_0000 + (i.wrapping_mul(2_654_435_761) >> 5) % 0x0380_0000)
 }
 

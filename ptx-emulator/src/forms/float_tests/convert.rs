@@ -11,7 +11,8 @@ const FORMATS: [(Layout, &str); 4] = [(F32, "f32"), (F64, "f64"), (F16, "f16"), 
 const MODES: [(&str, Mode); 4] = [("rn", Mode::Nearest), ("rz", Mode::Zero), ("rm", Mode::Down), ("rp", Mode::Up)];
 const INTEGERS: [&str; 8] = ["u8", "s8", "u16", "s16", "u32", "s32", "u64", "s64"];
 
-/// All numbers of a half, edges and random numbers of the others, many of them near integers and in the range of halves.
+/// All numbers of a half, edges and random numbers of the others, many of them near integers and in the range of
+/// halves.
 fn operands(layout: Layout) -> Vec<u64> {
     if layout.0 + layout.1 == 15 {
         return (0..1 << 16).collect();

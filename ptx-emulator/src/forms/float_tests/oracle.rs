@@ -104,7 +104,7 @@ impl Layout {
         edges.extend([one + normal / 2 + 1, self.infinity() - normal, self.infinity() - 1, self.infinity()]);
         edges.extend([one + normal * u64::from(self.1), one - normal * u64::from(self.1 + 1)]);
         edges.extend(edges.clone().iter().map(|bits| bits | self.sign()));
-        edges.extend([self.nan(), self.infinity() + 1, self.sign() | self.infinity() | normal / 2]);
+        edges.extend([self.nan(), self.infinity() + 1, self.sign() | self.infinity() | (normal / 2)]);
         edges
     }
 }
@@ -312,7 +312,7 @@ impl Random {
             let low = if kind == 3 { fraction & !(fraction >> 4) } else { fraction };
             match kind {
                 0 => bits,
-                1 => bits & (layout.sign() | fraction) | self.bits() % 4 << layout.1,
+                1 => bits & (layout.sign() | fraction) | ((self.bits() % 4) << layout.1),
                 _ => bits & (layout.sign() | low) | near << layout.1,
             }
         })
