@@ -180,6 +180,6 @@ pub(crate) fn buffer_at<T>(address: u64, len: usize) -> Buffer<T> {
 }
 
 fn bytes<T>(len: usize) -> Result<u64> {
-    let bytes = len.checked_mul(size_of::<T>()).map(|bytes| bytes as u64);
+    let bytes = len.checked_mul(size_of::<T>()).map(|bytes| bytes as u64).filter(|_| size_of::<T>() > 0);
     bytes.ok_or_else(|| Error::Memory { what: format!("{len} elements of {} bytes", size_of::<T>()) })
 }

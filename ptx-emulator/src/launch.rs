@@ -286,9 +286,21 @@ fn execute(launch: &Launch<'_>, threads: usize) -> Outcome {
     Outcome { findings: whole.findings, tally: whole.tally }
 }
 
+/// The order of the blocks in adversarial mode; empty where they run in their own, as very many do.
+fn drawn_order(launch: &Launch<'_>, blocks: u32) -> Vec<u32> {
+    const MOST: u32 = 1 << 20;
+    let Some(seed) = launch.seed.filter(|_| blocks <= MOST) else { return Vec::new() };
+    let mut order: Vec<u32> = (0..blocks).collect();
+    for i in (1..order.len()).rev() {
+        order.swap(i, (crate::arith::mix(seed ^ i as u64) % (i as u64 + 1)) as usize);
+    }
+    order
+}
+
 /// Blocks that do not wait for each other, on several threads.
 fn side_by_side(launch: &Launch<'_>, blocks: u32, threads: usize) -> Vec<Part> {
     let next = AtomicU32::new(0);
+    let order = drawn_order(launch, blocks);
     let work = || {
         let mut part = Part::new(launch);
         let mut block = Block::new(launch);
@@ -298,7 +310,7 @@ fn side_by_side(launch: &Launch<'_>, blocks: u32, threads: usize) -> Vec<Part> {
                 part.tally.add(block.into_tally());
                 return part;
             }
-            block.start(number);
+            block.start(order.get(number as usize).copied().unwrap_or(number));
             while block.run(SHARES, &mut SyncState::default()) == Progress::Unfinished {}
             part.close(&mut block);
         }
@@ -322,18 +334,13 @@ fn side_by_side(launch: &Launch<'_>, blocks: u32, threads: usize) -> Vec<Part> {
 fn in_order(launch: &Launch<'_>, blocks: u32) -> Part {
     let mut part = Part::new(launch);
     let mut sync = SyncState::default();
-    let mut order: VecDeque<u32> = (0..blocks).collect();
-    if let Some(seed) = launch.seed {
-        let order = order.make_contiguous();
-        for i in (1..order.len()).rev() {
-            order.swap(i, (crate::arith::mix(seed ^ i as u64) % (i as u64 + 1)) as usize);
-        }
-    }
+    let drawn = drawn_order(launch, blocks);
+    let mut order = (0..blocks).map(|number| drawn.get(number as usize).copied().unwrap_or(number));
     let mut idle: Vec<Block<'_>> = Vec::new();
     let mut resident: VecDeque<Block<'_>> = VecDeque::new();
     loop {
         if resident.len() < RESIDENT
-            && let Some(number) = order.pop_front()
+            && let Some(number) = order.next()
         {
             let mut block = idle.pop().unwrap_or_else(|| Block::new(launch));
             block.start(number);

@@ -179,7 +179,7 @@ pub(crate) struct Memory {
 impl Memory {
     /// Reserves memory; not `written`: poison that must be written before it is read.
     pub fn allocate(&mut self, len: u64, written: bool) -> Result<u64> {
-        let base = self.allocations.len() as u64 + 1 << STRIDE_BITS;
+        let base = (self.allocations.len() as u64 + 1) << STRIDE_BITS;
         if len > 1 << (STRIDE_BITS - 1) {
             return Err(Error::Memory { what: format!("{len} bytes asked for, expected at most {}", 1u64 << 31) });
         }

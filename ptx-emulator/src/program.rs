@@ -68,6 +68,22 @@ pub(crate) struct SharedLayout {
     pub dynamic: u32,
 }
 
+impl SharedLayout {
+    /// For reports: the variable that starts last before an address, and how far before.
+    pub fn place(&self, address: u64) -> String {
+        let before = self.variables.iter().rev().find(|variable| u64::from(variable.offset) <= address);
+        match before {
+            _ if address >= u64::from(self.dynamic) => {
+                format!(", {} bytes from the start of dynamic shared memory", address - u64::from(self.dynamic))
+            }
+            Some(SharedVariable { name, offset, bytes }) => {
+                format!(", {} bytes from the start of `{name}` ({bytes} bytes)", address - u64::from(*offset))
+            }
+            None => String::new(),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SharedVariable {
     pub name: String,

@@ -253,7 +253,9 @@ impl Warp {
             let (thread, address) = (self.first_thread() + conflict.lane, Some(conflict.offset.into()));
             match conflict.kind {
                 ConflictKind::Uninitialised if checks.uninitialised => {
-                    common.note(FindingKind::UninitialisedShared, pc, thread, address, String::new);
+                    common.note(FindingKind::UninitialisedShared, pc, thread, address, || {
+                        format!("shared memory{}", program.shared.place(conflict.offset.into()))
+                    });
                 }
                 ConflictKind::Race { other_warp, other_lane, other_instruction, other_was_write } if checks.races => {
                     common.note(FindingKind::SharedRace, pc, thread, address, || {
@@ -268,7 +270,8 @@ impl Warp {
                                 info.location.map_or_else(String::new, |at| format!(", source line {}", at.line));
                             format!(" at PTX line {} ({}){source}", info.line, info.text)
                         });
-                        format!("{what} by {who}{place}, with no barrier between")
+                        let variable = program.shared.place(conflict.offset.into());
+                        format!("{what} by {who}{place}, with no barrier between{variable}")
                     });
                 }
                 _ => {}

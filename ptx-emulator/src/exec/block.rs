@@ -225,10 +225,6 @@ impl<'a> Block<'a> {
         Finished { findings: self.common.findings.take(number), log: self.common.log.as_mut().map(BlockLog::finish) }
     }
 
-    pub fn number(&self) -> u32 {
-        self.common.number
-    }
-
     pub fn into_tally(self) -> Tally {
         self.common.tally
     }

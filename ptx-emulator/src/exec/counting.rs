@@ -60,7 +60,7 @@ impl Tally {
 
     /// A global access.
     #[inline(always)]
-    pub fn global(&mut self, touch: Touch, addresses: &Addresses) {
+    pub(super) fn global(&mut self, touch: Touch, addresses: &Addresses) {
         let counts = &mut self.counts[touch.pc as usize];
         counts.global_bytes += u64::from(touch.mask.count_ones() * touch.bytes);
         counts.global_sectors += sectors(touch, addresses);
@@ -68,7 +68,7 @@ impl Tally {
 
     /// A shared access.
     #[inline(always)]
-    pub fn shared(&mut self, touch: Touch, addresses: &Addresses) {
+    pub(super) fn shared(&mut self, touch: Touch, addresses: &Addresses) {
         let conflicts = bank_conflicts(touch, addresses);
         if conflicts > 0 {
             self.counts[touch.pc as usize].bank_conflicts += conflicts;

@@ -57,8 +57,11 @@ impl Warp {
         let bad = lanes::collect(touch.mask, |lane| addresses[lane] & low != 0);
         for lane in lanes::each(bad) {
             let address = addresses[lane];
+            let region = common.launch.memory.region(address).map_or_else(String::new, |allocation| {
+                format!(", at offset {} of {}", address - allocation.base, name(allocation))
+            });
             common.note(FindingKind::Misaligned, touch.pc, self.first_thread() + lane as u32, Some(address), || {
-                format!("{} bytes, expected a multiple of {}", touch.bytes, touch.bytes)
+                format!("{} bytes, expected a multiple of {}{region}", touch.bytes, touch.bytes)
             });
         }
         touch.mask & !bad
@@ -79,7 +82,12 @@ impl Warp {
             let mut wrong = room.is_none() || allocation.freed || (touch.write && allocation.read_only);
             let (room, low) = (room.unwrap_or(0), size - 1);
             wrong |= !inside(touch.mask, addresses, allocation.base, room, low);
-            if !wrong && (allocation.is_plain() || (touch.write && !allocation.has_forbidden())) {
+            let known = |lane: usize| !allocation.is_unwritten(addresses[lane] - allocation.base, size);
+            let trusted = touch.write || !common.launch.checks.uninitialised;
+            if !wrong
+                && (allocation.is_plain()
+                    || (!allocation.has_forbidden() && (trusted || lanes::each(touch.mask).all(known))))
+            {
                 return (touch.mask, Found::One(allocation));
             }
         }
@@ -144,16 +152,10 @@ impl Warp {
             let inside = |&(from, to): &(u32, u32)| u64::from(from) <= start && end <= u64::from(to);
             if !common.variables.iter().any(inside) {
                 good &= !(1 << lane);
-                let layout = &common.launch.program.shared;
+                let program = common.launch.program;
                 let thread = self.first_thread() + lane as u32;
                 common.note(FindingKind::OutOfBounds, touch.pc, thread, Some(start), || {
-                    let before = layout.variables.iter().rev().find(|variable| u64::from(variable.offset) <= start);
-                    let near = before.map_or_else(String::new, |variable| {
-                        let (name, bytes, distance) =
-                            (&variable.name, variable.bytes, start - u64::from(variable.offset));
-                        format!(", {distance} bytes from the start of `{name}` ({bytes} bytes)")
-                    });
-                    format!("{} bytes of shared memory{near}", touch.bytes)
+                    format!("{} bytes of shared memory{}", touch.bytes, program.shared.place(start))
                 });
             }
         }
