@@ -19,6 +19,7 @@ pub(crate) trait Float: Value {
     type Key: Ord + Copy;
     fn key(self) -> Self::Key;
     /// The bits, zero-extended.
+    #[cfg(test)]
     fn raw(self) -> u64;
     /// From the low bits.
     fn from_raw(bits: u64) -> Self;
@@ -91,7 +92,7 @@ macro_rules! float {
                 let bits = self.to_bits() as $int;
                 bits ^ ((bits >> ($int::BITS - 1)) & $int::MAX)
             }
-            #[inline(always)]
+            #[cfg(test)]
             fn raw(self) -> u64 {
                 self.to_bits().into()
             }
