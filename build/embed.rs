@@ -48,7 +48,8 @@ pub fn run(root: &Path, out: &Path) -> Result<(), String> {
         println!("cargo::rerun-if-changed={path}");
     }
     let mode = Mode::read()?;
-    if env::var_os("CARGO_FEATURE_CUDA").is_none() && mode.is_none() {
+    let wanted = ["CARGO_FEATURE_CUDA", "CARGO_FEATURE_EMULATOR"].iter().any(|name| env::var_os(name).is_some());
+    if !wanted && mode.is_none() {
         return write(&out.join("ptx.rs"), &table(&[], false, out)?);
     }
     let manifest = Manifest::committed(root)?;

@@ -3,7 +3,7 @@
 /// What the library returns.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a call was refused. Nothing has been written when one of these is returned.
+/// Why a call was refused. Nothing has been written when one of these is returned, [`Error::Findings`] aside.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -158,6 +158,24 @@ pub enum Error {
         /// Name of the error code.
         code: String,
         /// The driver's description of it.
+        text: String,
+    },
+    /// A kernel ran on the emulator, and did what it must not. Its outputs have been written, with whatever it computed.
+    #[error("kernel {kernel} on the emulator ({mode}): expected no findings, got\n{report}")]
+    Findings {
+        /// Name of the entry.
+        kernel: &'static str,
+        /// The emulator's mode, with its seed.
+        mode: String,
+        /// The findings, a line each.
+        report: String,
+    },
+    /// The emulator refused memory, a module or a launch.
+    #[error("emulator: {what}: {text}")]
+    Emulator {
+        /// Buffer, module or kernel.
+        what: String,
+        /// What was expected and got, in the emulator's words.
         text: String,
     },
     /// The plan was made for another call.

@@ -43,13 +43,15 @@
 //!
 //! # Features
 //! `rayon` (default): the CPU backend runs in the caller's rayon pool. Without it, on the calling thread.
+//! `cuda` (default): the GPU backend through the CUDA driver. `emulator`: the GPU backend's kernels on the CPU, checked
+//! while they run.
 
 // A, B, C and D are the field's names.
 #![allow(non_snake_case)]
 
 pub mod cpu;
 mod error;
-#[cfg(feature = "cuda")]
+#[cfg(any(feature = "cuda", feature = "emulator"))]
 pub mod gpu;
 pub mod ops;
 mod plan;

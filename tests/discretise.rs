@@ -10,36 +10,41 @@ use common::compare::expect_accurate;
 use common::discretise::{
     DiscretiseBuffers, DiscretiseCase, DiscretiseSpec, GradientBuffers, NaiveBackward, NaiveForward, spec, yardsticks,
 };
-use common::{property, say};
+use common::{property, say, shared_property};
 use proptest::strategy::Strategy;
 use ssm_kernels::Element;
 use ssm_kernels::prelude::*;
 use ssm_kernels::reference::accuracy::Loop;
 
-/// One case under the accuracy rule, both directions, all outputs.
-fn check<B: Backend, T: Element>(backend: &B, case: &DiscretiseCase<T>, order: Order) {
+/// One case under the accuracy rule, both directions, all outputs. `what` names it.
+fn check<B: Backend, T: Element>(backend: &B, case: &DiscretiseCase<T>, order: Order, what: &impl std::fmt::Debug) {
     let [delta, A_bar, B_bar, B_prev_bar] = yardsticks(case, &NaiveForward(case));
-    let mut outputs = DiscretiseBuffers::new(case, order);
-    backend.discretise_forward(case, &mut outputs).expect("a valid case runs");
-    expect_accurate("delta", &outputs.delta, &delta);
-    expect_accurate("A_bar", &outputs.A_bar, &A_bar);
-    expect_accurate("B_bar", &outputs.B_bar, &B_bar);
-    outputs.B_prev_bar.iter().for_each(|got| expect_accurate("B_prev_bar", got, &B_prev_bar));
     let [ddt, dA, dB, dlambda] = yardsticks(case, &NaiveBackward(case));
-    let mut gradients = GradientBuffers::new(case, order);
-    backend.discretise_backward(case, &mut gradients).expect("a valid case runs");
-    expect_accurate("ddt", &gradients.ddt, &ddt);
-    expect_accurate("ddt_bias", &gradients.ddt_bias, &ddt);
-    expect_accurate("dA", &gradients.dA, &dA);
-    expect_accurate("dB", &gradients.dB, &dB);
-    gradients.dlambda.iter().for_each(|got| expect_accurate("dlambda", got, &dlambda));
+    backends::in_modes(backend, what, |backend, text| {
+        let label = |tensor: &str| format!("{tensor}, {text}");
+        let mut outputs = DiscretiseBuffers::new(case, order);
+        let done = backend.discretise_forward(case, &mut outputs);
+        done.unwrap_or_else(|error| panic!("a valid case runs: {error}\n{text}"));
+        expect_accurate(&label("delta"), &outputs.delta, &delta);
+        expect_accurate(&label("A_bar"), &outputs.A_bar, &A_bar);
+        expect_accurate(&label("B_bar"), &outputs.B_bar, &B_bar);
+        outputs.B_prev_bar.iter().for_each(|got| expect_accurate(&label("B_prev_bar"), got, &B_prev_bar));
+        let mut gradients = GradientBuffers::new(case, order);
+        let done = backend.discretise_backward(case, &mut gradients);
+        done.unwrap_or_else(|error| panic!("a valid case runs: {error}\n{text}"));
+        expect_accurate(&label("ddt"), &gradients.ddt, &ddt);
+        expect_accurate(&label("ddt_bias"), &gradients.ddt_bias, &ddt);
+        expect_accurate(&label("dA"), &gradients.dA, &dA);
+        expect_accurate(&label("dB"), &gradients.dB, &dB);
+        gradients.dlambda.iter().for_each(|got| expect_accurate(&label("dlambda"), got, &dlambda));
+    });
 }
 
 fn drawn<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("discretise forward and backward {} {}", B::NAME, T::DTYPE);
-    property(file!(), &label, 512, spec(), |spec| {
-        check::<B, T>(&backend, &DiscretiseCase::new(&spec), spec.order);
+    shared_property(file!(), &label, 512, B::SHARE, spec(), |spec| {
+        check::<B, T>(&backend, &DiscretiseCase::new(&spec), spec.order, &spec);
     });
 }
 
@@ -67,7 +72,7 @@ fn extremes<B: Backend, T: Element>() {
     let mut count = 0;
     for rule in Rule::ALL {
         let case = grid::<T>(rule, &steps, &A);
-        check(&backend, &case, Order::Dense);
+        check(&backend, &case, Order::Dense, &rule);
         let mut outputs = DiscretiseBuffers::new(&case, Order::Dense);
         backend.discretise_forward(&case, &mut outputs).expect("a valid case runs");
         let truth = NaiveForward(&case).run::<f64>();

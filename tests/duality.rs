@@ -8,7 +8,7 @@ use common::backends::{self, Backend};
 use common::buffer::{Buffer, Order};
 use common::compare::expect_accurate;
 use common::scan::{NaiveScan, ProjectionBuffer, ScanBuffers, ScanCase, ScanSpec, segments, spec};
-use common::{property, say};
+use common::{property, say, shared_property};
 use ssm_kernels::prelude::*;
 use ssm_kernels::{Element, reference};
 
@@ -69,7 +69,7 @@ fn expect_same_bits<T: Element>(law: &str, a: &Buffer<T>, b: &Buffer<T>) {
 /// Two calls that carry the state from one to the other are one call.
 fn split_is_whole<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
-    property(file!(), &format!("split is whole {} {}", B::NAME, T::DTYPE), 64, spec(), |spec| {
+    shared_property(file!(), &format!("split is whole {} {}", B::NAME, T::DTYPE), 64, B::SHARE, spec(), |spec| {
         let case = ScanCase::<T>::new(&ScanSpec { packed: None, ..spec.clone() });
         let len = spec.seqlen;
         let cut = spec.seed as usize % (len + 1);
@@ -85,36 +85,43 @@ fn split_is_whole<B: Backend, T: Element>() {
 /// The state after k full chunks is the final state of a scan of that many steps.
 fn chunk_states_are_prefixes<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
-    property(file!(), &format!("chunk states are prefixes {} {}", B::NAME, T::DTYPE), 64, spec(), |spec| {
-        let case = ScanCase::<T>::new(&spec);
-        let every = spec.every.unwrap_or(3);
-        let mut outputs = ScanBuffers::new(&case, false, Some(every), Order::Dense);
-        backend.selective_scan_forward(&case, &mut outputs).expect("a valid case runs");
-        let (_, chunk_states) = outputs.chunk_states.expect("asked for");
-        let (lengths, mut start, mut row) = (spec.packed.clone().unwrap_or(vec![spec.seqlen; spec.batch]), 0, 0);
-        for (seq, len) in lengths.into_iter().enumerate() {
-            let (own, offset) = match spec.packed {
-                Some(_) => (case.clone(), start),
-                None => (part(&case, "batch", seq..seq + 1, case.initial_state.clone()), 0),
-            };
-            let initial = case.initial_state.as_ref().map(|state| state.slice("batch", seq..seq + 1));
-            for steps in (every..=len).step_by(every) {
-                let range = if spec.reverse { offset + len - steps..offset + len } else { offset..offset + steps };
-                let prefix = part(&own, "seqlen", range, initial.clone());
-                let state = chunk_states.slice("nchunks", row..row + 1).renamed("nchunks", "batch");
-                expect_accurate("prefix state", &state, &NaiveScan { case: &prefix, every: None }.yardsticks()[1]);
-                row += 1;
+    shared_property(
+        file!(),
+        &format!("chunk states are prefixes {} {}", B::NAME, T::DTYPE),
+        64,
+        B::SHARE,
+        spec(),
+        |spec| {
+            let case = ScanCase::<T>::new(&spec);
+            let every = spec.every.unwrap_or(3);
+            let mut outputs = ScanBuffers::new(&case, false, Some(every), Order::Dense);
+            backend.selective_scan_forward(&case, &mut outputs).expect("a valid case runs");
+            let (_, chunk_states) = outputs.chunk_states.expect("asked for");
+            let (lengths, mut start, mut row) = (spec.packed.clone().unwrap_or(vec![spec.seqlen; spec.batch]), 0, 0);
+            for (seq, len) in lengths.into_iter().enumerate() {
+                let (own, offset) = match spec.packed {
+                    Some(_) => (case.clone(), start),
+                    None => (part(&case, "batch", seq..seq + 1, case.initial_state.clone()), 0),
+                };
+                let initial = case.initial_state.as_ref().map(|state| state.slice("batch", seq..seq + 1));
+                for steps in (every..=len).step_by(every) {
+                    let range = if spec.reverse { offset + len - steps..offset + len } else { offset..offset + steps };
+                    let prefix = part(&own, "seqlen", range, initial.clone());
+                    let state = chunk_states.slice("nchunks", row..row + 1).renamed("nchunks", "batch");
+                    expect_accurate("prefix state", &state, &NaiveScan { case: &prefix, every: None }.yardsticks()[1]);
+                    row += 1;
+                }
+                start += len;
             }
-            start += len;
-        }
-        assert_eq!(chunk_states.dims()[0].1, row, "one row for each full chunk");
-    });
+            assert_eq!(chunk_states.dims()[0].1, row, "one row for each full chunk");
+        },
+    );
 }
 
 /// Packed sequences do not see each other.
 fn packed_is_separate<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
-    property(file!(), &format!("packed is separate {} {}", B::NAME, T::DTYPE), 64, spec(), |spec| {
+    shared_property(file!(), &format!("packed is separate {} {}", B::NAME, T::DTYPE), 64, B::SHARE, spec(), |spec| {
         let lengths = spec.packed.clone().unwrap_or(vec![3, 0, spec.seqlen]);
         let (packed, seqlen) = (Some(lengths.clone()), lengths.iter().sum());
         let case = ScanCase::<T>::new(&ScanSpec { packed, batch: 1, seqlen, ..spec.clone() });
@@ -134,7 +141,7 @@ fn packed_is_separate<B: Backend, T: Element>() {
 /// `reverse` is a flip before and a flip after, inside each packed sequence.
 fn reverse_is_flip<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
-    property(file!(), &format!("reverse is flip {} {}", B::NAME, T::DTYPE), 64, spec(), |spec| {
+    shared_property(file!(), &format!("reverse is flip {} {}", B::NAME, T::DTYPE), 64, B::SHARE, spec(), |spec| {
         let case = ScanCase::<T>::new(&ScanSpec { reverse: true, ..spec.clone() });
         let whole = segments(&[spec.seqlen]);
         let bounds = case.segments.as_ref().unwrap_or(&whole);
@@ -165,7 +172,7 @@ fn reverse_is_flip<B: Backend, T: Element>() {
 /// batch n is n times batch 1, bit by bit.
 fn batch_is_rows<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
-    property(file!(), &format!("batch is rows {} {}", B::NAME, T::DTYPE), 64, spec(), |spec| {
+    shared_property(file!(), &format!("batch is rows {} {}", B::NAME, T::DTYPE), 64, B::SHARE, spec(), |spec| {
         let case = ScanCase::<T>::new(&ScanSpec { packed: None, ..spec.clone() });
         let (out, final_state) = run(&backend, &case);
         for b in 0..spec.batch {
@@ -180,7 +187,7 @@ fn batch_is_rows<B: Backend, T: Element>() {
 /// Channels of one group in another order give the same bits in that order; run equals run.
 fn channels_are_independent<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
-    property(file!(), &format!("permuted channels {} {}", B::NAME, T::DTYPE), 64, spec(), |spec| {
+    shared_property(file!(), &format!("permuted channels {} {}", B::NAME, T::DTYPE), 64, B::SHARE, spec(), |spec| {
         let case = ScanCase::<T>::new(&spec);
         let per_group = spec.channels_per_group;
         let rotate = |d: usize| d / per_group * per_group + (d % per_group + 1) % per_group;
@@ -215,32 +222,40 @@ fn channels_are_independent<B: Backend, T: Element>() {
 /// Constant B and C are variable ones that do not vary, one group per channel. (In f32, where both are stored alike.)
 fn constant_is_unvarying<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
-    property(file!(), &format!("constant is unvarying {} {}", B::NAME, T::DTYPE), 64, spec(), |spec| {
-        let spec = ScanSpec { constant_B: true, constant_C: true, ..spec };
-        let mut case = ScanCase::<T>::new(&spec);
-        let dims = [("batch", spec.batch), ("ngroups", spec.dim()), ("dstate", spec.dstate), ("seqlen", spec.seqlen)];
-        let constants = [&mut case.B, &mut case.C].map(|projection| {
-            let ProjectionBuffer::Constant(buffer) = projection else { unreachable!("asked for constant ones") };
-            let values = buffer.dense();
-            let rounded = values.iter().map(|&value| T::from_f32(value as f32).to_f32());
-            let rounded: Vec<f32> = rounded.collect();
-            let mut next = rounded.iter();
-            *buffer = Buffer::filled(&buffer.dims(), Order::Dense, || *next.next().expect("one each"));
-            rounded
-        });
-        let (out, final_state) = run(&backend, &case);
-        let mut spread = constants.into_iter().map(|values| {
-            let mut i = 0;
-            ProjectionBuffer::Variable(Buffer::filled(&dims, Order::Dense, || {
-                i += 1;
-                values[(i - 1) / spec.seqlen % values.len()]
-            }))
-        });
-        let (Some(B), Some(C)) = (spread.next(), spread.next()) else { unreachable!("two projections") };
-        let (spread_out, spread_state) = run(&backend, &ScanCase { B, C, ..case.clone() });
-        expect_whole("constant", &case, &out, &final_state);
-        expect_whole("unvarying", &case, &spread_out, &spread_state);
-    });
+    shared_property(
+        file!(),
+        &format!("constant is unvarying {} {}", B::NAME, T::DTYPE),
+        64,
+        B::SHARE,
+        spec(),
+        |spec| {
+            let spec = ScanSpec { constant_B: true, constant_C: true, ..spec };
+            let mut case = ScanCase::<T>::new(&spec);
+            let dims =
+                [("batch", spec.batch), ("ngroups", spec.dim()), ("dstate", spec.dstate), ("seqlen", spec.seqlen)];
+            let constants = [&mut case.B, &mut case.C].map(|projection| {
+                let ProjectionBuffer::Constant(buffer) = projection else { unreachable!("asked for constant ones") };
+                let values = buffer.dense();
+                let rounded = values.iter().map(|&value| T::from_f32(value as f32).to_f32());
+                let rounded: Vec<f32> = rounded.collect();
+                let mut next = rounded.iter();
+                *buffer = Buffer::filled(&buffer.dims(), Order::Dense, || *next.next().expect("one each"));
+                rounded
+            });
+            let (out, final_state) = run(&backend, &case);
+            let mut spread = constants.into_iter().map(|values| {
+                let mut i = 0;
+                ProjectionBuffer::Variable(Buffer::filled(&dims, Order::Dense, || {
+                    i += 1;
+                    values[(i - 1) / spec.seqlen % values.len()]
+                }))
+            });
+            let (Some(B), Some(C)) = (spread.next(), spread.next()) else { unreachable!("two projections") };
+            let (spread_out, spread_state) = run(&backend, &ScanCase { B, C, ..case.clone() });
+            expect_whole("constant", &case, &out, &final_state);
+            expect_whole("unvarying", &case, &spread_out, &spread_state);
+        },
+    );
 }
 
 suites!(

@@ -93,18 +93,19 @@ fn softplus_derivative<B: Backend, T: Element>() {
 fn silu<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let arguments = arguments::<T>();
-    let sequence = [("batch", 1), ("dim", 1), ("seqlen", arguments.len())];
+    // A channel each: they are independent, and a GPU takes them side by side.
+    let (dim, sequence) = (arguments.len(), [("batch", 1), ("dim", arguments.len()), ("seqlen", 1)]);
     let row = |values: &mut dyn Iterator<Item = f32>| {
         Buffer::<T>::filled(&sequence, Order::Dense, || values.next().expect("one each"))
     };
-    let zero = || ProjectionBuffer::Constant(Buffer::filled(&[("dim", 1), ("dstate", 1)], Order::Dense, || 0.0));
+    let zero = || ProjectionBuffer::Constant(Buffer::filled(&[("dim", dim), ("dstate", 1)], Order::Dense, || 0.0));
     let case = ScanCase {
         x: row(&mut std::iter::repeat(1.0)),
         dt: row(&mut std::iter::repeat(0.0)),
-        A: Buffer::filled(&[("dim", 1), ("dstate", 1)], Order::Dense, || -1.0),
+        A: Buffer::filled(&[("dim", dim), ("dstate", 1)], Order::Dense, || -1.0),
         B: zero(),
         C: zero(),
-        D: Some(Buffer::filled(&[("dim", 1)], Order::Dense, || 1.0)),
+        D: Some(Buffer::filled(&[("dim", dim)], Order::Dense, || 1.0)),
         z: Some(row(&mut arguments.iter().copied())),
         dt_bias: None,
         dt_softplus: false,

@@ -1,6 +1,8 @@
-//! The GPU backend: arguments and plan become a [`Launch`], and a [`Launcher`] enqueues it.
+//! The GPU backend: arguments and plan become a [`Launch`], and a [`Launcher`] enqueues it: on a stream of the CUDA driver
+//! (feature `cuda`), or on an emulated device (`Emulator`, feature `emulator`) that checks the kernels while they run.
 //!
-//! ```no_run
+#![cfg_attr(feature = "cuda", doc = "```no_run")]
+#![cfg_attr(not(feature = "cuda"), doc = "```ignore")]
 //! use ssm_kernels::gpu::{Driver, Stream};
 //! # use ssm_kernels::{Device, Result, prelude::*};
 //! # fn call(scan: SelectiveScan<'_, f32, Device>, out: &mut ViewMut<'_, f32, Device>, stream: Stream) -> Result<()> {
@@ -12,18 +14,25 @@
 //!
 //! Calls enqueue on the stream and return: no synchronisation, and no allocation unless the convenience `forward` needs
 //! a workspace (which it allocates and frees in stream order). The first call of a kernel loads it, which compiles and
-//! may synchronise; [`Driver::prepare`] does that ahead, before a graph capture for example. Errors that a running
+//! may synchronise; `Driver::prepare` does that ahead, before a graph capture for example. Errors that a running
 //! kernel makes are the driver's, and reach whoever synchronises.
 
 mod discretise;
+#[cfg(feature = "cuda")]
 mod driver;
+#[cfg(feature = "emulator")]
+mod emulated;
 mod launcher;
 mod params;
 mod ptx;
 mod selective_scan;
+#[cfg(feature = "cuda")]
 mod sys;
 
+#[cfg(feature = "cuda")]
 pub use driver::{DeviceInfo, Driver, OnStream, Stream, devices};
+#[cfg(feature = "emulator")]
+pub use emulated::{Checks, EmulatedBuffer, Emulator, Finding, FindingKind, Mode, Report};
 pub use launcher::{Launch, Launcher};
 pub use ptx::{COMPILERS, MODULES, Module, ORIGIN};
 

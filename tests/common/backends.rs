@@ -12,6 +12,8 @@ use ssm_kernels::{Element, Result, WorkspaceBlock};
 macro_rules! suites {
     ($($test:ident),+) => {
         $crate::suites!(@backend cpu, $crate::common::backends::CpuBackend, $($test),+);
+        #[cfg(feature = "emulator")]
+        $crate::suites!(@backend emulator, $crate::common::emulator::EmulatorBackend, $($test),+);
     };
     (@backend $name:ident, $backend:ty, $($test:ident),+) => {
         mod $name {
@@ -38,15 +40,25 @@ pub trait Backend: Sized {
     const NAME: &'static str;
     /// Bound on the error of exp, softplus, its derivative and silu in f32, in ulp of the result.
     const PRIMITIVE_ULPS: f64;
+    /// Drawn cases are divided by this: more than 1 for a backend that is slow.
+    const SHARE: u32 = 1;
     /// The backend, or why it is absent on this machine.
     fn open() -> std::result::Result<Self, String>;
+    /// The same backend in another mode, if the case of this number is to be run in it too.
+    fn again(&self, _case: u64) -> Option<Self> {
+        None
+    }
+    /// For messages: the mode, with its seed.
+    fn mode(&self) -> String {
+        String::new()
+    }
     fn selective_scan_forward<T: Element>(&self, case: &ScanCase<T>, outputs: &mut ScanBuffers<T>) -> Result<()>;
     fn discretise_forward<T: Element>(&self, case: &DiscretiseCase<T>, outputs: &mut DiscretiseBuffers) -> Result<()>;
     fn discretise_backward<T: Element>(&self, case: &DiscretiseCase<T>, outputs: &mut GradientBuffers<T>)
     -> Result<()>;
 }
 
-/// The backend, or `None` after saying aloud that it is skipped. `SSM_REQUIRE=cpu,cuda` makes absence a failure.
+/// The backend, or `None` after saying aloud that it is skipped. `SSM_REQUIRE=cpu,emulator` makes absence a failure.
 pub fn open<B: Backend>() -> Option<B> {
     let required = required();
     match B::open() {
@@ -66,14 +78,28 @@ fn required() -> Vec<String> {
     let list = std::env::var("SSM_REQUIRE").unwrap_or_default();
     let names = list.split(',').map(|name| name.trim().to_string()).filter(|name| !name.is_empty());
     let names: Vec<String> = names.collect();
+    let mut known = vec![CpuBackend::NAME];
+    #[cfg(feature = "emulator")]
+    known.push(super::emulator::EmulatorBackend::NAME);
     for name in &names {
-        assert!(
-            name == CpuBackend::NAME,
-            "SSM_REQUIRE names {name}, expected a backend with suites: {}",
-            CpuBackend::NAME
-        );
+        let expected = known.join(", ");
+        assert!(known.contains(&name.as_str()), "SSM_REQUIRE names {name}, expected a backend with suites: {expected}");
     }
     names
+}
+
+/// Runs `check` on the backend, and for some cases in its other mode too. `case` is all that makes the case: its text
+/// stands in messages, and chooses.
+pub fn in_modes<B: Backend>(backend: &B, case: &impl std::fmt::Debug, check: impl Fn(&B, &str)) {
+    let text = format!("{case:?}");
+    // FNV-1a.
+    let number = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let other = backend.again(number >> 8);
+    for backend in std::iter::once(backend).chain(&other) {
+        check(backend, &format!("{} {} {text}", B::NAME, backend.mode()));
+    }
 }
 
 /// The CPU backend in the current rayon pool.

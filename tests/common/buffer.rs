@@ -1,7 +1,11 @@
 //! Tensors in memory that is NaN wherever the tensor is not: strided, with gaps and guard bands.
 
 use super::random::Random;
+#[cfg(feature = "emulator")]
+use ssm_kernels::gpu::{EmulatedBuffer, Emulator};
 use ssm_kernels::{Axes, Axis, Element, View, ViewMut};
+#[cfg(feature = "emulator")]
+use ssm_kernels::{Device, Result};
 
 /// Elements of NaN on either side of a tensor.
 const GUARD: usize = 37;
@@ -149,5 +153,63 @@ impl<T: Element> Buffer<T> {
                 assert!(value.to_f32().is_nan(), "{label}: memory beside the tensor written, at element {at}");
             }
         }
+    }
+}
+
+/// A tensor's whole memory on an emulated device, surroundings included.
+#[cfg(feature = "emulator")]
+pub struct Placed<'e, T: Element> {
+    memory: EmulatedBuffer<'e, T>,
+    elements: std::ops::Range<usize>,
+    axes: Axes,
+}
+
+#[cfg(feature = "emulator")]
+impl<T: Element> Placed<'_, T> {
+    pub fn view(&self) -> Result<View<'_, T, Device>> {
+        self.memory.view_of(self.elements.clone(), self.axes)
+    }
+
+    pub fn view_mut(&mut self) -> Result<ViewMut<'_, T, Device>> {
+        self.memory.view_mut_of(self.elements.clone(), self.axes)
+    }
+
+    /// As reports know it.
+    pub fn raw(&self) -> ptx_emulator::Buffer<T> {
+        self.memory.raw()
+    }
+}
+
+#[cfg(feature = "emulator")]
+impl<T: Element> Buffer<T> {
+    /// A copy for kernels to read.
+    pub fn input<'e>(&self, device: &'e Emulator, name: &str) -> Result<Placed<'e, T>> {
+        self.placed(device.upload(&self.memory)?.named(name))
+    }
+
+    /// Memory as large for kernels to write, which nobody has written.
+    pub fn output<'e>(&self, device: &'e Emulator, name: &str) -> Result<Placed<'e, T>> {
+        self.placed(device.alloc(self.memory.len())?.named(name))
+    }
+
+    /// All but the elements is forbidden.
+    fn placed<'e>(&self, memory: EmulatedBuffer<'e, T>) -> Result<Placed<'e, T>> {
+        let mut places = self.places();
+        places.sort_unstable();
+        places.push(self.memory.len());
+        let mut next = 0;
+        for place in places {
+            if place > next {
+                memory.forbid(next..place, true)?;
+            }
+            next = place + 1;
+        }
+        Ok(Placed { memory, elements: self.lead..self.lead + self.len, axes: self.view_axes() })
+    }
+
+    /// What the device holds by now; NaN where nobody has written.
+    pub fn fetch(&mut self, placed: &Placed<'_, T>) -> Result<()> {
+        self.memory = placed.memory.download()?;
+        Ok(())
     }
 }

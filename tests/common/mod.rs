@@ -6,6 +6,8 @@ pub mod backends;
 pub mod buffer;
 pub mod compare;
 pub mod discretise;
+#[cfg(feature = "emulator")]
+pub mod emulator;
 pub mod fixtures;
 pub mod random;
 pub mod scan;
@@ -33,7 +35,22 @@ pub fn property<S: Strategy>(source: &'static str, label: &str, cases: u32, stra
 where
     S::Value: Clone,
 {
+    shared_property(source, label, cases, 1, strategy, test);
+}
+
+/// As [`property`], on the `share`-th part of the draws.
+pub fn shared_property<S: Strategy>(
+    source: &'static str,
+    label: &str,
+    cases: u32,
+    share: u32,
+    strategy: S,
+    test: impl Fn(S::Value),
+) where
+    S::Value: Clone,
+{
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(cases);
+    let cases = cases.div_ceil(share);
     let seed = run_seed();
     let config = Config {
         cases,
