@@ -4,13 +4,21 @@
 #include "params.h"
 #include "params_layout.h"
 
+// log2(e) in two parts.
 constexpr float kLog2e = 1.4426950408889634f;
+constexpr float kLog2eLow = 1.9259630e-8f;
 
 // 2^x by the special-function unit: 2 ulp, subnormal results are 0.
 __device__ __forceinline__ float exp2_approx(float x) {
     float value;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(value) : "f"(x));
     return value;
+}
+
+// e^v by the same unit. The product with log2(e) is rounded once, by itself: a factor with log2(e) already in it would be
+// off by the same part in every step of a scan, and the errors of a growing state would add up.
+__device__ __forceinline__ float exp_approx(float v) {
+    return exp2_approx(fmaf(v, kLog2e, v * kLog2eLow));
 }
 
 // ln(1 + e^v), and v itself above 20.

@@ -132,7 +132,7 @@ __device__ __forceinline__ float advance(
 #pragma unroll
         for (int j = 0; j < kQuad; ++j) {
             const int i = quad * kQuad + j;
-            h[i] = fmaf(exp2_approx(delta * A[i]), h[i], delta_x * bs[j]);
+            h[i] = fmaf(exp_approx(delta * A[i]), h[i], delta_x * bs[j]);
             y = fmaf(h[i], cs[j], y);
         }
     }
@@ -175,7 +175,7 @@ struct Scan {
         return StateRow<LANES>(s.address, offset, s.dstate_stride, slab, lane, p.dstate);
     }
 
-    // A (times log2 e) and the states before the tile: 0, the initial ones, or those that wait in the workspace.
+    // A and the states before the tile: 0, the initial ones, or those that wait in the workspace.
     __device__ __forceinline__ void load(uint32_t slab, bool first, float (&A)[kStates], float (&h)[kStates]) const {
 #pragma unroll
         for (int i = 0; i < kStates; ++i) {
@@ -183,7 +183,7 @@ struct Scan {
             h[i] = 0.0f;
         }
         const StateRow<LANES> decay(p.A.address, d * p.A.dim_stride, p.A.dstate_stride, slab, lane, p.dstate);
-        decay.each([&](int i, const float *place) { A[i] = kLog2e * *place; });
+        decay.each([&](int i, const float *place) { A[i] = *place; });
         const SsmState &before = first ? p.initial_state : p.slab_states;
         if (before.address) {
             states(before, seq, slab).each([&](int i, const float *place) { h[i] = *place; });

@@ -157,9 +157,18 @@ mod fwd {
 
 #[cfg(ssm_unit = "discretise_bwd")]
 mod bwd {
-    use super::formulas::By;
+    use super::formulas::{By, Gradient};
     use super::*;
     use crate::params::SsmDiscretiseBwd;
+
+    /// # Safety
+    /// `index` is an index of the domain.
+    #[inline(always)]
+    unsafe fn gradient(wide: &SsmWide, index: Index) -> Gradient {
+        // SAFETY: the caller's.
+        let value = unsafe { wide.load::<F32>(index) };
+        Gradient { given: wide.address != 0, value: value.unwrap_or(0.0) }
+    }
 
     #[inline(always)]
     fn backward<T: Io>(params: &SsmDiscretiseBwd) {
@@ -168,10 +177,10 @@ mod bwd {
             unsafe {
                 let point = params.inputs.point::<T>(index);
                 let by = By {
-                    ddelta: params.ddelta.load::<F32>(index),
-                    dA_bar: params.dA_bar.load::<F32>(index),
-                    dB_bar: params.dB_bar.load::<F32>(index),
-                    dB_prev_bar: params.dB_prev_bar.load::<F32>(index),
+                    ddelta: gradient(&params.ddelta, index),
+                    dA_bar: gradient(&params.dA_bar, index),
+                    dB_bar: gradient(&params.dB_bar, index),
+                    dB_prev_bar: gradient(&params.dB_prev_bar, index),
                 };
                 if params.ddt.address != 0 || params.ddt_bias.address != 0 {
                     let ddt = point.slope * point.ddelta(by);

@@ -4,13 +4,21 @@
 use super::Rule;
 use super::math::{exp, exp_m1};
 
-/// Gradients by the outputs at one element; `None` leaves a term out, so that it cannot bring in 0 * infinity.
+/// A gradient by an output at one element, 0 where it is absent. An Option has no value there: the compiler may then
+/// compute with a register that nobody wrote, which cannot be told from a mistake when the kernel is checked.
+#[derive(Clone, Copy)]
+pub struct Gradient {
+    pub given: bool,
+    pub value: f32,
+}
+
+/// Gradients by the outputs; an absent one leaves its term out, so that it cannot bring in 0 * infinity.
 #[derive(Clone, Copy)]
 pub struct By {
-    pub ddelta: Option<f32>,
-    pub dA_bar: Option<f32>,
-    pub dB_bar: Option<f32>,
-    pub dB_prev_bar: Option<f32>,
+    pub ddelta: Gradient,
+    pub dA_bar: Gradient,
+    pub dB_bar: Gradient,
+    pub dB_prev_bar: Gradient,
 }
 
 /// One element's inputs, w = delta A, and the derivative of delta by the raw step.
@@ -124,7 +132,7 @@ impl Point {
         };
         // 0 * infinity is 0 here: e^w wins.
         let by_B_prev_bar = || if exp(self.w) == 0.0 { 0.0 } else { self.previous() * (1.0 + self.w) * self.B };
-        by.ddelta.unwrap_or(0.0)
+        by.ddelta.value
             + times(by.dA_bar, || self.A_bar_slope(self.A))
             + times(by.dB_bar, by_B_bar)
             + times(by.dB_prev_bar, by_B_prev_bar)
@@ -158,8 +166,9 @@ impl Point {
 }
 
 /// An upstream gradient times a derivative; an absent gradient leaves even an infinite derivative out.
-fn times(gradient: Option<f32>, derivative: impl FnOnce() -> f32) -> f32 {
-    gradient.map_or(0.0, |gradient| gradient * derivative())
+#[inline(always)]
+fn times(gradient: Gradient, derivative: impl FnOnce() -> f32) -> f32 {
+    if gradient.given { gradient.value * derivative() } else { 0.0 }
 }
 
 /// (e^w - 1) / w, and its limit 1 at 0.

@@ -1,21 +1,28 @@
 //! The selective scan: every backend against the naive recurrence.
+// A is the field's name.
+#![allow(non_snake_case)]
 
 mod common;
 
 use common::backends::{self, Backend};
-use common::buffer::Order;
+use common::buffer::{Buffer, Order};
 use common::compare::expect_accurate;
+use common::random::Random;
 use common::scan::{NaiveScan, ScanBuffers, ScanCase, ScanSpec, spec};
 use common::{say, shared_property};
 use ssm_kernels::Element;
 
-/// One case under the accuracy rule, all its outputs.
 fn check<B: Backend, T: Element>(backend: &B, spec: &ScanSpec) {
-    let case = ScanCase::<T>::new(spec);
-    let expected = NaiveScan { case: &case, every: spec.every }.yardsticks();
-    backends::in_modes(backend, spec, |backend, text| {
-        let mut outputs = ScanBuffers::new(&case, spec.final_state, spec.every, spec.order);
-        let done = backend.selective_scan_forward(&case, &mut outputs);
+    check_case::<B, T>(backend, &ScanCase::new(spec), &(spec.clone(), 0.0));
+}
+
+/// One case under the accuracy rule, all its outputs. `what`: the outputs, and all else that makes the case.
+fn check_case<B: Backend, T: Element>(backend: &B, case: &ScanCase<T>, what: &(ScanSpec, f32)) {
+    let spec = &what.0;
+    let expected = NaiveScan { case, every: spec.every }.yardsticks();
+    backends::in_modes(backend, what, |backend, text| {
+        let mut outputs = ScanBuffers::new(case, spec.final_state, spec.every, spec.order);
+        let done = backend.selective_scan_forward(case, &mut outputs);
         done.unwrap_or_else(|error| panic!("a valid case runs: {error}\n{text}"));
         let label = |tensor: &str| format!("{tensor}, {text}");
         expect_accurate(&label("out"), &outputs.out, &expected[0]);
@@ -95,4 +102,25 @@ fn packed<B: Backend, T: Element>() {
     say(format_args!("selective_scan packed {} {}: {count} cases", B::NAME, T::DTYPE));
 }
 
-suites!(drawn, lengths, shapes, packed);
+/// Negative steps make states grow by e^80 in all: an error that every step repeats (a decay rounded once and for all,
+/// say) adds up, and nothing forgets it.
+fn growing<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    let mut count = 0;
+    for (seqlen, total) in [(20, 80.0), (100, 80.0), (400, 80.0), (400, 40.0)] {
+        for dstate in [3, 24] {
+            let spec = ScanSpec { every: Some(16), ..ScanSpec::plain(2, 3, dstate, seqlen) };
+            let spec = ScanSpec { initial_state: true, final_state: true, ..spec };
+            let mut case = ScanCase::<T>::new(&spec);
+            let mut random = Random::new(count);
+            let step = total / seqlen as f32;
+            case.dt = Buffer::filled(&case.dt.dims(), Order::Dense, || -step * random.uniform(0.9, 1.0));
+            case.A = Buffer::filled(&case.A.dims(), Order::Dense, || -random.uniform(0.9, 1.0));
+            check_case(&backend, &case, &(spec, total));
+            count += 1;
+        }
+    }
+    say(format_args!("selective_scan growing {} {}: {count} cases", B::NAME, T::DTYPE));
+}
+
+suites!(drawn, lengths, shapes, packed, growing);

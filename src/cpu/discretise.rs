@@ -12,7 +12,7 @@ use crate::tensor::{Element, Host, MAX_RANK};
 #[path = "../../kernels-rs/discretise_formulas.rs"]
 mod formulas;
 
-use formulas::{By, Point};
+use formulas::{By, Gradient, Point};
 
 type Op<'a, T> = Discretise<'a, T, Host>;
 
@@ -72,7 +72,10 @@ impl<'a, T: Element> Backward<Op<'a, T>> for Cpu {
             let point = point(&inputs, index);
             let [ddelta, dA_bar, dB_bar, dB_prev_bar] =
                 [upstream.ddelta, upstream.dA_bar, upstream.dB_bar, upstream.dB_prev_bar]
-                    .map(|gradient| gradient.map(|gradient| gradient.at(index)));
+                    .map(|gradient| Gradient {
+                        given: gradient.is_some(),
+                        value: gradient.map_or(0.0, |gradient| gradient.at(index)),
+                    });
             let by = By { ddelta, dA_bar, dB_bar, dB_prev_bar };
             let raw = || point.slope * point.ddelta(by);
             put(&ddt, index, || T::from_f32(raw()));

@@ -25,7 +25,6 @@ impl EmulatorBackend {
 impl Backend for EmulatorBackend {
     const NAME: &'static str = "emulator";
     const PRIMITIVE_ULPS: f64 = 3.0;
-    const SHARE: u32 = 4;
 
     fn open() -> std::result::Result<Self, String> {
         Ok(Self(Mode::Nominal))
