@@ -4,9 +4,8 @@
 #include "params.h"
 #include "params_layout.h"
 
-// log2(e) in two parts.
 constexpr float kLog2e = 1.4426950408889634f;
-constexpr float kLog2eLow = 1.9259630e-8f;
+constexpr float kLn2 = 0.6931471805599453f;
 
 // 2^x by the special-function unit: 2 ulp, subnormal results are 0.
 __device__ __forceinline__ float exp2_approx(float x) {
@@ -15,10 +14,14 @@ __device__ __forceinline__ float exp2_approx(float x) {
     return value;
 }
 
-// e^v by the same unit. The product with log2(e) is rounded once, by itself: a factor with log2(e) already in it would be
-// off by the same part in every step of a scan, and the errors of a growing state would add up.
+// e^v by the same unit, with nothing but its error: what rounding v log2(e) loses is put back. Without that the error
+// grows with |v|, and where a state grows the errors of all steps add up; a factor with log2(e) already in it would even be
+// off by the same part in every step. Where the result is 0 or infinite nothing can be put back.
 __device__ __forceinline__ float exp_approx(float v) {
-    return exp2_approx(fmaf(v, kLog2e, v * kLog2eLow));
+    const float t = v * kLog2e;
+    const float e = exp2_approx(t);
+    const float lost = fmaf(-t, kLn2, v);
+    return fabsf(t) < 128.0f ? fmaf(e, lost, e) : e;
 }
 
 // ln(1 + e^v), and v itself above 20.
