@@ -31,7 +31,8 @@ pub struct RunArgs {
     /// The operator; without it, the file's metadata say.
     #[arg(long, value_enum)]
     pub op: Option<Op>,
-    /// What computes: the CPU, or the naive loops in f64 (whose results are stored as F64, a truth for others).
+    /// What computes: the CPU, the naive loops in f64 (whose results are stored as F64, a truth for others), or the GPU's
+    /// kernels on an emulated device, which refuses kernels that misbehave.
     #[arg(long, value_enum, default_value_t = Backend::Cpu)]
     pub backend: Backend,
     /// Computes the gradients, from the upstream gradients in the file.
@@ -43,12 +44,17 @@ pub struct RunArgs {
     /// Also keeps the state after each full K steps of each sequence, as chunk_states and chunk_offsets.
     #[arg(long, value_name = "K")]
     pub states_every: Option<NonZeroUsize>,
-    /// Threads of the CPU backend; without it, one per core.
+    /// Threads of the CPU backend or the emulator; without it, one per core.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// How often the CPU backend runs, for the median time; without it, for 0.2 s. The reference runs once.
+    /// How often the backend runs, for the median time; without it, for 0.2 s. The reference runs once.
     #[arg(long, value_name = "N")]
     pub repeat: Option<NonZeroUsize>,
+    /// Draws what PTX leaves open (order of warps and blocks, errors of approximate instructions) from this seed, on the
+    /// emulator.
+    #[cfg(feature = "emulator")]
+    #[arg(long, value_name = "SEED")]
+    pub adversarial: Option<u64>,
     /// The most memory that the run may ask for; without it, 1024 MiB and 32 times the size of the file.
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
     pub max_memory: Option<u64>,
@@ -77,6 +83,9 @@ pub enum Backend {
     Cpu,
     /// The naive loops, in f64.
     Reference,
+    /// The GPU's kernels, instruction by instruction, checked while they run.
+    #[cfg(feature = "emulator")]
+    Emulator,
 }
 
 /// How (batch, dim, seqlen) tensors lie in memory.

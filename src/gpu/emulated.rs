@@ -25,6 +25,8 @@
 //! # Ok::<(), ssm_kernels::Error>(())
 //! ```
 
+mod host;
+
 use super::Gpu;
 use super::launcher::{Launch, Launcher};
 use super::ptx::Module;
@@ -38,6 +40,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use host::OnHost;
 pub use ptx_emulator::{Checks, Finding, FindingKind, Mode, Report};
 
 /// Ordinals of emulated devices begin here, beyond those that a driver gives.
@@ -106,6 +109,11 @@ impl Emulator {
     /// The backend on this device.
     pub fn gpu(&self) -> Gpu<&Self> {
         Gpu::new(self)
+    }
+
+    /// A backend for host tensors: each call copies them to this device, runs there, and copies the results back.
+    pub fn on_host(&self) -> OnHost<'_> {
+        OnHost(self)
     }
 
     /// Memory for `len` elements that nobody has written: a kernel that reads one before it is written is an error.

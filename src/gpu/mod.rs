@@ -32,7 +32,7 @@ mod sys;
 #[cfg(feature = "cuda")]
 pub use driver::{DeviceInfo, Driver, OnStream, Stream, devices};
 #[cfg(feature = "emulator")]
-pub use emulated::{Checks, EmulatedBuffer, Emulator, Finding, FindingKind, Mode, Report};
+pub use emulated::{Checks, EmulatedBuffer, Emulator, Finding, FindingKind, Mode, OnHost, Report};
 pub use launcher::{Launch, Launcher};
 pub use ptx::{COMPILERS, MODULES, Module, ORIGIN};
 

@@ -1,6 +1,8 @@
 //! `ssm run`: one operator on one file.
 
 mod discretise;
+#[cfg(feature = "emulator")]
+mod emulator;
 mod results;
 mod selective_scan;
 
@@ -61,8 +63,12 @@ pub fn run(args: &RunArgs, err: &mut dyn Write) -> Result<Report> {
 }
 
 fn compute(args: &RunArgs, err: &mut dyn Write) -> Result<(Op, Dtype, Finished)> {
-    if args.threads.is_some() && args.backend != Backend::Cpu {
-        return Err(CliError::new("--threads is for --backend cpu only"));
+    if args.threads.is_some() && args.backend == Backend::Reference {
+        return Err(CliError::new("--threads is for --backend cpu and emulator only"));
+    }
+    #[cfg(feature = "emulator")]
+    if args.adversarial.is_some() && args.backend != Backend::Emulator {
+        return Err(CliError::new("--adversarial is for --backend emulator only"));
     }
     let mut memory = Memory::new(args.max_memory.unwrap_or_else(|| memory_for(&args.input)));
     let bytes = input::read(&args.input, &mut memory)?;

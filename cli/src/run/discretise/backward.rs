@@ -1,8 +1,8 @@
 //! The gradients, in the broadcast shape and unreduced.
 
 use super::tensors::Tensors;
-use super::{LOOPS, OP, Options, cpu_backend};
-use crate::args::Backend;
+use super::{LOOPS, OP, Options};
+use crate::args::{Backend, RunArgs};
 use crate::error::{CliError, Result};
 use crate::input::{Input, Typed};
 use crate::memory::Memory;
@@ -116,7 +116,7 @@ fn upstream<'f, T: Io>(input: &Input<'f>, name: &str) -> Result<Option<Typed<'f,
 
 /// Runs and judges.
 pub(super) fn run<'f, T: Io>(
-    backend: Backend,
+    args: &RunArgs,
     op: &Discretise<'_, T>,
     tensors: &Tensors<'f, T>,
     options: &Options,
@@ -128,8 +128,11 @@ pub(super) fn run<'f, T: Io>(
     plan(&outlines, LOOPS, input, memory)?;
     memory.reserve()?;
     let call = Call { op, tensors, upstream: &upstream };
-    let (results, speed) = match backend {
-        Backend::Cpu => call.cpu(options, &parts, &outlines)?,
+    let (results, speed) = match args.backend {
+        Backend::Cpu if options.threads == Some(1) => call.timed(&Cpu::single_thread(), options, &parts, &outlines)?,
+        Backend::Cpu => call.timed(&Cpu::new(), options, &parts, &outlines)?,
+        #[cfg(feature = "emulator")]
+        Backend::Emulator => call.timed(&crate::run::emulator::device(args).on_host(), options, &parts, &outlines)?,
         Backend::Reference => call.reference(&parts, &outlines)?,
     };
     let rows = judge(&outlines, &results, input, &Naive { call: &call, parts: &parts })?;
@@ -171,11 +174,16 @@ enum BufferView<'v, T> {
     F32(ViewMut<'v, f32>),
 }
 
-impl<T: Io> Call<'_, '_, '_, T> {
-    fn cpu(&self, options: &Options, parts: &[Part], outlines: &[Outline]) -> Result<(Vec<Tensor>, Speed)> {
+impl<'a, T: Io> Call<'_, 'a, '_, T> {
+    fn timed(
+        &self,
+        backend: &(impl Backward<Discretise<'a, T>> + Sync),
+        options: &Options,
+        parts: &[Part],
+        outlines: &[Outline],
+    ) -> Result<(Vec<Tensor>, Speed)> {
         let buffers = parts.iter().zip(outlines).map(|(&part, outline)| Buffer::nan(part, outline));
         let mut buffers = buffers.collect::<Result<Vec<Buffer<T>>>>()?;
-        let backend = cpu_backend(options);
         let plan = backend.backward_plan(self.op)?;
         let mut workspace = plan.allocate()?;
         let call = || {

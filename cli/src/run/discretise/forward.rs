@@ -1,8 +1,8 @@
 //! The coefficients.
 
 use super::tensors::Tensors;
-use super::{LOOPS, Options, cpu_backend};
-use crate::args::Backend;
+use super::{LOOPS, Options};
+use crate::args::{Backend, RunArgs};
 use crate::error::Result;
 use crate::input::Input;
 use crate::memory::Memory;
@@ -67,7 +67,7 @@ impl Part {
 
 /// Runs and judges.
 pub(super) fn run<T: Io>(
-    backend: Backend,
+    args: &RunArgs,
     op: &Discretise<'_, T>,
     tensors: &Tensors<'_, T>,
     options: &Options,
@@ -78,23 +78,30 @@ pub(super) fn run<T: Io>(
     let outlines: Vec<Outline> = parts.iter().map(|part| outline::<f32>(part.name(), tensors.domain())).collect();
     plan(&outlines, LOOPS, input, memory)?;
     memory.reserve()?;
-    let (results, speed) = match backend {
-        Backend::Cpu => cpu(op, tensors, options, &parts, &outlines)?,
+    let (results, speed) = match args.backend {
+        Backend::Cpu if options.threads == Some(1) => {
+            timed(&Cpu::single_thread(), op, tensors, options, &parts, &outlines)?
+        }
+        Backend::Cpu => timed(&Cpu::new(), op, tensors, options, &parts, &outlines)?,
+        #[cfg(feature = "emulator")]
+        Backend::Emulator => {
+            timed(&crate::run::emulator::device(args).on_host(), op, tensors, options, &parts, &outlines)?
+        }
         Backend::Reference => reference(op, &parts, &outlines)?,
     };
     let rows = judge(&outlines, &results, input, &Naive { op, parts: &parts })?;
     Ok((results, rows, speed))
 }
 
-fn cpu<T: Io>(
-    op: &Discretise<'_, T>,
+fn timed<'a, T: Io>(
+    backend: &(impl Forward<Discretise<'a, T>> + Sync),
+    op: &Discretise<'a, T>,
     tensors: &Tensors<'_, T>,
     options: &Options,
     parts: &[Part],
     outlines: &[Outline],
 ) -> Result<(Vec<Tensor>, Speed)> {
     let mut buffers = outlines.iter().map(Outline::nan::<f32>).collect::<Result<Vec<_>>>()?;
-    let backend = cpu_backend(options);
     let plan = backend.forward_plan(op)?;
     let mut workspace = plan.allocate()?;
     let call = || {

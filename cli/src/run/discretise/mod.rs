@@ -112,15 +112,11 @@ pub(super) fn run<T: Io>(args: &RunArgs, input: &Input<'_>, memory: &mut Memory)
     let tensors = Tensors::<T>::load(input, &options)?;
     let op = tensors.op(&options)?;
     let (results, rows, speed) = if args.backward {
-        backward::run(args.backend, &op, &tensors, &options, input, memory)?
+        backward::run(args, &op, &tensors, &options, input, memory)?
     } else {
-        forward::run(args.backend, &op, &tensors, &options, input, memory)?
+        forward::run(args, &op, &tensors, &options, input, memory)?
     };
     let domain = tensors.domain();
     let work = domain.iter().map(|&extent| extent as f64).product();
     Ok(Finished { facts: options.facts(domain), results, rows, speed, work: (work, "element") })
-}
-
-fn cpu_backend(options: &Options) -> Cpu {
-    if options.threads == Some(1) { Cpu::single_thread() } else { Cpu::new() }
 }

@@ -136,7 +136,10 @@ pub(super) fn run<T: Io>(args: &RunArgs, input: &Input<'_>, memory: &mut Memory)
     memory.reserve()?;
     let offsets = offsets.map(|offsets| chunk_offsets(&offsets, input)).transpose()?;
     let (mut results, speed) = match args.backend {
-        Backend::Cpu => cpu(&scan, &dims, &options, &outlines)?,
+        Backend::Cpu if options.threads == Some(1) => timed(&Cpu::single_thread(), &scan, &dims, &options, &outlines)?,
+        Backend::Cpu => timed(&Cpu::new(), &scan, &dims, &options, &outlines)?,
+        #[cfg(feature = "emulator")]
+        Backend::Emulator => timed(&super::emulator::device(args).on_host(), &scan, &dims, &options, &outlines)?,
         Backend::Reference => reference(&scan, &options, &outlines)?,
     };
     let rows = judge(&outlines, &results, input, &Naive { scan: &scan, every: options.every })?;
@@ -170,8 +173,9 @@ fn chunk_offsets(offsets: &[usize], input: &Input<'_>) -> Result<Tensor> {
     Ok(Tensor { name: "chunk_offsets", shape: vec![data.len()], data: Data::I32(data) })
 }
 
-fn cpu<T: Io>(
-    scan: &SelectiveScan<'_, T>,
+fn timed<'a, T: Io>(
+    backend: &(impl Forward<SelectiveScan<'a, T>> + Sync),
+    scan: &SelectiveScan<'a, T>,
     dims: &Dims,
     options: &Options,
     outlines: &[Outline],
@@ -180,7 +184,6 @@ fn cpu<T: Io>(
     let nchunks = outlines.get(2).map_or(0, |chunks| chunks.shape[0]);
     let (mut out, mut final_state) = (outlines[0].nan::<T>()?, outlines[1].nan::<f32>()?);
     let mut chunk_states = filled(nchunks * dim * dstate, f32::NAN)?;
-    let backend = if options.threads == Some(1) { Cpu::single_thread() } else { Cpu::new() };
     let plan = backend.forward_plan(scan)?;
     let mut workspace = plan.allocate()?;
     let call = || {
