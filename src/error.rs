@@ -161,13 +161,13 @@ pub enum Error {
         text: String,
     },
     /// A kernel ran on the emulator, and did what it must not. Its outputs have been written, with whatever it computed.
-    #[error("kernel {kernel} on the emulator ({mode}): expected no findings, got\n{report}")]
+    #[error("kernel {kernel} on the emulator ({mode}): expected no findings, got {report}")]
     Findings {
         /// Name of the entry.
         kernel: &'static str,
         /// The emulator's mode, with its seed.
         mode: String,
-        /// The findings, a line each.
+        /// The findings, with semicolons between them.
         report: String,
     },
     /// The emulator refused memory, a module or a launch.

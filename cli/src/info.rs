@@ -16,18 +16,35 @@ pub fn text() -> String {
         "ssm {}\ntarget        {ARCH} {OS}\ncpu features  {features}\ncores         {cores}\nrayon         {rayon}\n\n",
         env!("CARGO_PKG_VERSION"),
     );
-    text += "operator        direction  backends        dtypes\n";
+    text += "operator        direction  backends                  dtypes\n";
+    let backends = if cfg!(feature = "emulator") { "cpu, reference, emulator" } else { "cpu, reference" };
     for (operator, direction) in OPERATORS {
-        text += &format!("{operator:<16}{direction:<11}{:<16}f32, f16, bf16\n", "cpu, reference");
+        text += &format!("{operator:<16}{direction:<11}{backends:<26}f32, f16, bf16\n");
     }
     text + "\n" + &gpu()
 }
 
 /// Devices or what is missing for them, and the embedded kernels.
-#[cfg(feature = "cuda")]
+#[cfg(any(feature = "cuda", feature = "emulator"))]
 fn gpu() -> String {
-    use ssm_kernels::gpu::{COMPILERS, MODULES, ORIGIN, devices};
-    let mut text = match devices() {
+    use ssm_kernels::gpu::{COMPILERS, MODULES, ORIGIN};
+    let mut text = devices();
+    let bytes: usize = MODULES.iter().map(|module| module.ptx.len()).sum();
+    text += &format!("kernels       {} PTX files, {} KiB, {ORIGIN}\n", MODULES.len(), bytes >> 10);
+    for compiler in COMPILERS {
+        text += &format!("              by {compiler}\n");
+    }
+    text += "              executed on the emulator, on no GPU yet: `ssm run` has no GPU backend\n";
+    for module in MODULES {
+        text += &format!("              {} ({} entries)\n", module.unit, module.entries.len());
+    }
+    text
+}
+
+/// What the driver knows.
+#[cfg(feature = "cuda")]
+fn devices() -> String {
+    match ssm_kernels::gpu::devices() {
         Err(why) => format!("gpu           none usable: {why}\n"),
         Ok(list) if list.is_empty() => "gpu           none: the driver knows no device\n".into(),
         Ok(list) => list.iter().fold(String::new(), |text, device| {
@@ -42,23 +59,19 @@ fn gpu() -> String {
                 driver % 1000 / 10
             )
         }),
-    };
-    let bytes: usize = MODULES.iter().map(|module| module.ptx.len()).sum();
-    text += &format!("kernels       {} PTX files, {} KiB, {ORIGIN}\n", MODULES.len(), bytes >> 10);
-    for compiler in COMPILERS {
-        text += &format!("              by {compiler}\n");
     }
-    text += "              compiled, and not executed yet: `ssm run` has no GPU backend\n";
-    for module in MODULES {
-        text += &format!("              {} ({} entries)\n", module.unit, module.entries.len());
-    }
-    text
+}
+
+/// This build asks no driver.
+#[cfg(all(feature = "emulator", not(feature = "cuda")))]
+fn devices() -> String {
+    "gpu           the emulator alone (feature cuda is off)\n".into()
 }
 
 /// Nothing of it is in this build.
-#[cfg(not(feature = "cuda"))]
+#[cfg(not(any(feature = "cuda", feature = "emulator")))]
 fn gpu() -> String {
-    "gpu           not in this build (feature cuda is off)\n".into()
+    "gpu           not in this build (features cuda and emulator are off)\n".into()
 }
 
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]

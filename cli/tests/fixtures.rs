@@ -10,10 +10,15 @@ fn runs(op: &str, layouts: &[&[&str]]) {
     let output = folder.join("out.safetensors");
     for path in fixtures(op) {
         let input = File::read(&path);
-        for backend in ["cpu", "reference"] {
+        let mut backends = vec![&["cpu"][..], &["reference"]];
+        if cfg!(feature = "emulator") {
+            backends.extend([&["emulator", "--repeat", "1"][..], &["emulator", "--repeat", "1", "--adversarial", "5"]]);
+        }
+        for options in backends {
+            let backend = options[0];
             for layout in layouts {
-                let ran = run(&[&["--backend", backend], *layout].concat(), &path, &output);
-                let what = format!("{} {backend} {layout:?}", path.display());
+                let ran = run(&[&["--backend"], options, *layout].concat(), &path, &output);
+                let what = format!("{} {options:?} {layout:?}", path.display());
                 assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{what}: {}", ran.out);
                 check(&input, &File::read(&output), backend, &what);
                 assert!(ran.out.contains("ok") && !ran.out.contains("FAIL"), "{what}: {}", ran.out);

@@ -71,11 +71,10 @@ impl<'a, T: Element> Backward<Op<'a, T>> for Cpu {
         self.for_each_element(inputs.extents(), |index| {
             let point = point(&inputs, index);
             let [ddelta, dA_bar, dB_bar, dB_prev_bar] =
-                [upstream.ddelta, upstream.dA_bar, upstream.dB_bar, upstream.dB_prev_bar]
-                    .map(|gradient| Gradient {
-                        given: gradient.is_some(),
-                        value: gradient.map_or(0.0, |gradient| gradient.at(index)),
-                    });
+                [upstream.ddelta, upstream.dA_bar, upstream.dB_bar, upstream.dB_prev_bar].map(|gradient| Gradient {
+                    given: gradient.is_some(),
+                    value: gradient.map_or(0.0, |gradient| gradient.at(index)),
+                });
             let by = By { ddelta, dA_bar, dB_bar, dB_prev_bar };
             let raw = || point.slope * point.ddelta(by);
             put(&ddt, index, || T::from_f32(raw()));
