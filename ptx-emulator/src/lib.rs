@@ -1,4 +1,4 @@
-//! Runs the PTX of CUDA kernels on any machine.
+#![doc = include_str!("../README.md")]
 
 mod arith;
 mod checks;
@@ -26,3 +26,15 @@ pub use findings::{Finding, FindingKind};
 pub use launch::{Argument, LaunchBuilder, Mode};
 pub use module::Module;
 pub use report::Report;
+
+/// Every form of instruction that the emulator executes, a line for each group. Braces hold alternatives:
+/// `add{,.sat}.{u32,s32}` stands for four forms.
+pub fn instruction_forms() -> impl Iterator<Item = &'static str> {
+    let others = lower::known::KNOWN.iter().flat_map(|(_, groups)| groups.iter().map(|(form, _)| *form));
+    forms::known().chain(others)
+}
+
+/// The special registers that kernels may read, in the same way.
+pub fn special_registers() -> impl Iterator<Item = &'static str> {
+    lower::known::SPECIAL.iter().copied()
+}

@@ -122,7 +122,7 @@ pub(crate) enum Special {
     LaneMaskLe,
     LaneMaskGt,
     LaneMaskGe,
-    /// %smid, %gridid.
+    /// %smid, %gridid, %clock_hi.
     Zero,
     /// %nsmid.
     One,
@@ -266,7 +266,6 @@ pub(crate) struct Barrier {
     pub count: Row,
     /// `bar.red`: its predicate and destination.
     pub predicate: Row,
-    pub negated: bool,
     pub dst: Row,
 }
 

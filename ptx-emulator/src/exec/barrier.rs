@@ -28,8 +28,9 @@ struct Counted {
     expected: Option<u32>,
     /// What those who went on have done before.
     released: Vec<Snapshot>,
-    /// `bar.red`: threads whose predicate held.
+    /// `bar.red`: threads whose predicate held, and whose did not.
     holding: u32,
+    failing: u32,
 }
 
 impl Warp {
@@ -76,11 +77,12 @@ impl Warp {
         let lane = lanes::first(mask);
         let id = self.word(barrier.id, lane) as usize;
         let explicit = barrier.count.is_some().then(|| self.word(barrier.count, lane));
-        let impossible = explicit.is_some_and(|count| count == 0 || count % LANES as u32 != 0);
+        let most = common.launch.threads().next_multiple_of(LANES as u32);
+        let impossible = explicit.is_some_and(|count| count == 0 || count % LANES as u32 != 0 || count > most);
         if id >= BARRIERS || impossible {
             let thread = self.thread(mask);
             common.note(FindingKind::DivergentBarrier, pc, thread, None, || match explicit {
-                Some(count) if impossible => format!("{count} threads, expected a multiple of {LANES}"),
+                Some(count) if impossible => format!("{count} threads, expected a multiple of {LANES} up to {most}"),
                 _ => format!("barrier {id}, expected one below {BARRIERS}"),
             });
             self.groups.push(Group { pc: pc + 1, mask, state: State::Ready });
@@ -92,6 +94,7 @@ impl Warp {
         let counted = &mut common.barriers.states[id];
         counted.expected = explicit.or(counted.expected);
         counted.holding += holding;
+        counted.failing += if barrier.predicate.is_some() { mask.count_ones() - holding } else { 0 };
         if barrier.kind == BarrierKind::Arrive {
             counted.arrived += threads;
             if let Some(shadow) = &mut common.shadow {
@@ -125,7 +128,8 @@ impl Common<'_> {
 pub(super) fn release(warps: &mut [Warp], common: &mut Common<'_>, live: u32) {
     for id in 0..BARRIERS {
         let counted = &common.barriers.states[id];
-        if counted.waiting == 0 || counted.waiting + counted.arrived < counted.expected.unwrap_or(live) {
+        let here = counted.waiting + counted.arrived;
+        if here == 0 || here < counted.expected.unwrap_or(live) {
             continue;
         }
         let counted = std::mem::take(&mut common.barriers.states[id]);
@@ -157,11 +161,10 @@ impl Warp {
             any = true;
             self.groups[i].state = State::Ready;
             let barrier = &common.launch.program.barriers[index as usize];
-            let threads = counted.waiting + counted.arrived;
             let value = match barrier.kind {
                 BarrierKind::Sync | BarrierKind::Arrive => continue,
                 BarrierKind::Count => counted.holding,
-                BarrierKind::And => (counted.holding == threads).into(),
+                BarrierKind::And => (counted.failing == 0).into(),
                 BarrierKind::Or => (counted.holding > 0).into(),
             };
             let width = if barrier.kind == BarrierKind::Count { Width::Word } else { Width::Predicate };

@@ -10,6 +10,9 @@ use crate::findings::FindingKind;
 use crate::program::CopyAsync;
 use crate::registers::LANES;
 
+/// Unfinished copies that a warp may have: a loop that never waits would fill the host's memory.
+const MOST_PENDING: usize = 1 << 18;
+
 /// The unfinished copies of a warp.
 #[derive(Clone, Debug)]
 pub(super) struct Copies {
@@ -55,6 +58,14 @@ impl Warp {
             if copy.ignore.is_some() && self.registers.predicates[copy.ignore.index as usize] >> lane & 1 != 0 {
                 sizes[lane] = 0;
             }
+        }
+        if self.copies.pending.len() > MOST_PENDING {
+            let thread = self.thread(mask);
+            common.note(FindingKind::Budget, pc, thread, None, || {
+                format!("a warp has more than {MOST_PENDING} unfinished copies")
+            });
+            common.aborted = true;
+            return;
         }
         // What is not read need not be there.
         let reading = lanes::collect(mask, |lane| sizes[lane] > 0);

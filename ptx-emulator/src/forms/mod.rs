@@ -29,7 +29,7 @@ mod packed;
 mod shift;
 mod special;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub(crate) use execute::Level;
 pub(crate) use fused::fused;
@@ -95,6 +95,9 @@ pub(crate) fn select_conversion(modifiers: &[&str], bits: u32, level: Level) -> 
 }
 
 /// Every form, a line for each group; braces hold alternatives.
-pub fn known() -> impl Iterator<Item = &'static str> {
-    integer_families::known().chain(float_families::known())
+///
+/// `setp` of these types also exists with two destinations.
+pub(crate) fn known() -> impl Iterator<Item = &'static str> {
+    let more = [float_signs::KNOWN_OF_THREE, float_compare::KNOWN_PAIRS].into_iter().flatten().copied();
+    integer_families::known().chain(float_families::known()).chain(more)
 }

@@ -15,11 +15,6 @@ impl<'a> Modifiers<'a> {
         Self { left: modifiers }
     }
 
-    /// The next modifier, left in place.
-    pub fn peek(&self) -> Option<&'a str> {
-        self.left.first().copied()
-    }
-
     /// Whether the next modifier is `name`; takes it if so.
     pub fn take(&mut self, name: &str) -> bool {
         self.take_any(&[name]).is_some()
@@ -67,7 +62,6 @@ mod tests {
         assert!(!modifiers.take("ftz"), "not the next one");
         assert_eq!(modifiers.take_any(&["rz", "rn"]), Some("rn"));
         assert_eq!(modifiers.take_type(), None);
-        assert_eq!(modifiers.peek(), Some("ftz"));
         assert!(modifiers.take("ftz"));
         assert_eq!(modifiers.done(), None, "the type is left");
         assert_eq!(modifiers.last_type(), Some(Type::F32));

@@ -1,6 +1,6 @@
 //! The last pass: labels, `extern` shared memory, and which registers may be read before they are written.
 
-use super::{Lowering, contract};
+use super::{Dynamic, Lowering, contract};
 use crate::error::Result;
 use crate::program::{Code, Info, Instruction, NONE, Program, Row};
 use crate::types::Width;
@@ -34,13 +34,19 @@ impl Lowering<'_> {
         let end = layout.variables.last().map_or(0, |last| last.offset + last.bytes + 1);
         layout.dynamic = end.next_multiple_of(DYNAMIC_ALIGN);
         let start = layout.dynamic;
-        for &index in &self.dynamic_constants {
-            let bits = &mut self.program.constants[index].1;
-            *bits = bits.wrapping_add(start.into());
-        }
-        for &index in &self.dynamic_accesses {
-            let address = &mut self.program.accesses[index].address;
-            address.offset = address.offset.wrapping_add(start.into());
+        let Program { constants, accesses, atomics, copies, .. } = &mut self.program;
+        for &place in &self.dynamic {
+            let offset = match place {
+                Dynamic::Constant(index) => {
+                    let bits = &mut constants[index].1;
+                    *bits = bits.wrapping_add(start.into());
+                    continue;
+                }
+                Dynamic::Access(index) => &mut accesses[index].address.offset,
+                Dynamic::Atomic(index) => &mut atomics[index].address.offset,
+                Dynamic::Copy(index) => &mut copies[index].dst.offset,
+            };
+            *offset = offset.wrapping_add(start.into());
         }
     }
 

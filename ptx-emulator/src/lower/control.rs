@@ -61,7 +61,6 @@ impl Lowering<'_> {
             id: Row::NONE,
             count: Row::NONE,
             predicate: Row::NONE,
-            negated: false,
             dst: Row::NONE,
         };
         let rest = match (&words[..], operands) {

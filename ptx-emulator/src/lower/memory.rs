@@ -1,47 +1,14 @@
 //! Loads, stores, atomics and asynchronous copies.
 
-use super::Lowering;
+use super::{Dynamic, Lowering};
+use super::words::{Owner, Words, words};
 use crate::error::Result;
 use crate::parse::ast::{Operand, Space};
-use crate::program::{Access, Address, Atomic, AtomicOperation, Code, CopyAsync, Kind, Row};
+use crate::program::{Access, Atomic, AtomicOperation, Code, CopyAsync, Kind, Row};
 use crate::registers::Operands;
 use crate::types::{Type, Width};
 
-/// Words between opcode and type.
-#[derive(Default)]
-struct Words {
-    space: Option<Space>,
-    vector: Option<u32>,
-    volatile: bool,
-    noncoherent: bool,
-    cache_hint: bool,
-}
-
 impl Lowering<'_> {
-    /// Everything but the type. What steers caches alone has no effect here.
-    fn words(&self, modifiers: &[&str]) -> Result<Words> {
-        let mut words = Words::default();
-        for &modifier in modifiers {
-            match modifier {
-                "global" => words.space = Some(Space::Global),
-                "shared" | "shared::cta" => words.space = Some(Space::Shared),
-                "local" => words.space = Some(Space::Local),
-                "const" => words.space = Some(Space::Const),
-                "param" | "param::entry" | "param::func" => words.space = Some(Space::Param),
-                "v2" => words.vector = Some(2),
-                "v4" => words.vector = Some(4),
-                "v8" => words.vector = Some(8),
-                "volatile" | "relaxed" | "acquire" | "release" | "cv" | "wt" | "mmio" => words.volatile = true,
-                "nc" => words.noncoherent = true,
-                "L2::cache_hint" => words.cache_hint = true,
-                "weak" | "cta" | "cluster" | "gpu" | "sys" | "ca" | "cg" | "cs" | "lu" | "wb" | "unified" => {}
-                hint if hint.starts_with("L1::") || hint.starts_with("L2::") => {}
-                _ => return Err(self.unknown()),
-            }
-        }
-        Ok(words)
-    }
-
     fn global_slot(&mut self, space: Space) -> u32 {
         match space {
             Space::Global | Space::Generic | Space::Const => {
@@ -64,10 +31,13 @@ impl Lowering<'_> {
 
     pub(super) fn load_or_store(&mut self, opcode: &str, modifiers: &[&str], operands: &[Operand]) -> Result<()> {
         let Some((name, rest)) = modifiers.split_last() else { return Err(self.unknown()) };
-        let ty = Type::from_name(name).filter(|ty| ty.width().is_some_and(|width| width != Width::Predicate));
-        let ty = ty.ok_or_else(|| self.unknown())?;
-        let words = self.words(rest)?;
         let load = opcode != "st";
+        let words = words(if load { Owner::Load } else { Owner::Store }, rest).ok_or_else(|| self.unknown())?;
+        let ty = Type::from_name(name).filter(|&ty| in_memory(ty, words.vector.unwrap_or(1), words.space));
+        let ty = ty.ok_or_else(|| self.unknown())?;
+        if opcode == "ldu" && words != (Words { space: words.space, vector: words.vector, ..Default::default() }) {
+            return Err(self.unknown());
+        }
         let operands = match operands {
             [a, b, _hint] if words.cache_hint => [a, b],
             [a, b] if !words.cache_hint => [a, b],
@@ -103,7 +73,7 @@ impl Lowering<'_> {
         let index = self.program.accesses.len();
         self.program.accesses.push(access);
         if dynamic {
-            self.dynamic_accesses.push(index);
+            self.dynamic.push(Dynamic::Access(index));
         }
         let index = index as u32;
         let code = if load { Code::Load(index) } else { Code::Store(index) };
@@ -122,19 +92,17 @@ impl Lowering<'_> {
         let Some((name, rest)) = modifiers.split_last() else { return Err(self.unknown()) };
         let ty = Type::from_name(name).ok_or_else(|| self.unknown())?;
         let mut operation = None;
-        let mut words = Vec::new();
+        let mut left = Vec::new();
         for &modifier in rest {
             match atomic_operation(modifier) {
                 Some(found) if operation.is_none() => operation = Some(found),
-                _ if modifier == "noftz" || modifier == "acq_rel" => {}
-                _ => words.push(modifier),
+                _ if modifier == "noftz" && matches!(ty, Type::F16 | Type::BF16 | Type::F16x2 | Type::BF16x2) => {}
+                _ => left.push(modifier),
             }
         }
-        let words = self.words(&words)?;
-        let operation = operation.filter(|&operation| atomic_allowed(operation, ty)).ok_or_else(|| self.unknown())?;
-        if words.vector.is_some() || words.cache_hint {
-            return Err(self.unknown());
-        }
+        let words = words(Owner::Atomic, &left).filter(|words| !words.cache_hint).ok_or_else(|| self.unknown())?;
+        let operation = operation.filter(|&operation| atomic_allowed(opcode, operation, ty));
+        let operation = operation.ok_or_else(|| self.unknown())?;
         let (dst, rest) = match (opcode, operands) {
             ("atom", [dst, rest @ ..]) => (self.destination(dst)?, rest),
             (_, rest) => (Row::NONE, rest),
@@ -145,7 +113,7 @@ impl Lowering<'_> {
             _ => return Err(self.bad_operands()),
         };
         let (address, space, dynamic) = self.address(address, words.space.unwrap_or(Space::Generic))?;
-        if !matches!(space, Space::Global | Space::Shared | Space::Generic) || dynamic_without_row(dynamic, &address) {
+        if !matches!(space, Space::Global | Space::Shared | Space::Generic) {
             return Err(self.unsupported(format!("`{}` on this address", self.at.text)));
         }
         let operand = self.source(operand, ty)?;
@@ -155,6 +123,9 @@ impl Lowering<'_> {
         }
         let slot = self.global_slot(space);
         self.note(space, ty.bytes(), true);
+        if dynamic {
+            self.dynamic.push(Dynamic::Atomic(self.program.atomics.len()));
+        }
         self.program.atomics.push(Atomic { space, address, operation, ty, dst, operand, swap, slot });
         let code = Code::Atomic(self.program.atomics.len() as u32 - 1);
         let info = self.emit(code, Operands::default(), Kind::Memory);
@@ -196,8 +167,8 @@ impl Lowering<'_> {
         };
         let (dst, _, dynamic) = self.address(dst, Space::Shared)?;
         let (src, _, _) = self.address(src, Space::Global)?;
-        if dynamic_without_row(dynamic, &dst) {
-            return Err(self.unsupported(format!("`{}` on this address", self.at.text)));
+        if dynamic {
+            self.dynamic.push(Dynamic::Copy(self.program.copies.len()));
         }
         let (mut src_bytes, mut ignore) = (Row::NONE, Row::NONE);
         match rest {
@@ -233,25 +204,29 @@ impl Lowering<'_> {
     }
 
     /// Instructions that tell the device something and compute nothing.
-    pub(super) fn hint(&mut self, opcode: &str, modifiers: &[&str]) -> Result<()> {
-        let known = match opcode {
-            "nanosleep" => modifiers == ["u32"],
-            "pmevent" => modifiers.is_empty() || modifiers == ["mask"],
-            _ => modifiers
-                .iter()
-                .all(|word| matches!(*word, "global" | "local" | "L1" | "L2") || word.starts_with("L2::")),
+    pub(super) fn hint(&mut self, opcode: &str, modifiers: &[&str], operands: &[Operand]) -> Result<()> {
+        let row = match (opcode, modifiers, operands) {
+            ("nanosleep", ["u32"], [time]) => self.source(time, Type::U32)?,
+            ("prefetch", ["L1" | "L2"], [address])
+            | ("prefetch", ["global" | "local", "L1" | "L2"], [address])
+            | ("prefetch", ["global", "L2::evict_last" | "L2::evict_normal"], [address])
+            | ("prefetchu", ["L1"], [address]) => self.address(address, Space::Generic)?.0.row,
+            ("pmevent", [], [Operand::Integer(0..=15)]) | ("pmevent", ["mask"], [Operand::Integer(0..=0xffff)]) => Row::NONE,
+            _ => return Err(self.unknown()),
         };
-        if !known {
-            return Err(self.unknown());
-        }
-        self.emit(Code::Nothing, Operands::default(), Kind::Control);
+        self.emit(Code::Nothing, Operands::default(), Kind::Control).uses.extend(Some(row).filter(|row| row.is_some()));
         Ok(())
     }
 }
 
-/// Atomics patch no static address of `extern` shared memory: it always comes through a register.
-fn dynamic_without_row(dynamic: bool, address: &Address) -> bool {
-    dynamic && !address.row.is_some()
+/// Types that memory has, and vectors that one access moves: 16 bytes, or 32 of global memory.
+fn in_memory(ty: Type, count: u32, space: Option<Space>) -> bool {
+    let known = match ty {
+        Type::Pred | Type::F16 | Type::BF16 | Type::F16x2 | Type::BF16x2 | Type::B128 => false,
+        _ => count < 8 || ty.bytes() == 4,
+    };
+    let most = if matches!(space, None | Some(Space::Global)) { 32 } else { 16 };
+    known && ty.bytes() * count <= most
 }
 
 fn atomic_operation(name: &str) -> Option<AtomicOperation> {
@@ -270,9 +245,10 @@ fn atomic_operation(name: &str) -> Option<AtomicOperation> {
     })
 }
 
-fn atomic_allowed(operation: AtomicOperation, ty: Type) -> bool {
+fn atomic_allowed(opcode: &str, operation: AtomicOperation, ty: Type) -> bool {
     use AtomicOperation::*;
     match operation {
+        Exchange | CompareAndSwap if opcode == "red" => false,
         Add => matches!(
             ty,
             Type::U32
@@ -287,9 +263,9 @@ fn atomic_allowed(operation: AtomicOperation, ty: Type) -> bool {
                 | Type::BF16x2
         ),
         Min | Max => matches!(ty, Type::U32 | Type::S32 | Type::U64 | Type::S64),
-        And | Or | Xor => matches!(ty, Type::B32 | Type::B64 | Type::U32 | Type::S32 | Type::U64),
-        Exchange => matches!(ty, Type::B32 | Type::B64 | Type::U32 | Type::S32 | Type::U64 | Type::F32),
-        CompareAndSwap => matches!(ty, Type::B16 | Type::B32 | Type::B64 | Type::U32 | Type::S32 | Type::U64),
+        And | Or | Xor => matches!(ty, Type::B32 | Type::B64),
+        Exchange => matches!(ty, Type::B32 | Type::B64),
+        CompareAndSwap => matches!(ty, Type::B16 | Type::B32 | Type::B64),
         Increment | Decrement => ty == Type::U32,
     }
 }

@@ -9,10 +9,14 @@ mod compute;
 mod contract;
 mod control;
 mod exchange;
+pub(crate) mod known;
+#[cfg(test)]
+mod known_tests;
 mod memory;
 mod moves;
 mod operands;
 mod scopes;
+mod words;
 
 use crate::error::{Error, Result};
 use crate::forms::{Form, Level};
@@ -46,8 +50,8 @@ pub(crate) fn lower(
         labels: Vec::new(),
         constants: HashMap::new(),
         specials: HashMap::new(),
-        dynamic_constants: Vec::new(),
-        dynamic_accesses: Vec::new(),
+        placed: HashMap::new(),
+        dynamic: Vec::new(),
         calls: Vec::new(),
         guard: (NONE, false),
         at: At::default(),
@@ -72,6 +76,16 @@ struct Call {
     end: Option<u32>,
 }
 
+/// Where the start of `extern` shared memory, which is known last, is to be added: indices into the tables of [`Program`].
+#[derive(Clone, Copy, Debug)]
+enum Dynamic {
+    Constant(usize),
+    Access(usize),
+    Atomic(usize),
+    /// Its destination.
+    Copy(usize),
+}
+
 struct Lowering<'m> {
     module: &'m ast::Module,
     globals: &'m Globals,
@@ -82,9 +96,10 @@ struct Lowering<'m> {
     labels: Vec<u32>,
     constants: HashMap<(Width, u64, bool), Row>,
     specials: HashMap<crate::program::Special, u32>,
-    /// Constants and accesses to which the start of `extern` shared memory must be added.
-    dynamic_constants: Vec<usize>,
-    dynamic_accesses: Vec<usize>,
+    /// Shared variables by name and line.
+    placed: HashMap<(String, u32), u32>,
+    /// To which the start of `extern` shared memory must be added.
+    dynamic: Vec<Dynamic>,
     calls: Vec<Call>,
     guard: (u32, bool),
     at: At,
@@ -110,6 +125,9 @@ impl<'m> Lowering<'m> {
         self.scopes.push(scope);
         self.calls.push(Call { name: entry.name.clone(), end: None });
         self.block(body)?;
+        // Of all lanes, whatever guarded the last instruction.
+        self.guard = (NONE, false);
+        self.at.text = "exit".into();
         self.emit(Code::Exit, Operands::default(), Kind::Control);
         Ok(())
     }
@@ -168,7 +186,8 @@ impl<'m> Lowering<'m> {
     }
 
     fn instruction(&mut self, instruction: &'m ast::Instruction) -> Result<()> {
-        if self.program.code.len() > MOST_INSTRUCTIONS {
+        // Inlining multiplies: empty functions make labels alone.
+        if self.program.code.len().max(self.labels.len()) > MOST_INSTRUCTIONS {
             return Err(self.unsupported(format!("a kernel of more than {MOST_INSTRUCTIONS} instructions")));
         }
         self.at = At { line: instruction.line, location: instruction.location, text: full_name(instruction) };
@@ -189,7 +208,7 @@ impl<'m> Lowering<'m> {
                 self.exchange(&instruction.opcode, &modifiers, operands)
             }
             "membar" | "fence" => self.fence(&modifiers, operands),
-            "nanosleep" | "prefetch" | "prefetchu" | "pmevent" => self.hint(&instruction.opcode, &modifiers),
+            "nanosleep" | "prefetch" | "prefetchu" | "pmevent" => self.hint(&instruction.opcode, &modifiers, operands),
             "mov" => self.mov(&modifiers, operands),
             "cvta" | "isspacep" => self.address_conversion(&instruction.opcode, &modifiers, operands),
             _ => self.compute(&instruction.opcode, &modifiers, operands),

@@ -1,6 +1,6 @@
 //! Operands as rows.
 
-use super::Lowering;
+use super::{Dynamic, Lowering};
 use super::scopes::Symbol;
 use crate::error::Result;
 use crate::forms::{self, Form};
@@ -21,7 +21,7 @@ impl Lowering<'_> {
         }
         let row = self.new_row(width);
         if dynamic {
-            self.dynamic_constants.push(self.program.constants.len());
+            self.dynamic.push(Dynamic::Constant(self.program.constants.len()));
         }
         self.program.constants.push((row, bits));
         self.constants.insert((width, bits, dynamic), row);
@@ -64,8 +64,14 @@ impl Lowering<'_> {
                 self.negated(row)
             }
             Operand::Integer(value) => Ok(self.constant(width, integer_bits(*value, ty))),
-            Operand::Float32(bits) => Ok(self.constant(width, float32_bits(*bits, ty))),
-            Operand::Float64(bits) => Ok(self.constant(width, float64_bits(*bits, ty))),
+            Operand::Float32(bits) => {
+                let bits = float32_bits(*bits, ty).ok_or_else(|| self.bad_operands())?;
+                Ok(self.constant(width, bits))
+            }
+            Operand::Float64(bits) => {
+                let bits = float64_bits(*bits, ty).ok_or_else(|| self.bad_operands())?;
+                Ok(self.constant(width, bits))
+            }
             _ => Err(self.bad_operands()),
         }
     }
@@ -155,6 +161,17 @@ impl Lowering<'_> {
             return Ok((Address { row: Row::NONE, offset: *offset }, space, false));
         };
         let symbol = self.lookup(base)?;
+        let fits = match symbol {
+            Symbol::Shared(_) | Symbol::DynamicShared => space == Space::Shared,
+            // Parameters of calls lie in local memory.
+            Symbol::Local(_) => matches!(space, Space::Local | Space::Param),
+            Symbol::Param(_) => space == Space::Param,
+            Symbol::Global(_) => matches!(space, Space::Global | Space::Const),
+            Symbol::Register(..) | Symbol::Targets(_) => true,
+        };
+        if space != Space::Generic && !fits {
+            return Err(self.invalid(format!("`{base}` does not lie in the space that `{}` names", self.at.text)));
+        }
         let known = |at: u64| Address { row: Row::NONE, offset: (at as i64).wrapping_add(*offset) };
         Ok(match symbol {
             Symbol::Register(row, _) if row.width != Width::Predicate => {
@@ -184,20 +201,22 @@ fn integer_bits(value: u64, ty: Type) -> u64 {
     }
 }
 
-fn float32_bits(bits: u32, ty: Type) -> u64 {
+/// A literal of single precision: a value, or bits for operands of 32 untyped bits.
+fn float32_bits(bits: u32, ty: Type) -> Option<u64> {
     match ty {
-        Type::F64 => f64::from(f32::from_bits(bits)).to_bits(),
-        _ => bits.into(),
+        Type::F64 => Some(f64::from(f32::from_bits(bits)).to_bits()),
+        _ if ty.bytes() == 4 => Some(bits.into()),
+        _ => None,
     }
 }
 
-fn float64_bits(bits: u64, ty: Type) -> u64 {
+/// A literal of double precision, or a decimal one.
+fn float64_bits(bits: u64, ty: Type) -> Option<u64> {
     let value = f64::from_bits(bits);
     match ty {
-        Type::F32 => (value as f32).to_bits().into(),
-        Type::F16 => half::f16::from_f64(value).to_bits().into(),
-        Type::BF16 => half::bf16::from_f64(value).to_bits().into(),
-        _ => bits,
+        Type::F32 => Some((value as f32).to_bits().into()),
+        _ if ty.bytes() == 8 => Some(bits),
+        _ => None,
     }
 }
 
@@ -218,7 +237,7 @@ fn special(name: &str) -> Option<Special> {
         "%lanemask_le" => Special::LaneMaskLe,
         "%lanemask_gt" => Special::LaneMaskGt,
         "%lanemask_ge" => Special::LaneMaskGe,
-        "%smid" | "%gridid" => Special::Zero,
+        "%smid" | "%gridid" | "%clock_hi" => Special::Zero,
         "%nsmid" => Special::One,
         "%dynamic_smem_size" => Special::DynamicShared,
         "%total_smem_size" => Special::TotalShared,

@@ -32,6 +32,8 @@ pub(super) enum Symbol {
 #[derive(Debug, Default)]
 pub(super) struct Scope {
     pub symbols: HashMap<String, Symbol>,
+    /// `%r<12>`: how many and of which type. A row is made for those that are used, which may be few.
+    pub families: HashMap<String, (u32, Type)>,
     pub labels: HashMap<String, u32>,
     /// Names of callers are not seen from here.
     pub function: bool,
@@ -63,14 +65,32 @@ impl Lowering<'_> {
             return Err(self.unsupported("registers of vectors or of 128 bits".into()));
         };
         for (name, count) in names {
-            let numbered = (0..count.unwrap_or(0)).map(|i| format!("{name}{i}"));
-            let single = count.is_none().then(|| name.clone());
-            for name in numbered.chain(single) {
-                let row = self.new_row(width);
-                self.define(name, Symbol::Register(row, ty));
+            match (count, self.scopes.last_mut()) {
+                (Some(count), Some(scope)) => {
+                    scope.families.insert(name.clone(), (*count, ty));
+                }
+                _ => {
+                    let row = self.new_row(width);
+                    self.define(name.clone(), Symbol::Register(row, ty));
+                }
             }
         }
         Ok(())
+    }
+
+    /// The register that a family of this scope has of this name: `%r` and a number, in decimal.
+    fn member(&mut self, scope: usize, name: &str) -> Option<Symbol> {
+        let digits = name.bytes().rev().take_while(u8::is_ascii_digit).count();
+        let families = &self.scopes[scope].families;
+        let ty = (1..=digits).find_map(|length| {
+            let (family, number) = name.split_at(name.len() - length);
+            let &(count, ty) = families.get(family)?;
+            let number: u32 = Some(number).filter(|number| !number.starts_with('0') || *number == "0")?.parse().ok()?;
+            (number < count).then_some(ty)
+        })?;
+        let symbol = Symbol::Register(self.new_row(ty.width()?), ty);
+        self.scopes[scope].symbols.insert(name.to_string(), symbol.clone());
+        Some(symbol)
     }
 
     pub(super) fn define(&mut self, name: String, symbol: Symbol) {
@@ -109,6 +129,11 @@ impl Lowering<'_> {
         if variable.external {
             return Ok(Symbol::DynamicShared);
         }
+        // A function that is inlined twice has its variables once.
+        let place = (variable.name.clone(), variable.line);
+        if let Some(&offset) = self.placed.get(&place) {
+            return Ok(Symbol::Shared(offset));
+        }
         let bytes = self.variable_bytes(variable)?;
         let layout = &mut self.program.shared;
         let end = layout.variables.last().map_or(0, |last| last.offset + last.bytes + RED_ZONE);
@@ -125,6 +150,7 @@ impl Lowering<'_> {
         let layout = &mut self.program.shared;
         layout.bytes = total;
         layout.variables.push(SharedVariable { name: variable.name.clone(), offset, bytes });
+        self.placed.insert(place, offset);
         Ok(Symbol::Shared(offset))
     }
 
@@ -139,11 +165,14 @@ impl Lowering<'_> {
 
     /// What a name stands for, from the innermost scope outwards, then in the module.
     pub(super) fn lookup(&mut self, name: &str) -> Result<Symbol> {
-        for scope in self.scopes.iter().rev() {
-            if let Some(symbol) = scope.symbols.get(name) {
+        for scope in (0..self.scopes.len()).rev() {
+            if let Some(symbol) = self.scopes[scope].symbols.get(name) {
                 return Ok(symbol.clone());
             }
-            if scope.function {
+            if let Some(symbol) = self.member(scope, name) {
+                return Ok(symbol);
+            }
+            if self.scopes[scope].function {
                 break;
             }
         }
