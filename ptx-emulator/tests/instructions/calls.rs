@@ -5,17 +5,17 @@ use super::*;
 #[test]
 fn parameters_in_registers() {
     let module = "
-        .func (.reg .b32 sum, .reg .pred odd) f(.reg .b32 a, .reg .b64 b, .reg .f32 c) {
+        .func (.reg .b32 sum, .reg .b32 odd) f(.reg .b32 a, .reg .b64 b, .reg .f32 c) {
             .reg .b32 x; .reg .pred p;
-            cvt.u32.u64 x, b; add.u32 sum, a, x; and.b32 x, sum, 1; setp.ne.u32 odd, x, 0;
+            cvt.u32.u64 x, b; add.u32 sum, a, x; and.b32 odd, sum, 1;
             setp.gt.f32 p, c, 0f40000000; @p bra big; ret;
             big: add.u32 sum, sum, 1000;
         }";
     let body = "cvt.rn.f32.u32 %w3, %w0; cvt.u64.u32 %l2, %w0;
-        call.uni (%w4, p1), f, (7, %l2, %w3);
-        selp.b32 %w5, 1, 0, p1; st.global.v2.b32 [%l0], {%w4, %w5};
+        call.uni (%w4, %w5), f, (7, %l2, %w3);
+        st.global.v2.b32 [%l0], {%w4, %w5};
         setp.lt.u32 p2, %w0, 9; mov.u32 %w4, 5; mov.u32 %w6, %w0;
-        @p2 call (%w6, p1), f, (%w6, %l2, 0f3F800000);
+        @p2 call (%w6, _), f, (%w6, %l2, 0f3F800000);
         st.global.v2.b32 [%l0+8], {%w6, %w4};";
     let out = Kernel::new(2, body).module(module).run(&[0]);
     for (i, got) in out.chunks(2).enumerate() {

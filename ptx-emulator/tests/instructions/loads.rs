@@ -76,9 +76,9 @@ fn global_memory() {
 
 #[test]
 fn shared_memory() {
-    let module = ".shared .align 16 .b8 before[3];\n.shared .align 16 .b8 buffer[1024];";
+    let module = ".shared .align 1 .b8 before[3];\n.shared .align 16 .b8 buffer[1024];";
     let prologue = format!(
-        "{OWN}\nmov.u32 %w2, buffer;\nmad.lo.u32 %w2, %w0, 32, %w2;\ncvt.u64.u32 %l3, %w2;\ncvta.shared.u64 %l4, %l3;\nst.shared.u8 [before], 1;\n{}",
+        "{OWN}\nmov.u32 %w2, buffer;\nmad.lo.u32 %w2, %w0, 32, %w2;\ncvt.u64.u32 %l3, %w2;\ncvta.shared.u64 %l4, %l3;\n{}",
         fill("shared", "%w2")
     );
     check(&prologue, module, (".shared", "%w2"), of_thread);

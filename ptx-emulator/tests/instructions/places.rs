@@ -56,7 +56,7 @@ fn initial_values() {
 fn dynamic_shared_memory() {
     let module = ".shared .align 2 .b8 fixed[6]; .extern .shared .align 16 .b8 all[]; .extern .shared .b32 words[];";
     let body = "mov.u32 %w2, all; mov.u32 %w3, words; sub.u32 %w4, %w2, %w3; mad.lo.u32 %w5, %w0, 4, %w3;
-        st.shared.u16 [fixed+4], 7; st.shared.u32 [%w5+16], %w0; bar.sync 0; ld.shared.u32 %w6, [words+24];
+        setp.eq.u32 p1, %w0, 0; @p1 st.shared.u16 [fixed+4], 7; st.shared.u32 [%w5+16], %w0; bar.sync 0; ld.shared.u32 %w6, [words+24];
         ld.shared.u16 %w7, [fixed+4]; mov.u32 %w8, %dynamic_smem_size; mov.u32 %w9, %total_smem_size;
         mov.u64 %l2, all; cvta.shared.u64 %l2, %l2; ld.u32 %w10, [%l2+140];
         mov.u32 %w11, words+8; ld.shared.u32 %w12, [%w11+12];
