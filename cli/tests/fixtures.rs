@@ -12,7 +12,7 @@ fn runs(op: &str, layouts: &[&[&str]]) {
         let input = File::read(&path);
         let mut backends = vec![&["cpu"][..], &["reference"]];
         if cfg!(feature = "emulator") {
-            backends.extend([&["emulator", "--repeat", "1"][..], &["emulator", "--repeat", "1", "--adversarial", "5"]]);
+            backends.extend([&["emulator"][..], &["emulator", "--adversarial", "5"]]);
         }
         for options in backends {
             let backend = options[0];
