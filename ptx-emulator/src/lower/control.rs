@@ -48,12 +48,16 @@ impl Lowering<'_> {
         if let (["warp", "sync"], [members]) = (modifiers, operands) {
             return self.warp_sync(members);
         }
-        let modifiers = if modifiers.first() == Some(&"cta") { &modifiers[1..] } else { modifiers };
-        // `bar` is the aligned form of `barrier`.
+        let mut words = modifiers.to_vec();
+        if words.first() == Some(&"cta") {
+            words.remove(0);
+        }
+        // `bar` is the aligned form of `barrier`, where the word stands before the type.
         let mut aligned = self.at.text.starts_with("bar.");
-        let mut words = Vec::new();
-        for &word in modifiers {
-            if word == "aligned" { aligned = true } else { words.push(word) }
+        let place = if words.first() == Some(&"red") { 2 } else { 1 };
+        if !aligned && words.get(place) == Some(&"aligned") {
+            words.remove(place);
+            aligned = true;
         }
         let mut barrier = Barrier {
             kind: BarrierKind::Sync,
