@@ -194,7 +194,10 @@ fn try_all(text: &str, (mode, checks): (Mode, Checks)) -> Result<bool, TestCaseE
             // Racing blocks may read one value or the other; without the check nobody knows whether they do.
             let racing = report.has(FindingKind::GlobalRace) || report.has(FindingKind::NonCoherentRead);
             if checks == Checks::ALL && !racing {
-                prop_assert!(once(3).as_ref() == Ok(report), "{kernel} on three threads");
+                match once(3) {
+                    Ok(other) => prop_assert!(other == *report, "{kernel}: one thread:\n{report}\nthree:\n{other}"),
+                    Err(error) => return Err(TestCaseError::fail(format!("{kernel}: {error} on three threads"))),
+                }
             }
         }
     }
@@ -219,7 +222,11 @@ proptest! {
         changes in prop::collection::vec(change(), 1..4),
         settings in settings(),
     ) {
-        try_all(&changed(PROGRAMS[program.index(PROGRAMS.len())], &changes), settings)?;
+        let before = PROGRAMS[program.index(PROGRAMS.len())];
+        let text = changed(before, &changes);
+        // The lines that changed tell a failure's cause.
+        let told = || text.lines().filter(|line| !before.contains(line)).collect::<Vec<_>>().join("\n");
+        try_all(&text, settings).map_err(|error| TestCaseError::fail(format!("{error}\n{settings:?}\n{}", told())))?;
     }
 
     #[test]

@@ -110,6 +110,8 @@ impl<'a> Block<'a> {
 
     pub fn start(&mut self, number: u32) {
         let launch = self.common.launch;
+        // Whatever block these warps ran before.
+        self.order.sort_unstable();
         let common = &mut self.common;
         common.number = number;
         for &(start, end) in &common.variables {

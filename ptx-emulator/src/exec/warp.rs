@@ -88,6 +88,7 @@ impl Warp {
         self.turn = 0;
         self.copies = Copies::default();
         self.registers.noise = noise;
+        self.registers.carry = 0;
         self.local.fill(POISON);
         self.local_written.fill(false);
         self.defined.fill(0);
