@@ -83,7 +83,7 @@ impl Allocation {
     fn cell<T: Cell>(&self, offset: u64) -> &T {
         let size = size_of::<T>() as u64;
         // The last word is whole: the check needs no exact end. Callers have checked both; this keeps it safe.
-        assert!(offset % size == 0 && offset / 8 < self.words.len() as u64);
+        assert!(offset.is_multiple_of(size) && offset / 8 < self.words.len() as u64);
         // SAFETY: inside `words` and aligned, by the assertion; atomics of all sizes allow any bits. Accesses of
         // different sizes race only where the kernel's do; relaxed loads and stores are then plain moves.
         unsafe { &*self.words.as_ptr().cast::<u8>().add(offset as usize).cast::<T>() }

@@ -72,7 +72,7 @@ impl Module {
         let told = |what: &str| Error::Memory { what: format!("variable `{name}` {what}") };
         let &address = globals.get(name).ok_or_else(|| told("is not in the module"))?;
         let len = device.read_memory().region(address).map_or(0, |allocation| allocation.len);
-        if size_of::<T>() == 0 || len % size_of::<T>() as u64 != 0 {
+        if size_of::<T>() == 0 || !len.is_multiple_of(size_of::<T>() as u64) {
             return Err(told(&format!("has {len} bytes, no multiple of {}", size_of::<T>())));
         }
         Ok(buffer_at(address, (len / size_of::<T>() as u64) as usize))

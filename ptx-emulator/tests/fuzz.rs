@@ -58,7 +58,22 @@ fn pieces(text: &str) -> Vec<String> {
 }
 
 const NUMBERS: [&str; 16] = [
-    "0", "1", "2", "3", "4", "8", "16", "31", "32", "33", "64", "-1", "255", "65536", "0x7fffffff", "0xffffffffffffffff",
+    "0",
+    "1",
+    "2",
+    "3",
+    "4",
+    "8",
+    "16",
+    "31",
+    "32",
+    "33",
+    "64",
+    "-1",
+    "255",
+    "65536",
+    "0x7fffffff",
+    "0xffffffffffffffff",
 ];
 
 #[derive(Clone, Debug)]
@@ -102,8 +117,7 @@ fn apply(body: &str, change: &Change) -> String {
     };
     match change {
         Change::Number(place, value) => {
-            let numbers: Vec<usize> =
-                places.iter().copied().filter(|&at| kind(&pieces[at]) == Kind::Number).collect();
+            let numbers: Vec<usize> = places.iter().copied().filter(|&at| kind(&pieces[at]) == Kind::Number).collect();
             if !numbers.is_empty() {
                 pieces[*place.get(&numbers)] = NUMBERS[value.index(NUMBERS.len())].to_string();
             }

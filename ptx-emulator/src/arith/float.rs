@@ -18,9 +18,6 @@ pub(crate) trait Float: Value {
     /// Integers that order as the numbers do, with -0 below +0.
     type Key: Ord + Copy;
     fn key(self) -> Self::Key;
-    /// The bits, zero-extended.
-    #[cfg(test)]
-    fn raw(self) -> u64;
     /// From the low bits.
     fn from_raw(bits: u64) -> Self;
     fn is_nan(self) -> bool;
@@ -91,10 +88,6 @@ macro_rules! float {
             fn key(self) -> $int {
                 let bits = self.to_bits() as $int;
                 bits ^ ((bits >> ($int::BITS - 1)) & $int::MAX)
-            }
-            #[cfg(test)]
-            fn raw(self) -> u64 {
-                self.to_bits().into()
             }
             #[inline(always)]
             fn from_raw(bits: u64) -> Self {

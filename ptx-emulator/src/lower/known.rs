@@ -30,7 +30,10 @@ const MEMORY: &[Group] = &[
     ),
     ("ld{,.global}.v4.{b64,u64,s64,f64}", "{d, d, d, d}, [a]"),
     ("ld{,.global}.v8.{b32,u32,s32,f32}", "{d, d, d, d, d, d, d, d}, [a]"),
-    ("ld{.relaxed,.acquire}.{cta,cluster,gpu,sys}{,.global,.shared,.shared::cta}.{b8,u8,s8,b16,u16,s16,b32,u32,s32,f32,b64,u64,s64,f64}", "d, [a]"),
+    (
+        "ld{.relaxed,.acquire}.{cta,cluster,gpu,sys}{,.global,.shared,.shared::cta}.{b8,u8,s8,b16,u16,s16,b32,u32,s32,f32,b64,u64,s64,f64}",
+        "d, [a]",
+    ),
     ("ld.mmio.relaxed.sys{,.global}.{b8,u8,s8,b16,u16,s16,b32,u32,s32,f32,b64,u64,s64,f64}", "d, [a]"),
     (
         "ld{,.global}{,.ca,.cg,.cs,.lu,.cv}{,.L1::evict_normal,.L1::evict_unchanged,.L1::evict_first,.L1::evict_last,.L1::no_allocate}{,.L2::evict_normal,.L2::evict_first,.L2::evict_last}{,.L2::64B,.L2::128B,.L2::256B}.b32",
@@ -58,7 +61,10 @@ const MEMORY: &[Group] = &[
     ),
     ("st{,.global}.v4.{b64,u64,s64,f64}", "[a], {b, b, b, b}"),
     ("st{,.global}.v8.{b32,u32,s32,f32}", "[a], {b, b, b, b, b, b, b, b}"),
-    ("st{.relaxed,.release}.{cta,cluster,gpu,sys}{,.global,.shared,.shared::cta}.{b8,u8,s8,b16,u16,s16,b32,u32,s32,f32,b64,u64,s64,f64}", "[a], b"),
+    (
+        "st{.relaxed,.release}.{cta,cluster,gpu,sys}{,.global,.shared,.shared::cta}.{b8,u8,s8,b16,u16,s16,b32,u32,s32,f32,b64,u64,s64,f64}",
+        "[a], b",
+    ),
     ("st.mmio.relaxed.sys{,.global}.{b8,u8,s8,b16,u16,s16,b32,u32,s32,f32,b64,u64,s64,f64}", "[a], b"),
     (
         "st{,.global}{,.wb,.cg,.cs,.wt}{,.L1::evict_normal,.L1::evict_unchanged,.L1::evict_first,.L1::evict_last,.L1::no_allocate}{,.L2::evict_normal,.L2::evict_first,.L2::evict_last}.b32",
@@ -89,10 +95,19 @@ const ATOMICS: &[Group] = &[
         "atom{,.relaxed,.acquire,.release,.acq_rel}{,.cta,.cluster,.gpu,.sys}{,.global,.shared,.shared::cta}.cas.{b16,b32,b64}",
         "d, [a], b, b",
     ),
-    ("red{,.relaxed,.release}{,.cta,.cluster,.gpu,.sys}{,.global,.shared,.shared::cta}.add.{u32,s32,u64,s64,f32,f64}", "[a], b"),
+    (
+        "red{,.relaxed,.release}{,.cta,.cluster,.gpu,.sys}{,.global,.shared,.shared::cta}.add.{u32,s32,u64,s64,f32,f64}",
+        "[a], b",
+    ),
     ("red{,.relaxed}{,.gpu}{,.global,.shared,.shared::cta}.add{,.noftz}.{f16,bf16,f16x2,bf16x2}", "[a], b"),
-    ("red{,.relaxed,.release}{,.cta,.cluster,.gpu,.sys}{,.global,.shared,.shared::cta}.{min,max}.{u32,s32,u64,s64}", "[a], b"),
-    ("red{,.relaxed,.release}{,.cta,.cluster,.gpu,.sys}{,.global,.shared,.shared::cta}.{and,or,xor}.{b32,b64}", "[a], b"),
+    (
+        "red{,.relaxed,.release}{,.cta,.cluster,.gpu,.sys}{,.global,.shared,.shared::cta}.{min,max}.{u32,s32,u64,s64}",
+        "[a], b",
+    ),
+    (
+        "red{,.relaxed,.release}{,.cta,.cluster,.gpu,.sys}{,.global,.shared,.shared::cta}.{and,or,xor}.{b32,b64}",
+        "[a], b",
+    ),
     ("red{,.relaxed,.release}{,.cta,.cluster,.gpu,.sys}{,.global,.shared,.shared::cta}.{inc,dec}.u32", "[a], b"),
 ];
 

@@ -71,8 +71,11 @@ fn every_form_of_the_list_lowers() {
 #[test]
 fn every_special_register_is_read() {
     for name in SPECIAL.iter().copied().flat_map(expand) {
-        let line =
-            if name.contains("64") || name.contains("timer") { format!("mov.u64 long, {name};") } else { format!("mov.u32 word, {name};") };
+        let line = if name.contains("64") || name.contains("timer") {
+            format!("mov.u64 long, {name};")
+        } else {
+            format!("mov.u32 word, {name};")
+        };
         lowered(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
     }
 }
@@ -80,10 +83,27 @@ fn every_special_register_is_read() {
 /// Whatever is spelt from the words of the list is in it or refused, in lists of up to three words.
 #[test]
 fn no_other_spelling_is_taken() {
-    for opcode in ["shfl", "vote", "match", "redux", "bar", "barrier", "membar", "fence", "cvta", "isspacep", "bra", "ret", "activemask"] {
-        let groups = || KNOWN.iter().flat_map(|(_, groups)| *groups).filter(|(form, _)| {
-            form.split(['.', '{']).next() == Some(opcode)
-        });
+    for opcode in [
+        "shfl",
+        "vote",
+        "match",
+        "redux",
+        "bar",
+        "barrier",
+        "membar",
+        "fence",
+        "cvta",
+        "isspacep",
+        "bra",
+        "ret",
+        "activemask",
+    ] {
+        let groups = || {
+            KNOWN
+                .iter()
+                .flat_map(|(_, groups)| *groups)
+                .filter(|(form, _)| form.split(['.', '{']).next() == Some(opcode))
+        };
         let all: BTreeSet<String> = groups().flat_map(|(form, _)| expand(form)).collect();
         let words: BTreeSet<&str> = all.iter().flat_map(|name| name.split('.').skip(1)).chain(["x", "b16"]).collect();
         let operands: BTreeSet<&str> = groups().map(|(_, operands)| *operands).collect();
@@ -95,7 +115,8 @@ fn no_other_spelling_is_taken() {
             names.dedup();
         }
         for name in names.into_iter().collect::<BTreeSet<_>>() {
-            let taken = operands.iter().any(|operands| lowered(&format!("{name} {};", written(&name, operands))).is_ok());
+            let taken =
+                operands.iter().any(|operands| lowered(&format!("{name} {};", written(&name, operands))).is_ok());
             assert_eq!(taken, all.contains(&name), "{name}");
         }
     }
@@ -124,7 +145,8 @@ fn documentation() -> String {
     for (heading, groups) in KNOWN {
         write!(text, "\n### {heading}\n\n| form | operands |\n|---|---|\n").unwrap();
         for (form, operands) in *groups {
-            let operands = if operands.is_empty() { String::new() } else { format!("`{}`", operands.replace('|', "\\|")) };
+            let operands =
+                if operands.is_empty() { String::new() } else { format!("`{}`", operands.replace('|', "\\|")) };
             writeln!(text, "| `{form}` | {operands} |").unwrap();
         }
     }

@@ -1,7 +1,7 @@
 //! Loads, stores, atomics and asynchronous copies.
 
-use super::{Dynamic, Lowering};
 use super::words::{Owner, Words, words};
+use super::{Dynamic, Lowering};
 use crate::error::Result;
 use crate::parse::ast::{Operand, Space};
 use crate::program::{Access, Atomic, AtomicOperation, Code, CopyAsync, Kind, Row};
@@ -211,7 +211,9 @@ impl Lowering<'_> {
             | ("prefetch", ["global" | "local", "L1" | "L2"], [address])
             | ("prefetch", ["global", "L2::evict_last" | "L2::evict_normal"], [address])
             | ("prefetchu", ["L1"], [address]) => self.address(address, Space::Generic)?.0.row,
-            ("pmevent", [], [Operand::Integer(0..=15)]) | ("pmevent", ["mask"], [Operand::Integer(0..=0xffff)]) => Row::NONE,
+            ("pmevent", [], [Operand::Integer(0..=15)]) | ("pmevent", ["mask"], [Operand::Integer(0..=0xffff)]) => {
+                Row::NONE
+            }
             _ => return Err(self.unknown()),
         };
         self.emit(Code::Nothing, Operands::default(), Kind::Control).uses.extend(Some(row).filter(|row| row.is_some()));

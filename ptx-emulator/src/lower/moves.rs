@@ -16,9 +16,7 @@ impl Lowering<'_> {
         match operands {
             [Operand::Vector(parts), whole] => self.unpack(parts, whole, ty),
             [whole, Operand::Vector(parts)] => self.pack(whole, parts, ty),
-            [dst, Operand::Name(name)]
-                if matches!(name.as_str(), "%clock" | "%clock64" | "%globaltimer") =>
-            {
+            [dst, Operand::Name(name)] if matches!(name.as_str(), "%clock" | "%clock64" | "%globaltimer") => {
                 let width = ty.width().ok_or_else(|| self.unknown())?;
                 let dst = self.destination_of(dst, width)?;
                 let operands = Operands { dst: dst.index, ..Default::default() };

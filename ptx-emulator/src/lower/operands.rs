@@ -1,7 +1,7 @@
 //! Operands as rows.
 
-use super::{Dynamic, Lowering};
 use super::scopes::Symbol;
+use super::{Dynamic, Lowering};
 use crate::error::Result;
 use crate::forms::{self, Form};
 use crate::parse::ast::{Operand, Space};

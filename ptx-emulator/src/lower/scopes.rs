@@ -141,7 +141,7 @@ impl Lowering<'_> {
         let packed = align_up(layout.bytes, variable.align).unwrap_or(u32::MAX);
         let total = packed.saturating_add(bytes);
         let mut offset = end / RED_ZONE * RED_ZONE + packed % RED_ZONE;
-        while offset < end || offset % variable.align.max(1) != 0 {
+        while offset < end || !offset.is_multiple_of(variable.align.max(1)) {
             offset += RED_ZONE;
         }
         if total > MOST_BYTES || offset > 4 * MOST_BYTES {

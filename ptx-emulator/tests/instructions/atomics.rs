@@ -35,8 +35,20 @@ fn updated(operation: &str, ty: &str, before: u64, operand: u64) -> u64 {
         ("or", _) => before | operand,
         ("xor", _) => before ^ operand,
         ("exch", _) => operand,
-        ("inc", _) => if small >= other { 0 } else { u64::from(small) + 1 },
-        ("dec", _) => if small == 0 || small > other { operand } else { u64::from(small) - 1 },
+        ("inc", _) => {
+            if small >= other {
+                0
+            } else {
+                u64::from(small) + 1
+            }
+        }
+        ("dec", _) => {
+            if small == 0 || small > other {
+                operand
+            } else {
+                u64::from(small) - 1
+            }
+        }
         _ => panic!("{operation}.{ty}"),
     }
 }
@@ -68,9 +80,7 @@ fn values(operation: &str, ty: &str) -> Vec<u64> {
     match ty {
         "f32" => numbers.iter().map(|&v| (v as f32).to_bits().into()).collect(),
         "f64" => numbers.iter().map(|&v| f64::from(v).to_bits()).collect(),
-        "f16" | "f16x2" => {
-            numbers.iter().map(|&v| u64::from(f16::from_f32(v as f32).to_bits()) * 0x1_0001).collect()
-        }
+        "f16" | "f16x2" => numbers.iter().map(|&v| u64::from(f16::from_f32(v as f32).to_bits()) * 0x1_0001).collect(),
         "bf16" | "bf16x2" => numbers
             .iter()
             .map(|&v| u64::from(bf16::from_f32(v as f32).to_bits()) | u64::from(bf16::from_f32(1.5).to_bits()) << 16)
@@ -83,7 +93,12 @@ fn values(operation: &str, ty: &str) -> Vec<u64> {
 /// Every pair of values, a thread each, on memory of the thread's own.
 #[test]
 fn every_operation_and_type() {
-    for (space, module) in [("global", ".global .b64 own[64];"), ("shared", ".shared .b64 own[64];"), ("", ".global .b64 own[64];"), ("", ".shared .b64 own[64];")] {
+    for (space, module) in [
+        ("global", ".global .b64 own[64];"),
+        ("shared", ".shared .b64 own[64];"),
+        ("", ".global .b64 own[64];"),
+        ("", ".shared .b64 own[64];"),
+    ] {
         for (operation, types) in OPERATIONS {
             for ty in types {
                 check(space, module, operation, ty);
@@ -112,7 +127,11 @@ fn check(space: &str, module: &str, operation: &str, ty: &str) {
         result(1, &format!("%{letter}43"), bits),
         result(2, &format!("%{letter}43"), bits)
     );
-    let body = if operation == "exch" { body.replace(&format!("atom.exch{dot}.{ty} _"), &format!("atom{dot}.exch.{ty} _")) } else { body };
+    let body = if operation == "exch" {
+        body.replace(&format!("atom.exch{dot}.{ty} _"), &format!("atom{dot}.exch.{ty} _"))
+    } else {
+        body
+    };
     let values = values(operation, ty);
     let pairs: Vec<[u64; 2]> = values.iter().flat_map(|&a| values.iter().map(move |&b| [a, b])).collect();
     let out = Kernel::new(3, body).module(module).block(64).run(pairs.as_flattened());

@@ -85,11 +85,7 @@ fn bad_barriers_are_findings() {
         ("bar.sync 0, 96;", DivergentBarrier, "96 threads, expected a multiple of 32 up to 64"),
         ("setp.lt.u32 p2, %w0, 32; @p2 bar.sync 1, 64;", Deadlock, "line"),
         // The barrier is complete with the second arrival: nobody comes for the third.
-        (
-            "setp.lt.u32 p2, %w0, 32; @p2 bar.arrive 1, 64; @p2 bar.arrive 1, 64; @!p2 bar.sync 1, 64;",
-            Deadlock,
-            "line",
-        ),
+        ("setp.lt.u32 p2, %w0, 32; @p2 bar.arrive 1, 64; @p2 bar.arrive 1, 64; @!p2 bar.sync 1, 64;", Deadlock, "line"),
     ] {
         let kernel = Kernel::new(1, format!("setp.eq.u32 p1, %w0, 0;\n{body}")).block(64);
         let (_, report) = kernel.report(&[0], Mode::Nominal);

@@ -75,7 +75,8 @@ fn guards() {
 /// Stores, reductions and copies under a guard touch nothing for other lanes, not even a bad address.
 #[test]
 fn guarded_stores() {
-    let body = ".shared .align 16 .b8 tile[16]; setp.eq.u32 p1, %w0, 5; selp.b64 %l2, %l1, 3, p1; selp.b32 %w2, 0, 77, p1;
+    let body =
+        ".shared .align 16 .b8 tile[16]; setp.eq.u32 p1, %w0, 5; selp.b64 %l2, %l1, 3, p1; selp.b32 %w2, 0, 77, p1;
         mov.u32 %w3, tile; add.u32 %w2, %w2, %w3;
         st.global.u64 [%l0], 0;
         @p1 st.global.u64 [%l2], 41; @p1 red.global.add.u64 [%l2], 1; @!p1 bra over;
@@ -105,10 +106,13 @@ fn exits_in_divergent_code() {
 /// A guarded last instruction guards not the end of the kernel.
 #[test]
 fn the_last_instruction_may_be_guarded() {
-    let text = format!("{HEADER}.entry k() {{ .reg .b32 a; .reg .pred p; mov.u32 a, %tid.x; setp.lt.u32 p, a, 3; @p ret; }}");
+    let text =
+        format!("{HEADER}.entry k() {{ .reg .b32 a; .reg .pred p; mov.u32 a, %tid.x; setp.lt.u32 p, a, 3; @p ret; }}");
     let report = Module::from_ptx(&text).unwrap().launch("k").block([33, 1, 1]).run(&Device::new()).unwrap();
     assert!(report.is_clean(), "{report}");
-    let text = format!("{HEADER}.entry k() {{ .reg .b32 a; .reg .pred p; mov.u32 a, %tid.x; setp.lt.u32 p, a, 3; @p bra end; mov.u32 a, 1; end: }}");
+    let text = format!(
+        "{HEADER}.entry k() {{ .reg .b32 a; .reg .pred p; mov.u32 a, %tid.x; setp.lt.u32 p, a, 3; @p bra end; mov.u32 a, 1; end: }}"
+    );
     assert!(Module::from_ptx(&text).unwrap().launch("k").run(&Device::new()).unwrap().is_clean());
     let text = format!("{HEADER}.entry k() {{ }}");
     assert!(Module::from_ptx(&text).unwrap().launch("k").run(&Device::new()).unwrap().is_clean());

@@ -17,7 +17,10 @@ fn refused(body: &str) -> String {
 fn exact_words() {
     for (body, want) in [
         ("frob.b32 w, v;", "`frob.b32` is not supported"),
-        ("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {w, w}, {w}, {w}, {w};", "`mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32` is not supported"),
+        (
+            "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {w, w}, {w}, {w}, {w};",
+            "`mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32` is not supported",
+        ),
         ("add.rn.u32 w, v, v;", "`add.rn.u32` is not supported"),
         ("add.f16.x w, v, v;", "`add.f16.x` is not supported"),
         ("ld.global.f16 h, [l];", "`ld.global.f16` is not supported"),
@@ -35,7 +38,10 @@ fn exact_words() {
         ("shfl.sync.up.b64 l, l, 1, 0, -1;", "`shfl.sync.up.b64` is not supported"),
         ("bar.sync.foo 0;", "`bar.sync.foo` is not supported"),
         ("bar.arrive 0;", "operands of `bar.arrive` are not those of the instruction"),
-        ("cp.async.cg.shared.global [w], [l], 8;", "operands of `cp.async.cg.shared.global` are not those of the instruction"),
+        (
+            "cp.async.cg.shared.global [w], [l], 8;",
+            "operands of `cp.async.cg.shared.global` are not those of the instruction",
+        ),
         ("cp.async.bulk.commit_group;", "`cp.async.bulk.commit_group` is not supported"),
         ("mbarrier.init.shared.b64 [l], 1;", "`mbarrier.init.shared.b64` is not supported"),
         ("prefetch.shared.L1 [l];", "`prefetch.shared.L1` is not supported"),
@@ -68,17 +74,35 @@ fn of_modules_and_launches() {
     let external = format!("{HEADER}.extern .func vprintf();\n.entry k() {{\ncall vprintf; }}");
     let error = Module::from_ptx(&external).unwrap().check().unwrap_err();
     assert_eq!(error.to_string(), "PTX line 6: a call of `vprintf`, which has no body here is not supported");
-    let module = Module::from_ptx(&format!("{HEADER}.entry k(.param .u64 x, .param .b8 s[3]) .maxntid 64 {{ }}\n.entry j() {{ }}")).unwrap();
+    let module = Module::from_ptx(&format!(
+        "{HEADER}.entry k(.param .u64 x, .param .b8 s[3]) .maxntid 64 {{ }}\n.entry j() {{ }}"
+    ))
+    .unwrap();
     assert!(module.kernels().eq(["k", "j"]));
     let device = Device::new();
     let told = |launch: ptx_emulator::LaunchBuilder<'_>| launch.run(&device).unwrap_err().to_string();
     assert_eq!(told(module.launch("i")), "no kernel `i`: the module has `k`, `j`");
     assert_eq!(told(module.launch("k")), "kernel `k`: 0 arguments, expected 2");
     assert_eq!(told(module.launch("k").arg(1u64).bytes(&[1])), "kernel `k`: argument 1 (`s`) has 1 bytes, expected 3");
-    assert_eq!(told(module.launch("k").arg(1u32).bytes(&[1; 3])), "kernel `k`: argument 0 (`x`) has 4 bytes, expected 8");
-    assert_eq!(told(module.launch("j").block([0, 1, 1])), "kernel `j`: block [0, 1, 1], expected 1 to [1024, 1024, 64]");
-    assert_eq!(told(module.launch("j").block([64, 32, 1])), "kernel `j`: block [64, 32, 1], expected at most 1024 threads");
+    assert_eq!(
+        told(module.launch("k").arg(1u32).bytes(&[1; 3])),
+        "kernel `k`: argument 0 (`x`) has 4 bytes, expected 8"
+    );
+    assert_eq!(
+        told(module.launch("j").block([0, 1, 1])),
+        "kernel `j`: block [0, 1, 1], expected 1 to [1024, 1024, 64]"
+    );
+    assert_eq!(
+        told(module.launch("j").block([64, 32, 1])),
+        "kernel `j`: block [64, 32, 1], expected at most 1024 threads"
+    );
     assert_eq!(told(module.launch("k").block([65, 1, 1])), "kernel `k`: block [65, 1, 1], expected at most 64 threads");
-    assert_eq!(told(module.launch("j").grid([1, 65536, 1])), "kernel `j`: grid [1, 65536, 1], expected 1 to [2147483647, 65535, 65535]");
-    assert_eq!(told(module.launch("j").shared_bytes(1 << 20)), "kernel `j`: 1048576 bytes of shared memory, expected at most 232448");
+    assert_eq!(
+        told(module.launch("j").grid([1, 65536, 1])),
+        "kernel `j`: grid [1, 65536, 1], expected 1 to [2147483647, 65535, 65535]"
+    );
+    assert_eq!(
+        told(module.launch("j").shared_bytes(1 << 20)),
+        "kernel `j`: 1048576 bytes of shared memory, expected at most 232448"
+    );
 }

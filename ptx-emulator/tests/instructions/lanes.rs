@@ -78,7 +78,8 @@ fn votes_matches_and_reductions_of_parts() {
         "redux.sync.or.b32 %w10, %w4, %w3;",
         "redux.sync.xor.b32 %w10, %w4, %w3;",
     ];
-    let work: String = operations.iter().enumerate().map(|(i, line)| format!("{line}\n{}", result(i, "%w10", 32))).collect();
+    let work: String =
+        operations.iter().enumerate().map(|(i, line)| format!("{line}\n{}", result(i, "%w10", 32))).collect();
     // %w5 is one value in each part of the first warp, and not in the second.
     let body = format!(
         "mad.wide.u32 %l2, %w0, 8, %l1; ld.global.b64 %l4, [%l2]; cvt.u32.u64 %w4, %l4; setp.gt.s32 p4, %w4, 0;

@@ -139,7 +139,8 @@ fn wide_vectors_of_global_memory() {
     let out = Kernel::new(8, body).run(&input);
     for (got, words) in out.chunks(8).zip(input.chunks(8)) {
         let half = |i: usize| words[i / 2] >> (32 * (i % 2)) & 0xffff_ffff;
-        let reversed: Vec<u64> = (0..4).map(|i| half(6 - 2 * i) | if i == 3 { 9 } else { half(5 - 2 * i) } << 32).collect();
+        let reversed: Vec<u64> =
+            (0..4).map(|i| half(6 - 2 * i) | if i == 3 { 9 } else { half(5 - 2 * i) } << 32).collect();
         assert_eq!(got[..4], reversed);
         assert_eq!(got[4..], [words[7], 5, words[5], words[4]]);
     }

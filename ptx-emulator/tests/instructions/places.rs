@@ -17,7 +17,13 @@ fn initial_values() {
     let mut body = String::new();
     let mut want = Vec::new();
     let mut load = |ty: &str, at: &str, value: u64| {
-        let bits = if ty.ends_with("64") { 64 } else if ty.ends_with("32") { 32 } else { 16 };
+        let bits = if ty.ends_with("64") {
+            64
+        } else if ty.ends_with("32") {
+            32
+        } else {
+            16
+        };
         let name = format!("%{}9", ["h", "w", "l"][bits as usize / 32]);
         body += &format!("ld.{ty} {name}, [{at}];\n{}", result(want.len(), &name, bits));
         want.push(value);
@@ -85,7 +91,10 @@ fn spaces_of_addresses() {
     for (i, (address, _)) in addresses.iter().enumerate() {
         body += &format!("{address}\n");
         for (j, space) in spaces.iter().enumerate() {
-            body += &format!("isspacep.{space} p1, %l2; selp.b64 %l3, 1, 0, p1; st.global.u64 [%l0+{}], %l3;\n", 8 * (4 * i + j));
+            body += &format!(
+                "isspacep.{space} p1, %l2; selp.b64 %l3, 1, 0, p1; st.global.u64 [%l0+{}], %l3;\n",
+                8 * (4 * i + j)
+            );
         }
     }
     let out = Kernel::new(20, body).module(module).block(1).run(&[0]);
@@ -97,12 +106,32 @@ fn spaces_of_addresses() {
 #[test]
 fn special_registers() {
     let names = [
-        "%tid.x", "%tid.y", "%tid.z", "%ntid.x", "%ntid.y", "%ntid.z", "%ctaid.x", "%ctaid.y", "%ctaid.z", "%nctaid.x",
-        "%nctaid.y", "%nctaid.z", "%laneid", "%warpid", "%nwarpid", "%lanemask_eq", "%lanemask_lt", "%lanemask_le",
-        "%lanemask_gt", "%lanemask_ge",
+        "%tid.x",
+        "%tid.y",
+        "%tid.z",
+        "%ntid.x",
+        "%ntid.y",
+        "%ntid.z",
+        "%ctaid.x",
+        "%ctaid.y",
+        "%ctaid.z",
+        "%nctaid.x",
+        "%nctaid.y",
+        "%nctaid.z",
+        "%laneid",
+        "%warpid",
+        "%nwarpid",
+        "%lanemask_eq",
+        "%lanemask_lt",
+        "%lanemask_le",
+        "%lanemask_gt",
+        "%lanemask_ge",
     ];
-    let stores: String =
-        names.iter().enumerate().map(|(i, name)| format!("mov.u32 r, {name}; st.global.u32 [out+{}], r;\n", 4 * i)).collect();
+    let stores: String = names
+        .iter()
+        .enumerate()
+        .map(|(i, name)| format!("mov.u32 r, {name}; st.global.u32 [out+{}], r;\n", 4 * i))
+        .collect();
     let text = format!(
         "{HEADER}.entry k(.param .b64 p) {{ .reg .b32 r, t, n; .reg .b64 out, o; ld.param.b64 out, [p];
         mov.u32 t, %ctaid.z; mov.u32 n, %nctaid.y; mad.lo.u32 t, t, n, %ctaid.y; mov.u32 n, %nctaid.x; mad.lo.u32 t, t, n, %ctaid.x;
