@@ -283,12 +283,17 @@ impl Warp {
         let frame = common.launch.program.local_bytes as usize;
         let good = self.check_sized(common, touch, addresses, ("local", frame as u64));
         if common.launch.checks.uninitialised {
-            for lane in lanes::each(good) {
-                let start = lane * frame + addresses[lane] as usize;
-                if !self.local_written[start..start + touch.bytes as usize].iter().all(|&written| written) {
-                    let (thread, address) = (self.first_thread() + lane as u32, Some(addresses[lane]));
-                    common.note(FindingKind::UninitialisedLocal, touch.pc, thread, address, String::new);
-                }
+            let size = access.size as usize;
+            for (index, &row) in access.rows.iter().enumerate().take(access.count as usize) {
+                let mut bytes = 0u8;
+                let undefined = lanes::collect(good, |lane| {
+                    let start = lane * frame + addresses[lane] as usize + index * size;
+                    let written = &self.local_written[start..start + size];
+                    let missing = (0..size).fold(0, |missing, byte| missing | u8::from(!written[byte]) << byte);
+                    bytes |= missing;
+                    missing != 0
+                });
+                self.taint_load(row, (undefined, bytes), touch.pc, addresses);
             }
         }
         let local = &self.local;
@@ -308,6 +313,18 @@ impl Warp {
             local[start..start + size].copy_from_slice(&bits.to_le_bytes()[..size]);
             written[start..start + size].fill(true);
         });
+        if self.taints.is_empty() {
+            return;
+        }
+        let size = access.size as usize;
+        for (index, &row) in access.rows.iter().enumerate().take(access.count as usize) {
+            let (undefined, bytes) = self.undefined_bytes(row);
+            for lane in lanes::each(good & undefined) {
+                let start = lane * frame + addresses[lane] as usize + index * size;
+                let stored = self.local_written[start..start + size].iter_mut().enumerate();
+                stored.for_each(|(byte, written)| *written = bytes >> byte & 1 == 0);
+            }
+        }
     }
 
     fn load_param(&mut self, common: &mut Common<'_>, access: &Access, touch: Touch, addresses: &Addresses) {

@@ -131,15 +131,23 @@ fn add(ty: Type, takes: bool, gives: bool, level: Level) -> Option<Form> {
     ))
 }
 
-/// The flag is the borrow.
+/// The flag is the carry of `a + !b + 1`, set where nothing was borrowed: so devices do it, and the division of 128 bits
+/// that NVVM emits reads the flag of `subc.cc` with `addc`.
 fn subtract(ty: Type, takes: bool, gives: bool, level: Level) -> Option<Form> {
-    Some(by_type!(ty, T in [U32: u32, S32: u32, U64: u64, S64: u64],
-        carried!(level, takes, gives, |a, b; borrow| -> T {
-            let (difference, first) = a.overflowing_sub(b);
-            let (difference, second) = difference.overflowing_sub(T::from(borrow));
-            (difference, first | second)
-        })
-    ))
+    Some(by_type!(ty, T in [U32: u32, S32: u32, U64: u64, S64: u64], {
+        if takes {
+            carried!(level, true, gives, |a, b; carry| -> T {
+                let (difference, first) = a.overflowing_sub(b);
+                let (difference, second) = difference.overflowing_sub(T::from(!carry));
+                (difference, !(first | second))
+            })
+        } else {
+            carried!(level, false, gives, |a, b; _carry| -> T {
+                let (difference, borrow) = a.overflowing_sub(b);
+                (difference, !borrow)
+            })
+        }
+    }))
 }
 
 fn low_add(ty: Type, takes: bool, gives: bool, level: Level) -> Option<Form> {

@@ -90,6 +90,9 @@ pub(crate) fn select_pair(opcode: &str, modifiers: &[&str], level: Level) -> Opt
 
 /// A conversion into a register of so many bits, to whose width the result is extended.
 pub(crate) fn select_conversion(modifiers: &[&str], bits: u32, level: Level) -> Option<Form> {
+    if modifiers.first() == Some(&"pack") {
+        return convert_integers::select("cvt", modifiers, level);
+    }
     convert_integers::select_into(modifiers, bits, level)
         .or_else(|| convert_floats::select_into(modifiers, Some(bits), level))
 }

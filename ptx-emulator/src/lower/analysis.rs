@@ -21,6 +21,7 @@ impl Lowering<'_> {
         if let Some(seed) = contraction {
             contract::contract(&mut program, self.level, seed);
         }
+        forgive_undefined_parts(&mut program);
         program.tracked = maybe_uninitialised(&program);
         let tracked: HashSet<Row> = program.tracked.iter().copied().collect();
         for (instruction, info) in program.code.iter_mut().zip(&program.info) {
@@ -98,6 +99,14 @@ pub(super) fn block_starts(program: &Program) -> Vec<usize> {
         }
     }
     (0..program.code.len()).filter(|&at| starts[at]).collect()
+}
+
+/// A compiler that cares for one half of a register packs it with one that nothing in the kernel writes.
+fn forgive_undefined_parts(program: &mut Program) {
+    let written: HashSet<Row> = program.info.iter().flat_map(|info| info.defs.iter().copied()).collect();
+    for info in program.info.iter_mut().filter(|info| info.text.starts_with("mov.") && info.uses.len() > 1) {
+        info.uses.retain(|row| row.width == Width::Predicate || written.contains(row));
+    }
 }
 
 /// Registers for which some use is not reached by a definition on every path.

@@ -12,6 +12,9 @@ const RED_ZONE: u32 = 128;
 /// Shared memory of any device, and local memory of a thread that is taken for a mistake beyond.
 const MOST_BYTES: u32 = 1 << 20;
 
+/// Bytes of each reserved place.
+const RESERVED: u64 = 512;
+
 /// What a name stands for.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Symbol {
@@ -193,10 +196,45 @@ impl Lowering<'_> {
             }
             return Ok(symbol);
         }
+        if let Some(symbol) = self.reserved_shared(name)? {
+            return Ok(symbol);
+        }
         if module.functions.iter().any(|function| function.name == name) {
             return Err(self.unsupported(format!("the address of the function `{name}`")));
         }
         Err(self.invalid(format!("unknown name `{name}`")))
+    }
+
+    /// `%reserved_smem_offset_0`, `_1`: a place of its own in shared memory, where cooperative groups of several warps
+    /// keep their barriers. Devices give them 1 KiB together.
+    fn reserved_shared(&mut self, name: &str) -> Result<Option<Symbol>> {
+        if !matches!(name, "%reserved_smem_offset_0" | "%reserved_smem_offset_1") {
+            return Ok(None);
+        }
+        if let Some(symbol) = self.scopes.first().and_then(|scope| scope.symbols.get(name)) {
+            return Ok(Some(symbol.clone()));
+        }
+        let layout = &mut self.program.shared;
+        let used = layout.bytes;
+        let symbol = self.shared(&ast::Variable {
+            space: Space::Shared,
+            external: false,
+            align: 16,
+            ty: Type::B8,
+            vector: 1,
+            name: name.to_string(),
+            dims: vec![RESERVED],
+            initial: Vec::new(),
+            register: false,
+            pointer: None,
+            line: self.at.line,
+        })?;
+        // It is not taken from what the kernel may have.
+        self.program.shared.bytes = used;
+        if let Some(scope) = self.scopes.first_mut() {
+            scope.symbols.insert(name.to_string(), symbol.clone());
+        }
+        Ok(Some(symbol))
     }
 
     /// The label's number.
