@@ -13,7 +13,8 @@ fn flags(count: usize) -> Vec<bool> {
     (0..count).map(|i| i * i % 7 < 3).collect()
 }
 
-/// Checks that a form without `.cc` leaves the flag, and one without the letter c in its opcode does not read it.
+/// Checks that a form without `.cc` leaves the flag, and one without the letter c in its opcode does not read it. The
+/// flag of a difference is set where nothing was borrowed.
 fn check<const N: usize>(
     checker: &mut Checker,
     (name, takes, gives): (&str, bool, bool),
@@ -24,7 +25,8 @@ fn check<const N: usize>(
     for carries in [flags(tuples.len()), flags(tuples.len()).into_iter().map(|flag| !flag).collect()] {
         checker.check_with_carry(name, tuples, &carries, |tuple, carry| {
             let value = exact(tuple, i128::from(takes && carry));
-            let carried = value < 0 || value >> bits_of(ty) != 0;
+            let beyond = value < 0 || value >> bits_of(ty) != 0;
+            let carried = beyond != name.starts_with("sub");
             (truncate(ty, value), if gives { carried } else { carry })
         });
     }
@@ -43,7 +45,9 @@ fn sums_and_differences_carry() {
             let form = &format!("add{flag}.{name}");
             check(&mut checker, (form, takes, gives), ty, &two, |[a, b], carry| value(a) + value(b) + carry);
             let form = &format!("sub{flag}.{name}");
-            check(&mut checker, (form, takes, gives), ty, &two, |[a, b], carry| value(a) - value(b) - carry);
+            check(&mut checker, (form, takes, gives), ty, &two, |[a, b], carry| {
+                value(a) - value(b) - if takes { 1 - carry } else { 0 }
+            });
             let (c, cc) = flag.split_once('.').map_or((flag, ""), |(c, _)| (c, ".cc"));
             for (half, shift) in [("lo", 0), ("hi", bits_of(ty))] {
                 let form = &format!("mad{c}.{half}{cc}.{name}");
