@@ -47,7 +47,7 @@ fn parameters_in_memory() {
     let out = Kernel::new(2, body).module(module).run(&[0]);
     for (i, got) in out.chunks(2).enumerate() {
         let i = i as u64;
-        assert_eq!(got, [100 * i | (i + 3) << 32, 77]);
+        assert_eq!(got, [(100 * i) | ((i + 3) << 32), 77]);
     }
 }
 

@@ -49,10 +49,10 @@ fn guards() {
         selp.b32 %w6, 0xcccccccc, 0x33333333, p1; selp.b32 %w4, 2, 1, p1; mov.b16 %h5, 3; mov.b16 %h6, 4; mov.u32 %w7, 1;\n",
     );
     for (i, line) in guarded.iter().enumerate() {
-        body += &format!("mov.u32 %w5, 7777;\n");
+        body += "mov.u32 %w5, 7777;\n";
         body += &line.lines().map(|line| format!("@p1 {line}\n")).collect::<String>();
         body += &result(2 * i, "%w5", 32);
-        body += &format!("mov.u32 %w5, 8888;\n");
+        body += "mov.u32 %w5, 8888;\n";
         body += &line.lines().map(|line| format!("@!p1 {line}\n")).collect::<String>();
         body += &result(2 * i + 1, "%w5", 32);
     }
