@@ -78,9 +78,11 @@ fn required() -> Vec<String> {
     let list = std::env::var("SSM_REQUIRE").unwrap_or_default();
     let names = list.split(',').map(|name| name.trim().to_string()).filter(|name| !name.is_empty());
     let names: Vec<String> = names.collect();
-    let mut known = vec![CpuBackend::NAME];
-    #[cfg(feature = "emulator")]
-    known.push(super::emulator::EmulatorBackend::NAME);
+    let known = [
+        CpuBackend::NAME,
+        #[cfg(feature = "emulator")]
+        super::emulator::EmulatorBackend::NAME,
+    ];
     for name in &names {
         let expected = known.join(", ");
         assert!(known.contains(&name.as_str()), "SSM_REQUIRE names {name}, expected a backend with suites: {expected}");
