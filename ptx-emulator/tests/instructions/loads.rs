@@ -184,7 +184,7 @@ fn bad_loads_are_findings() {
         ("ld.global.v4.b32 {%w2, _, _, _}, [%l1+8];", Misaligned),
         ("ld.shared.b32 %w2, [tile];", UninitialisedShared),
         ("ld.shared.b32 %w2, [tile+16];", OutOfBounds),
-        (".local .b32 own; ld.local.b32 %w2, [own];", UninitialisedLocal),
+        (".local .b32 own; ld.local.b32 %w2, [own]; st.global.b32 [%l0], %w2;", UninitialisedLocal),
         (".local .b32 own; ld.local.b32 %w2, [own+4];", OutOfBounds),
         ("ld.param.b32 %w2, [structure+64];", OutOfBounds),
         ("ld.global.b32 %w2, [%l0];", UninitialisedGlobal),

@@ -108,3 +108,14 @@ fn bad_stores_are_findings() {
         assert_eq!(found, [(kind, body.to_string())]);
     }
 }
+
+/// Lanes of one store that agree race with nobody, whatever was there before; those that do not, race.
+#[test]
+fn one_value_of_all_lanes() {
+    let module = ".shared .align 4 .b32 tile[4];";
+    let body = "st.shared.b32 [tile], 7; bar.sync 0; ld.shared.b32 %w2, [tile]; cvt.u64.u32 %l2, %w2; st.global.b64 [%l0], %l2;";
+    assert_eq!(Kernel::new(1, body).module(module).run(&[0]), [7; 32]);
+    let line = "st.shared.b32 [tile], %w2;";
+    let found = Kernel::new(1, format!("shr.u32 %w2, %w0, 4;\n{line}")).module(module).findings(&[0]);
+    assert_eq!(found, [(FindingKind::SharedRace, line.to_string())]);
+}
