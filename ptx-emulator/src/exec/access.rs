@@ -187,7 +187,7 @@ impl Warp {
         }
         poison(&mut self.registers, access, touch.mask & !good);
         let strong = access.volatile.then_some(Strong::Load);
-        self.note_shared(common, Touch { mask: good, ..touch }, addresses, strong, 0);
+        self.note_shared(common, Touch { mask: good, ..touch }, addresses, strong, (0, |_, _| true));
     }
 
     #[inline(always)]
@@ -205,7 +205,14 @@ impl Warp {
             place.copy_from_slice(bytes);
         });
         let strong = access.volatile.then_some(Strong::Store);
-        self.note_shared(common, Touch { mask: good, ..touch }, addresses, strong, same);
+        // Lanes that store the same bytes do not race, whatever was there before.
+        let unused = 64 - 8 * access.size;
+        let differ = |a: usize, b: usize| {
+            let rows = access.rows.iter().take(access.count as usize);
+            let each = rows.map(|&row| bits_of(&self.registers, row, a) ^ bits_of(&self.registers, row, b));
+            each.fold(0, |all, one| all | one << unused) != 0
+        };
+        self.note_shared(common, Touch { mask: good, ..touch }, addresses, strong, (same, differ));
     }
 
     /// For the race check within the block and the counters.
@@ -216,7 +223,7 @@ impl Warp {
         mut touch: Touch,
         addresses: &Addresses,
         strong: Option<Strong>,
-        same: u32,
+        (same, differ): (u32, impl Fn(usize, usize) -> bool),
     ) {
         if touch.mask == 0 {
             return;
@@ -236,8 +243,7 @@ impl Warp {
         match strong {
             Some(strong) => shadow.atomic(&access, strong, &mut conflicts),
             None if touch.write => {
-                // Lanes that agree with memory after the store agree with each other.
-                shadow.write(&access, same, |a, b| same >> a & same >> b & 1 == 0, &mut conflicts);
+                shadow.write(&access, same, differ, &mut conflicts);
             }
             None => shadow.read(&access, &mut conflicts),
         }

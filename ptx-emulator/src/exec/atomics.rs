@@ -77,7 +77,7 @@ impl Warp {
             common.shared[start..start + size].copy_from_slice(&after[..size]);
             self.give_back(atomic, lane, before);
         }
-        self.note_shared(common, Touch { mask: good, ..touch }, addresses, Some(Strong::Update), 0);
+        self.note_shared(common, Touch { mask: good, ..touch }, addresses, Some(Strong::Update), (0, |_, _| true));
     }
 
     fn give_back(&mut self, atomic: &Atomic, lane: usize, before: u64) {
