@@ -83,6 +83,10 @@ fn the_allowance_is_exact() {
         naive.run::<Noisy<2>>(),
         naive.run::<Noisy<3>>(),
         naive.run::<Noisy<4>>(),
+        naive.run::<Noisy<5>>(),
+        naive.run::<Noisy<6>>(),
+        naive.run::<Noisy<7>>(),
+        naive.run::<Noisy<8>>(),
     ];
     let errors = runs.iter().flat_map(|run| run[0].iter().zip(yardstick.truth()).map(|(r, t)| (r - t).abs()));
     let largest = errors.fold(0.0, f64::max);
