@@ -192,6 +192,13 @@ fn registers_that_nobody_wrote() {
             assert_eq!((found[0].ptx_line, found[0].thread), (line(instruction), [thread, 0, 0]), "{report}");
             assert_eq!(found[0].source, None);
         }
+        let report = report!(module, "kept", device, mode, [1, 1, 1], [32, 1, 1], 0; out);
+        let finding = report.findings().iter().find(|f| f.kind == UninitialisedRegister).unwrap();
+        assert_eq!((finding.ptx_line, finding.thread), (line("sub.u32 %r2, %r1, %r0"), [5, 0, 0]), "{report}");
+        assert!(finding.to_string().contains("uses what comes of it"), "{report}");
+        clean!(module, "discarded", device, mode, [1, 1, 1], [32, 1, 1], 0; out);
+        let want: Vec<u32> = (0..32).map(|i| if i < 5 { 7 + i + 100 * u32::from(7 + i > 9) } else { 1 }).collect();
+        assert_equal(&device.read(out).unwrap(), &want, "discarded");
         clean!(module, "guarded", device, mode, [1, 1, 1], [32, 1, 1], 0; out);
         clean!(module, "in_some_lanes", device, mode, [1, 1, 1], [5, 1, 1], 0; out);
     }

@@ -4,8 +4,6 @@ use super::block::Common;
 use super::warp::{Group, State, Warp};
 use crate::findings::FindingKind;
 use crate::forms::Level;
-use crate::memory::TAG_SHIFT;
-use crate::parse::ast::Space;
 use crate::program::{Code, Instruction};
 use crate::types::Width;
 
@@ -96,7 +94,7 @@ impl Warp {
             *share -= 1;
             common.tally.count(group.pc, mask);
             if instruction.tracked && common.launch.checks.uninitialised {
-                self.check_registers(common, group.pc, mask);
+                self.taint_unwritten(program, group.pc, group.mask, mask);
             }
             if !self.taints.is_empty() {
                 self.follow_taints(common, group.pc, group.mask, mask);
@@ -241,50 +239,6 @@ impl Warp {
         }
         if parts + u32::from(rest != 0) > 1 {
             common.tally.diverged(group.pc);
-        }
-    }
-
-    /// A store to memory of the block or the thread: structures are copied whole, unwritten fields included.
-    fn keeps_private(&self, common: &Common<'_>, pc: u32) -> bool {
-        let program = common.launch.program;
-        let Code::Store(index) = program.code[pc as usize].code else { return false };
-        let access = &program.accesses[index as usize];
-        match access.space {
-            Space::Shared | Space::Local => true,
-            Space::Generic => {
-                self.addresses(&access.address).iter().any(|address| matches!(address >> TAG_SHIFT, 1 | 2))
-            }
-            _ => false,
-        }
-    }
-
-    /// Registers that some path leaves unwritten: are these lanes' written?
-    #[cold]
-    fn check_registers(&mut self, common: &mut Common<'_>, pc: u32, mask: u32) {
-        let program = common.launch.program;
-        let info = &program.info[pc as usize];
-        let number = |row| program.tracked.iter().position(|&tracked| tracked == row);
-        let mut undefined = 0;
-        // The guard itself is read by every lane; it comes first among the uses.
-        for tracked in info.uses.iter().filter_map(|&row| number(row)) {
-            let lanes = self.undefined(tracked, mask);
-            undefined |= lanes;
-            if lanes != 0 && (info.moves || self.keeps_private(common, pc)) {
-                continue;
-            }
-            if lanes != 0 {
-                let thread = self.thread(lanes);
-                common.note(FindingKind::UninitialisedRegister, pc, thread, None, String::new);
-                self.defined[tracked] |= lanes;
-            }
-        }
-        for tracked in info.defs.iter().filter_map(|&row| number(row)) {
-            if info.moves {
-                self.defined[tracked] &= !undefined;
-                self.defined[tracked] |= mask & !undefined;
-            } else {
-                self.defined[tracked] |= mask;
-            }
         }
     }
 }

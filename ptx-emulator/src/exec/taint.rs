@@ -1,15 +1,16 @@
-//! Values that a shuffle took from a lane that took no part, or a load from local memory that nobody wrote. Many
-//! programs make such values and never use them (unoptimised code copies whole structures, padding included), so they
-//! are followed through registers and local memory, and their origin is reported once one of them matters.
+//! Values that a shuffle took from a lane that took no part, that a load took from local memory that nobody wrote, or
+//! that an instruction took from a register that nobody wrote. Many programs make such values and never use them
+//! (compilers hoist arithmetic out of branches and select afterwards; unoptimised code copies whole structures, padding
+//! included), so they are followed through registers and local memory, and their origin is reported once one matters.
 
 use super::block::Common;
 use super::lanes;
 use super::places::Addresses;
 use super::warp::Warp;
 use crate::findings::FindingKind;
-use crate::memory::{LOCAL_TAG, TAG_SHIFT};
+use crate::memory::{LOCAL_TAG, SHARED_TAG, TAG_SHIFT};
 use crate::parse::ast::Space;
-use crate::program::{Access, Code, ExchangeKind, NONE, Row};
+use crate::program::{Code, ExchangeKind, NONE, Program, Row};
 use crate::types::Width;
 
 /// Undefined lanes of a register.
@@ -19,7 +20,8 @@ pub(super) struct Taint {
     lanes: u32,
     /// Undefined bytes of the register, in any of the lanes.
     bytes: u8,
-    /// The shuffle or load that they come from.
+    /// The shuffle or load that they come from, or the first instruction that computed with the register (moves
+    /// apart; `NONE`: no one yet).
     origin: u32,
     /// A lane of it.
     reader: u32,
@@ -31,6 +33,14 @@ pub(super) struct Taint {
 enum Read {
     Lane(u32),
     Local(u64),
+    Register,
+}
+
+impl Taint {
+    /// Where it comes from; this instruction, if nothing has computed with it before.
+    fn origin_or(&self, pc: u32) -> u32 {
+        if self.origin == NONE { pc } else { self.origin }
+    }
 }
 
 impl Warp {
@@ -90,6 +100,29 @@ impl Warp {
         }
     }
 
+    /// Finds the registers that some path leaves unwritten, and this one did, among what the instruction reads: the
+    /// guard in `group`, the rest in `mask`.
+    #[cold]
+    pub(super) fn taint_unwritten(&mut self, program: &Program, pc: u32, group: u32, mask: u32) {
+        let (instruction, info) = (&program.code[pc as usize], &program.info[pc as usize]);
+        let guards = usize::from(instruction.guard != NONE);
+        let number = |row| program.tracked.iter().position(|&tracked| tracked == row);
+        for (at, &row) in info.uses.iter().enumerate() {
+            let Some(tracked) = number(row) else { continue };
+            let unwritten = if at < guards { group } else { mask } & !self.defined[tracked];
+            if unwritten != 0 {
+                // From here on it is followed like the others.
+                self.defined[tracked] |= unwritten;
+                let reader = lanes::first(unwritten) as u32;
+                let (origin, read) = (NONE, Read::Register);
+                self.add_taint(Taint { row, lanes: unwritten, bytes: 0xff, origin, reader, read });
+            }
+        }
+        for tracked in info.defs.iter().filter_map(|&row| number(row)) {
+            self.defined[tracked] |= mask;
+        }
+    }
+
     /// Lanes of a row that hold undefined values, and which of its bytes are.
     pub(super) fn undefined_bytes(&self, row: Row) -> (u32, u8) {
         self.tainted(row).map_or((0, 0), |taint| (taint.lanes, taint.bytes))
@@ -109,39 +142,50 @@ impl Warp {
             ExchangeKind::ShuffleUp | ExchangeKind::ShuffleDown | ExchangeKind::ShuffleButterfly | ExchangeKind::ShuffleIndex
         ));
         if !matches!(instruction.code, Code::Compute(_)) {
-            // A store to local memory passes its values on, not its address.
-            let stored: &[Row] = match instruction.code {
-                Code::Store(index) if self.stays_local(&program.accesses[index as usize], mask) => {
-                    &program.accesses[index as usize].rows
+            for &row in uses.iter().skip(usize::from(shuffle)) {
+                if !self.kept_private(program, instruction.code, row, mask) {
+                    self.matters(common, row, mask, pc);
                 }
-                _ => &[],
-            };
-            for &row in uses.iter().skip(usize::from(shuffle)).filter(|row| !stored.contains(row)) {
-                self.matters(common, row, mask, pc);
             }
             if !shuffle {
                 info.defs.iter().for_each(|&row| self.cleanse(row, mask));
             }
             return;
         }
-        let passed =
-            if info.text.starts_with("selp") { self.selected(pc, common, mask) } else { self.united(uses, mask) };
+        let passed = match info.text.get(..3) {
+            Some("sel") => self.selected(pc, common, mask),
+            Some("and" | "or.") => self.united(uses, mask).map(|all| self.absorbed(all, uses, &info.text)),
+            _ => self.united(uses, mask),
+        };
         info.defs.iter().for_each(|&row| self.cleanse(row, mask));
         if let Some(mut passed) = passed {
             if !info.moves {
                 passed.bytes = 0xff;
+                passed.origin = passed.origin_or(pc);
             }
             info.defs.iter().for_each(|&row| self.add_taint(Taint { row, ..passed }));
         }
     }
 
-    /// Whether all these lanes access local memory.
-    fn stays_local(&self, access: &Access, mask: u32) -> bool {
+    /// Whether an instruction only stores the row where it may stay unused: to local memory, from where it is followed
+    /// further, or, a register that nobody wrote, to shared memory (structures are copied whole, empty ones too).
+    fn kept_private(&self, program: &Program, code: Code, row: Row, mask: u32) -> bool {
+        let Code::Store(index) = code else { return false };
+        let access = &program.accesses[index as usize];
+        if !access.rows.contains(&row) {
+            return false;
+        }
+        let unwritten = matches!(self.tainted(row), Some(Taint { read: Read::Register, .. }));
         match access.space {
             Space::Local => true,
+            Space::Shared => unwritten,
             Space::Generic => {
                 let addresses = self.addresses(&access.address);
-                lanes::each(mask).all(|lane| addresses[lane] >> TAG_SHIFT == LOCAL_TAG)
+                lanes::each(mask).all(|lane| match addresses[lane] >> TAG_SHIFT {
+                    LOCAL_TAG => true,
+                    SHARED_TAG => unwritten,
+                    _ => false,
+                })
             }
             _ => false,
         }
@@ -167,17 +211,36 @@ impl Warp {
         all.reduce(|all, one| Taint { lanes: all.lanes | one.lanes, bytes: all.bytes | one.bytes, ..all })
     }
 
-    /// Reports the shuffle whose undefined value this instruction uses.
+    /// Without the lanes in which a defined operand decides alone: `and` with zero, `or` with ones.
+    fn absorbed(&self, all: Taint, uses: &[Row], text: &str) -> Taint {
+        let bits = |row: Row, lane: usize| match row.width {
+            Width::Predicate => 0u64.wrapping_sub((self.registers.predicates[row.index as usize] >> lane & 1).into()),
+            Width::Word => i64::from(self.registers.words[row.index as usize].0[lane] as i32) as u64,
+            Width::Long => self.registers.longs[row.index as usize].0[lane],
+        };
+        let decisive = if text.starts_with("and") { 0 } else { u64::MAX };
+        let decided = lanes::collect(all.lanes, |lane| {
+            let defined = |row: &Row| self.tainted(*row).is_none_or(|taint| taint.lanes >> lane & 1 == 0);
+            uses.iter().any(|row| defined(row) && bits(*row, lane) == decisive)
+        });
+        Taint { lanes: all.lanes & !decided, ..all }
+    }
+
+    /// Reports what made the undefined value that this instruction uses.
     fn matters(&mut self, common: &mut Common<'_>, row: Row, mask: u32, pc: u32) {
         let Some(taint) = self.tainted(row).filter(|taint| taint.lanes & mask != 0) else { return };
         let line = common.launch.program.info[pc as usize].line;
+        let origin = taint.origin_or(pc);
         let (reader, thread) = (taint.reader, self.first_thread() + taint.reader);
         match taint.read {
-            Read::Lane(read) => common.note(FindingKind::InactiveShuffle, taint.origin, thread, None, || {
+            Read::Register => common.note(FindingKind::UninitialisedRegister, origin, thread, None, || {
+                if origin == pc { String::new() } else { format!("PTX line {line} uses what comes of it") }
+            }),
+            Read::Lane(read) => common.note(FindingKind::InactiveShuffle, origin, thread, None, || {
                 format!("lane {reader} reads lane {read}, which takes no part; PTX line {line} uses what comes of it")
             }),
             Read::Local(address) => {
-                common.note(FindingKind::UninitialisedLocal, taint.origin, thread, Some(address), || {
+                common.note(FindingKind::UninitialisedLocal, origin, thread, Some(address), || {
                     format!("PTX line {line} uses what comes of it")
                 });
             }

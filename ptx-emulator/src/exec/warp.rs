@@ -44,7 +44,7 @@ pub(super) struct Warp {
     pub local_written: Vec<bool>,
     /// Lanes in which each tracked register is defined.
     pub defined: Vec<u32>,
-    /// Registers with undefined values from shuffles.
+    /// Registers with undefined values.
     pub taints: Vec<Taint>,
     pub executed: u64,
     pub copies: Copies,
@@ -164,11 +164,6 @@ impl Warp {
     /// Thread numbers in the block start here.
     pub fn first_thread(&self) -> u32 {
         self.index * LANES as u32
-    }
-
-    /// Lanes of the mask in which the tracked register `number` is not defined.
-    pub fn undefined(&self, number: usize, mask: u32) -> u32 {
-        mask & !self.defined[number]
     }
 
     /// Lane of the first of a mask, as thread of the block.

@@ -10,6 +10,7 @@ pub(crate) const KNOWN: &[&str] = &[
     "{min,max}.relu.s16x2",
     "dp4a.{u32,s32}.{u32,s32}",
     "dp2a.{lo,hi}.{u32,s32}.{u32,s32}",
+    "vabsdiff4.u32.{u32.u32,s32.s32}{,.add}",
 ];
 
 /// The form of `opcode.modifiers`; `None` if it is not of this family.
@@ -18,6 +19,7 @@ pub(crate) fn select(opcode: &str, modifiers: &[&str], level: Level) -> Option<F
     match opcode {
         "dp4a" => four_bytes(left, level),
         "dp2a" => two_halves(left, level),
+        "vabsdiff4" => absolute_differences(left, level),
         "add" | "min" | "max" => {
             let relu = opcode != "add" && left.take("relu");
             let ty = left.take_any(&["u16x2", "s16x2"])?;
@@ -87,4 +89,33 @@ fn two_halves(mut left: Modifiers<'_>, level: Level) -> Option<Form> {
             })
         }
     )))
+}
+
+/// `.add`: their sum with `c`; otherwise a byte each, and `c`, whose bytes a mask would keep, is not looked at.
+fn absolute_differences(mut left: Modifiers<'_>, level: Level) -> Option<Form> {
+    if !left.take("u32") {
+        return None;
+    }
+    let (a_type, b_type) = (left.take_type()?, left.take_type()?);
+    let sum = left.take("add");
+    left.done()?;
+    if a_type != b_type {
+        return None;
+    }
+    Some(by_type!(a_type, A in [U32: u8, S32: i8], {
+        if sum {
+            form!(level, Class::Integer, |a: u32, b: u32, c: u32| -> u32 {
+                (0..4u32).fold(c, |sum, i| {
+                    sum.wrapping_add(((a >> (8 * i)) as A).abs_diff((b >> (8 * i)) as A).into())
+                })
+            })
+        } else {
+            form!(level, Class::Integer, |a: u32, b: u32, c: u32| -> u32 {
+                let _ = c;
+                (0..4u32).fold(0, |bytes, i| {
+                    bytes | u32::from(((a >> (8 * i)) as A).abs_diff((b >> (8 * i)) as A)) << (8 * i)
+                })
+            })
+        }
+    }))
 }

@@ -153,23 +153,13 @@ fn step(
     maybe: &mut [bool],
 ) {
     let is_defined = |defined: &[u64], number: usize| defined[number / 64] >> (number % 64) & 1 != 0;
-    let mut all = true;
     for row in &info.uses {
         let number = numbers[row];
-        if !is_defined(defined, number) {
-            maybe[number] = true;
-            all = false;
-        }
+        maybe[number] |= !is_defined(defined, number);
     }
-    for row in &info.defs {
+    for row in info.defs.iter().filter(|_| instruction.guard == NONE) {
         let number = numbers[row];
-        // A move carries along that its source is undefined: what it defines must be watched too.
-        if instruction.guard == NONE && (all || !info.moves) {
-            defined[number / 64] |= 1 << (number % 64);
-        } else if info.moves && !all {
-            maybe[number] = true;
-            defined[number / 64] &= !(1 << (number % 64));
-        }
+        defined[number / 64] |= 1 << (number % 64);
     }
 }
 

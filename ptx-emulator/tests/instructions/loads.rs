@@ -188,7 +188,7 @@ fn bad_loads_are_findings() {
         (".local .b32 own; ld.local.b32 %w2, [own+4];", OutOfBounds),
         ("ld.param.b32 %w2, [structure+64];", OutOfBounds),
         ("ld.global.b32 %w2, [%l0];", UninitialisedGlobal),
-        ("mov.b32 %w3, %w2; add.u32 %w2, %w3, 1;", UninitialisedRegister),
+        ("mov.b32 %w3, %w2; add.u32 %w2, %w3, 1; st.global.b32 [%l0], %w2;", UninitialisedRegister),
     ] {
         let found = Kernel::new(1, body).module(module).block(1).findings(&[0; 8]);
         assert_eq!(found, [(kind, body.to_string())]);

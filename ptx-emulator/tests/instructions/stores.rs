@@ -102,7 +102,7 @@ fn bad_stores_are_findings() {
         ("st.shared.b32 [tile+-4], 1;", OutOfBounds),
         ("mov.u64 %l3, fixed; cvta.const.u64 %l3, %l3; st.b32 [%l3], 1;", ReadOnlyWrite),
         ("mov.u64 %l3, structure; cvta.param.u64 %l3, %l3; st.b32 [%l3], 1;", ReadOnlyWrite),
-        ("add.u32 %w3, %w2, 1;", UninitialisedRegister),
+        ("add.u32 %w3, %w2, 1; st.global.b32 [%l0], %w3;", UninitialisedRegister),
     ] {
         let found = Kernel::new(1, body).module(module).block(1).findings(&[0; 8]);
         assert_eq!(found, [(kind, body.to_string())]);

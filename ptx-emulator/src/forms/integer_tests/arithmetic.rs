@@ -140,5 +140,14 @@ fn packed_integers() {
             }
         }
     }
+    for (name, byte, _) in narrow {
+        let difference = |a, b, i| (element(byte, a, i) - element(byte, b, i)).abs();
+        let form = &format!("vabsdiff4.u32.{name}.{name}");
+        checker
+            .check(form, &three, |[a, b, _]| truncate(Type::U32, (0..4).map(|i| difference(a, b, i) << (8 * i)).sum()));
+        checker.check(&format!("{form}.add"), &three, |[a, b, c]| {
+            truncate(Type::U32, (0..4).map(|i| difference(a, b, i)).sum::<i128>() + number(Type::U32, c))
+        });
+    }
     checker.finish(&[packed::KNOWN]);
 }
