@@ -55,7 +55,7 @@ fn plan<T: Element>(inputs: &Inputs<'_, T, Host>) -> Plan {
 
 /// The outputs as threads share them.
 struct Writers<'o, T> {
-    out: Writer<'o, T, 3>,
+    out: Option<Writer<'o, T, 3>>,
     final_state: Option<Writer<'o, f32, 3>>,
     chunks: Option<(usize, Vec<usize>, Writer<'o, f32, 3>)>,
 }
@@ -64,7 +64,7 @@ impl<'o, T> Writers<'o, T> {
     fn new(outputs: CheckedOutputs<'o, T, Host>) -> Self {
         let chunks = |ChunkStates { every, offsets, states }| (every, offsets, Writer::new(states));
         Self {
-            out: Writer::new(outputs.out),
+            out: outputs.out.map(Writer::new),
             final_state: outputs.final_state.map(Writer::new),
             chunks: outputs.chunk_states.map(chunks),
         }
@@ -101,7 +101,7 @@ fn scan_row<T: Element>(
             y *= silu(z.at([b, d, t]).to_f32());
         }
         // SAFETY: (b, d, t) is below the extents, and only this row's task writes channel d of this sequence.
-        unsafe { outputs.out.write([b, d, t], T::from_f32(y)) };
+        outputs.out.iter().for_each(|out| unsafe { out.write([b, d, t], T::from_f32(y)) });
         if let Some((every, offsets, states)) = &outputs.chunks
             && (step + 1) % every == 0
         {
