@@ -113,6 +113,7 @@ fn silu<B: Backend, T: Element>() {
         initial_state: None,
         segments: None,
         reverse: false,
+        split: None,
     };
     let mut outputs = ScanBuffers::new(&case, false, None, Order::Dense);
     backend.selective_scan_forward(&case, &mut outputs).expect("a valid case runs");

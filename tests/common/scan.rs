@@ -135,6 +135,7 @@ pub struct ScanCase<T> {
     pub initial_state: Option<Buffer<f32>>,
     pub segments: Option<Segments>,
     pub reverse: bool,
+    pub split: Option<usize>,
 }
 
 /// B or C of a case.
@@ -190,8 +191,8 @@ impl<T: Element> ScanCase<T> {
         let initial_state = spec.initial_state.then(|| Buffer::filled(&state, order, || random.normal()));
         let segments = spec.packed.as_ref().map(|lengths| segments(lengths));
         let dt_limit = spec.dt_limit.then_some((0.01, 0.3));
-        let reverse = spec.reverse;
-        Self { x, dt, A, B, C, D, z, dt_bias, dt_softplus: softplus, dt_limit, initial_state, segments, reverse }
+        let (reverse, split, dt_softplus) = (spec.reverse, None, softplus);
+        Self { x, dt, A, B, C, D, z, dt_bias, dt_softplus, dt_limit, initial_state, segments, reverse, split }
     }
 
     pub fn scan(&self) -> Result<SelectiveScan<'_, T>> {
@@ -216,6 +217,9 @@ impl<T: Element> ScanCase<T> {
         }
         if let Some(segments) = &self.segments {
             scan = scan.segments(segments);
+        }
+        if let Some(split) = self.split {
+            scan = scan.split(split);
         }
         Ok(scan)
     }
