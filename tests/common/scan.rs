@@ -237,9 +237,10 @@ pub fn segments(lengths: &[usize]) -> Segments {
 /// The outputs of one case, NaN until a backend writes them.
 #[derive(Debug, Clone)]
 pub struct ScanBuffers<T> {
-    pub out: Buffer<T>,
+    pub out: Option<Buffer<T>>,
     pub final_state: Option<Buffer<f32>>,
     pub chunk_states: Option<(usize, Buffer<f32>)>,
+    pub delta_sum: Option<Buffer<f32>>,
 }
 
 impl<T: Element> ScanBuffers<T> {
@@ -253,14 +254,26 @@ impl<T: Element> ScanBuffers<T> {
             (every, Buffer::poisoned(&dims, order))
         };
         Self {
-            out: Buffer::poisoned(&case.x.dims(), order),
+            out: Some(Buffer::poisoned(&case.x.dims(), order)),
             final_state: final_state.then(|| Buffer::poisoned(&state, order)),
             chunk_states: every.map(chunks),
+            delta_sum: None,
         }
+    }
+
+    /// final_state and delta_sum, and no out.
+    pub fn states_only(case: &ScanCase<T>, order: Order) -> Self {
+        let dims = case.scan().and_then(|scan| scan.dims()).expect("a valid case");
+        let delta_sum = Some(Buffer::poisoned(&[("batch", dims.nseqs), ("dim", dims.dim)], order));
+        Self { out: None, delta_sum, ..Self::new(case, true, None, order) }
+    }
+
+    pub fn out(&self) -> &Buffer<T> {
+        self.out.as_ref().expect("asked for")
     }
 }
 
-/// The naive scan: out, final_state, and chunk_states if a state every so many steps is asked for.
+/// The naive scan: out, final_state, chunk_states if a state every so many steps is asked for, and delta_sum.
 pub struct NaiveScan<'c, T> {
     pub case: &'c ScanCase<T>,
     pub every: Option<usize>,
@@ -270,8 +283,9 @@ impl<T: Element> NaiveScan<'_, T> {
     /// What the tensors are judged by, in that order.
     pub fn yardsticks(&self) -> Vec<Yardstick> {
         let dims = self.case.scan().and_then(|scan| scan.dims()).expect("a valid case");
-        let rows = [dims.seqlen, dims.dstate, dims.dstate];
-        Yardstick::measure(self, &rows[..2 + usize::from(self.every.is_some())])
+        let chunk_states = self.every.map(|_| dims.dstate);
+        let rows: Vec<usize> = [dims.seqlen, dims.dstate].into_iter().chain(chunk_states).chain([dims.dim]).collect();
+        Yardstick::measure(self, &rows)
     }
 }
 
@@ -279,7 +293,7 @@ impl<T: Element> Loop for NaiveScan<'_, T> {
     fn run<R: Real>(&self) -> Vec<Vec<f64>> {
         let scan = self.case.scan().expect("a valid case");
         let run = reference::forward::<R, T>(&scan, self.every).expect("a valid case");
-        let tensors = [Some(run.out), Some(run.final_state), run.chunk_states];
+        let tensors = [Some(run.out), Some(run.final_state), run.chunk_states, Some(run.delta_sum)];
         tensors.into_iter().flatten().map(|tensor| tensor.into_iter().map(R::to_f64).collect()).collect()
     }
 }

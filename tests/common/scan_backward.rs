@@ -5,8 +5,9 @@ use super::random::Random;
 use super::scan::{ProjectionBuffer, ScanBuffers, ScanCase};
 use ssm_kernels::prelude::*;
 use ssm_kernels::reference::accuracy::{Loop, Yardstick};
+use ssm_kernels::reference::selective_scan::Gradients;
 use ssm_kernels::reference::{Real, selective_scan as reference};
-use ssm_kernels::{Element, reference::selective_scan::Gradients};
+use ssm_kernels::{Element, Result};
 
 /// The names of all gradients, in the order of everything here.
 pub const GRADIENTS: [&str; 9] = ["dx", "ddt", "dz", "dA", "dB", "dC", "dD", "ddt_bias", "dinitial_state"];
@@ -95,6 +96,32 @@ impl<T: Element> ScanGradients<T> {
             ddt_bias: channel("ddt_bias", case.dt_bias.is_some()),
             dinitial_state: want("dinitial_state").then(|| Buffer::poisoned(&state_dims(case), order)),
         }
+    }
+
+    /// Calls `run` with a view of each.
+    pub fn with_views<R>(&mut self, run: impl FnOnce(SelectiveScanGradients<'_, T>) -> R) -> R {
+        fn projection<T: Element>(buffer: &mut ProjectionBuffer<T>) -> ProjectionMut<'_, T> {
+            match buffer {
+                ProjectionBuffer::Variable(buffer) => ProjectionMut::Variable(buffer.view_mut()),
+                ProjectionBuffer::Constant(buffer) => ProjectionMut::Constant(buffer.view_mut()),
+            }
+        }
+        let (dB, dC) = (self.dB.as_mut().map(projection), self.dC.as_mut().map(projection));
+        let mut io = [&mut self.dx, &mut self.ddt, &mut self.dz].map(|b| b.as_mut().map(Buffer::view_mut));
+        let mut wide = [&mut self.dA, &mut self.dD, &mut self.ddt_bias, &mut self.dinitial_state]
+            .map(|b| b.as_mut().map(Buffer::view_mut));
+        let ([dx, ddt, dz], [dA, dD, ddt_bias, dinitial_state]) = (&mut io, &mut wide);
+        let mut wanted = SelectiveScanGradients::new();
+        wanted = dx.iter_mut().fold(wanted, SelectiveScanGradients::dx);
+        wanted = ddt.iter_mut().fold(wanted, SelectiveScanGradients::ddt);
+        wanted = dz.iter_mut().fold(wanted, SelectiveScanGradients::dz);
+        wanted = dA.iter_mut().fold(wanted, SelectiveScanGradients::dA);
+        wanted = dB.into_iter().fold(wanted, SelectiveScanGradients::dB);
+        wanted = dC.into_iter().fold(wanted, SelectiveScanGradients::dC);
+        wanted = dD.iter_mut().fold(wanted, SelectiveScanGradients::dD);
+        wanted = ddt_bias.iter_mut().fold(wanted, SelectiveScanGradients::ddt_bias);
+        wanted = dinitial_state.iter_mut().fold(wanted, SelectiveScanGradients::dinitial_state);
+        run(wanted)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -186,5 +213,33 @@ impl<T: Element> Loop for NaiveScanBackward<'_, T> {
         let Gradients { dx, ddt, dz, dA, dB, dC, dD, ddt_bias, dinitial_state } = run;
         let all = [dx, ddt, dz, dA, dB, dC, dD, ddt_bias, dinitial_state];
         all.map(|tensor| tensor.into_iter().map(R::to_f64).collect()).into()
+    }
+}
+
+/// The tensors of a carry pass.
+#[derive(Debug, Clone)]
+pub struct CarryCase {
+    pub A: Buffer<f32>,
+    pub delta_sum: Buffer<f32>,
+    pub states: Buffer<f32>,
+    pub initial: Option<Buffer<f32>>,
+    pub reverse: bool,
+}
+
+impl CarryCase {
+    pub fn op(&self) -> Result<SelectiveScanCarry<'_>> {
+        let op = SelectiveScanCarry::new(self.A.view(), self.delta_sum.view(), self.states.view())?;
+        let op = op.reverse(self.reverse);
+        Ok(match &self.initial {
+            Some(initial) => op.initial(initial.view()),
+            None => op,
+        })
+    }
+}
+
+impl Loop for CarryCase {
+    fn run<R: Real>(&self) -> Vec<Vec<f64>> {
+        let carried = reference::carry::<R>(&self.op().expect("a valid case")).expect("a valid case");
+        vec![carried.into_iter().map(R::to_f64).collect()]
     }
 }

@@ -2,9 +2,7 @@
 
 use super::{Channel, OP};
 use crate::error::Result;
-use crate::ops::selective_scan::{
-    AlignedProjection, CheckedUpstream, Dims, Inputs, SelectiveScan, SelectiveScanUpstream,
-};
+use crate::ops::selective_scan::{AlignedProjection, CheckedUpstream, Dims, SelectiveScan, SelectiveScanUpstream};
 use crate::reference::{Real, Tensor, silu_derivative, zeros};
 use crate::tensor::{Element, Host};
 
