@@ -9,6 +9,7 @@ pub mod discretise;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 pub mod fixtures;
+pub mod parts;
 pub mod random;
 pub mod scan;
 pub mod scan_backward;
