@@ -2,6 +2,9 @@
 
 #![allow(non_snake_case)]
 
+mod common;
+
+use common::device::{device, device_mut, expect_overlaps};
 use half::bf16;
 use ssm_kernels::prelude::*;
 use ssm_kernels::{Axes, Axis, Device, Error, Slice, SliceMut, WorkspaceBlock};
@@ -269,36 +272,6 @@ fn devices_and_overlap() {
     );
     assert_eq!(device_check(on_device(0x8000, 0), on_device(0x9000, 0), 0x90a0), Ok(()));
     assert!(device_check(on_device(0x8000, 0), on_device(0x9000, 0), 0x909c).is_err());
-}
-
-/// A device view of `dims` at an address of its own.
-fn device<T, const N: usize>(place: u64, dims: [(&'static str, usize); N]) -> View<'static, T, Device> {
-    let elements = dims.iter().map(|dim| dim.1).product();
-    // SAFETY: no backend of this test reads or writes device memory.
-    View::from_parts(unsafe { Slice::<T, Device>::from_raw_parts(place << 20, elements, 0) }, Axes::dense(dims))
-}
-
-fn device_mut<T, const N: usize>(place: u64, dims: [(&'static str, usize); N]) -> ViewMut<'static, T, Device> {
-    let elements = dims.iter().map(|dim| dim.1).product();
-    // SAFETY: no backend of this test reads or writes device memory.
-    ViewMut::from_parts(unsafe { SliceMut::<T, Device>::from_raw_parts(place << 20, elements, 0) }, Axes::dense(dims))
-}
-
-/// Every output put onto every other argument in turn: refused, naming the two.
-fn expect_overlaps(inputs: &[&str], outputs: &[&str], check: impl Fn(&[u64]) -> Result<(), Error>) {
-    let apart: Vec<u64> = (0..(inputs.len() + outputs.len()) as u64).map(|i| i + 1).collect();
-    assert_eq!(check(&apart), Ok(()));
-    for (o, output) in outputs.iter().enumerate() {
-        for (i, other) in inputs.iter().chain(&outputs[o + 1..]).enumerate() {
-            let other_place = if i < inputs.len() { i } else { i + o + 1 };
-            let mut places = apart.clone();
-            places[inputs.len() + o] = places[other_place];
-            match check(&places) {
-                Err(Error::Overlap { arg, other: met, .. }) => assert_eq!((arg, met), (*output, *other)),
-                accepted => panic!("{output} on {other}: {accepted:?}"),
-            }
-        }
-    }
 }
 
 #[test]

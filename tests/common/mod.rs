@@ -5,6 +5,7 @@
 pub mod backends;
 pub mod buffer;
 pub mod compare;
+pub mod device;
 pub mod discretise;
 #[cfg(feature = "emulator")]
 pub mod emulator;

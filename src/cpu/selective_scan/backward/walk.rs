@@ -93,7 +93,8 @@ impl<T: Element> Call<'_, '_, '_, T> {
         let dstate = self.inputs.dims.dstate;
         let start = task.steps.start + window * self.every;
         let steps = start..(start + self.every).min(task.steps.end);
-        (task.memory.dB.clear(), task.memory.dC.clear());
+        task.memory.dB.clear();
+        task.memory.dC.clear();
         for (k, d) in self.tiling.channels(task.tile).enumerate() {
             let channel = Channel::new(&self.inputs, task.seq, d);
             if self.wanted.states {
