@@ -9,6 +9,21 @@ mod writer;
 ///
 /// With feature `rayon` the work runs in the rayon pool of the calling thread: call inside `pool.install(..)` to choose
 /// another. Results are the same bits for every number of threads.
+///
+/// # Workspace of the selective scan
+/// Forward: a state and a sum for each part of each channel, `4 nseqs split dim (dstate + 1)` bytes.
+/// Backward: one task for each sequence, part and tile, a tile being up to 64 channels that share their rows of B and C.
+/// A task of `l` steps and `c` channels, with `e` = checkpoint_every and `w = min(l, e)`, takes 4 bytes times
+/// ```text
+/// (w + 1) dstate                      states of one channel in a window
+/// + 2 c dstate + 4 c                  gradients by states, dA; dD and ddt_bias
+/// + (ceil(l / e) - 1) c dstate        states between windows, when there are no checkpoints
+/// + w dstate  or  c dstate            dB of a window, variable or constant; the same for dC
+/// + l dstate                          dB, if variable and its groups have several tiles; the same for dC
+/// ```
+/// and, if split, twice what forward takes. That is 2.6 to 3.4 bytes per element of x at dstate 16 with B and C variable
+/// in one group, dim a large multiple of 64 and seqlen from 512 on. Where B and C have different ngroups, tiles are
+/// as small as the channels that share both, and cost the more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cpu {
     parallel: bool,

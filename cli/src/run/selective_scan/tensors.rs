@@ -246,20 +246,6 @@ fn reordered<T: Io>(data: &[T], [outer, rows, columns]: [usize; 3]) -> Result<Ve
     Ok(copy)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reordering_twice_is_nothing() {
-        let data: Vec<f32> = (0..24).map(|i| i as f32).collect();
-        let once = reordered(&data, [2, 3, 4]).unwrap();
-        assert_eq!(once[..4], [0.0, 4.0, 8.0, 1.0]);
-        assert_eq!(reordered(&once, [2, 4, 3]).unwrap(), data);
-        assert!(reordered::<f32>(&[], [1 << 40, 1 << 40, 0]).unwrap().is_empty());
-    }
-}
-
 /// Data of a file in the memory order of `layout`.
 fn laid_out<'f, T: Io>(data: Cow<'f, [T]>, extents: [usize; 3], layout: Layout) -> Result<Cow<'f, [T]>> {
     match layout {
@@ -281,5 +267,19 @@ pub(super) fn sequence_view_mut<T>(data: &mut [T], [batch, dim, seqlen]: [usize;
     match layout {
         Layout::ChannelFirst => ViewMut::new(data, [("batch", batch), ("dim", dim), ("seqlen", seqlen)]),
         Layout::ChannelLast => ViewMut::new(data, [("batch", batch), ("seqlen", seqlen), ("dim", dim)]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reordering_twice_is_nothing() {
+        let data: Vec<f32> = (0..24).map(|i| i as f32).collect();
+        let once = reordered(&data, [2, 3, 4]).unwrap();
+        assert_eq!(once[..4], [0.0, 4.0, 8.0, 1.0]);
+        assert_eq!(reordered(&once, [2, 4, 3]).unwrap(), data);
+        assert!(reordered::<f32>(&[], [1 << 40, 1 << 40, 0]).unwrap().is_empty());
     }
 }

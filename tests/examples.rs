@@ -1,0 +1,9 @@
+//! The examples run, and do what they say.
+
+#[path = "../examples/03_train_step.rs"]
+mod train_step;
+
+#[test]
+fn the_loss_of_the_training_example_falls() {
+    train_step::main().expect("a loss that falls");
+}
