@@ -230,3 +230,19 @@ fn no_gradient_may_lie_on_another_argument() {
         op.check_backward(upstream, gradients.dinitial_state(&mut dinitial_state))
     });
 }
+
+/// More sequences than can be counted, of no channel: nothing is to be done, and nothing overflows.
+#[test]
+fn sequences_beyond_counting() {
+    let none = View::strided(&ZEROS, [("batch", 1 << 62, 0), ("dim", 0, 0), ("seqlen", 5, 0)]);
+    let A = View::new(&ZEROS[..0], [("dim", 0), ("dstate", 0)]);
+    let P = View::strided(&ZEROS, [("batch", 1 << 62, 0), ("ngroups", 1, 1), ("dstate", 0, 1), ("seqlen", 5, 0)]);
+    let scan = SelectiveScan::new(none, none, A, P, P).expect("valid").split(3);
+    let (mut memory, mut dA) = ([0.0f32; 0], [0.0f32; 0]);
+    let mut view = ViewMut::new(&mut dA, [("dim", 0), ("dstate", 0)]);
+    let gradients = SelectiveScanGradients::new().dA(&mut view);
+    Cpu::new().backward(&scan, SelectiveScanUpstream::new().dout(none), gradients).expect("nothing to do");
+    let dims = [("batch", 1 << 62), ("dim", 0), ("dstate", 0)];
+    let mut state = ViewMut::new(&mut memory, dims);
+    Cpu::new().forward(&scan, SelectiveScanOutputs::states_only().final_state(&mut state)).expect("nothing to do");
+}

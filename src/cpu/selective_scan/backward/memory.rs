@@ -74,9 +74,13 @@ impl Tiling {
             let full = if self.tiles_per_run > 1 { tile(0).saturating_mul(self.tiles_per_run - 1) } else { 0 };
             full.saturating_add(tile(self.tiles_per_run - 1))
         };
+        // Parts are full, then one may not be, then all are empty.
         let sequence = |len: usize| {
-            let parts = (0..cut.split).map(|part| run(cut.steps(len, part).len()));
-            parts.fold(0, usize::saturating_add).saturating_mul(inputs.dims.dim / self.run)
+            let part = if cut.split == 1 { len.max(1) } else { cut.part };
+            let (full, rest) = (len / part, usize::from(len % part > 0));
+            let floats = full.saturating_mul(run(part)).saturating_add(rest.saturating_mul(run(len % part)));
+            let empty = (cut.split - full - rest).saturating_mul(run(0));
+            floats.saturating_add(empty).saturating_mul(inputs.dims.dim / self.run)
         };
         match inputs.segments {
             Some(segments) => {

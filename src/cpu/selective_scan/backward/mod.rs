@@ -218,7 +218,8 @@ impl<T: Element> Call<'_, '_, '_, T> {
 
     /// Every task with its share of the memory, in the order (sequence, part, tile).
     fn tasks<'w>(&self, mut memory: &'w mut [f32]) -> Result<Vec<Task<'w>>> {
-        let count = self.nseqs * self.cut.split * self.tiling.count;
+        // Without channels there may be sequences beyond counting.
+        let count = if self.tiling.count == 0 { 0 } else { self.nseqs * self.cut.split * self.tiling.count };
         let refused = |_| Error::OutOfMemory {
             what: "tasks of selective_scan".into(),
             bytes: Some(count.saturating_mul(size_of::<Task<'_>>())),
