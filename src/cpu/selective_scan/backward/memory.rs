@@ -77,7 +77,7 @@ impl Tiling {
         // Parts are full, then one may not be, then all are empty.
         let sequence = |len: usize| {
             let part = if cut.split == 1 { len.max(1) } else { cut.part };
-            let (full, rest) = (len / part, usize::from(len % part > 0));
+            let (full, rest) = (len / part, usize::from(!len.is_multiple_of(part)));
             let floats = full.saturating_mul(run(part)).saturating_add(rest.saturating_mul(run(len % part)));
             let empty = (cut.split - full - rest).saturating_mul(run(0));
             floats.saturating_add(empty).saturating_mul(inputs.dims.dim / self.run)
