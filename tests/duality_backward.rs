@@ -145,6 +145,22 @@ fn unstacked(carried: &Buffer<f32>, chunk: usize) -> Buffer<f32> {
     Buffer::filled(&dims, Order::Dense, || values.next().expect("one each") as f32)
 }
 
+/// The carry pass over these chunks.
+fn carry<B: BackwardBackend>(
+    backend: &B,
+    A: &Buffer<f32>,
+    delta_sum: &Buffer<f32>,
+    states: &[Buffer<f32>],
+    initial: &Option<Buffer<f32>>,
+    reverse: bool,
+) -> Buffer<f32> {
+    let (A, delta_sum, states) = (A.clone(), delta_sum.clone(), stacked(states));
+    let pass = CarryCase { A, delta_sum, states, initial: initial.clone(), reverse };
+    let mut carried = Buffer::poisoned(&pass.states.dims(), Order::Dense);
+    backend.selective_scan_carry(&pass, &mut carried).expect("a valid case runs");
+    carried
+}
+
 /// Chunks that see of each other only what the carry pass hands on are one scan, forward and backward.
 fn chunks_are_whole<B: BackwardBackend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
@@ -156,13 +172,6 @@ fn chunks_are_whole<B: BackwardBackend, T: Element>() {
         let ranges = [0..cut[0].min(cut[1]), cut[0].min(cut[1])..cut[0].max(cut[1]), cut[0].max(cut[1])..spec.seqlen];
         let chunk = |i: usize, initial| part(&case, "seqlen", ranges[i].clone(), initial);
         let by = |i: usize, last| upstream_part(&upstream, "seqlen", ranges[i].clone(), last);
-        let carry = |delta_sum: &Buffer<f32>, states: &[Buffer<f32>], initial: &Option<Buffer<f32>>, reverse| {
-            let (A, states) = (case.A.clone(), stacked(states));
-            let pass = CarryCase { A, delta_sum: delta_sum.clone(), states, initial: initial.clone(), reverse };
-            let mut carried = Buffer::poisoned(&pass.states.dims(), Order::Dense);
-            backend.selective_scan_carry(&pass, &mut carried).expect("a valid case runs");
-            carried
-        };
 
         // Forward: from nothing, carry, in full.
         let (mut sums, mut states) = (vec![], vec![]);
@@ -174,7 +183,7 @@ fn chunks_are_whole<B: BackwardBackend, T: Element>() {
             states.push(outputs.final_state.expect("asked for"));
         }
         let sums = stacked(&sums);
-        let carried = carry(&sums, &states, &case.initial_state, case.reverse);
+        let carried = carry(&backend, &case.A, &sums, &states, &case.initial_state, case.reverse);
         let outs = (0..3).map(|i| {
             let own = chunk(i, Some(unstacked(&carried, i)));
             let mut outputs = ScanBuffers::new(&own, true, None, Order::Dense);
@@ -199,7 +208,7 @@ fn chunks_are_whole<B: BackwardBackend, T: Element>() {
             }
         });
         let firsts: Vec<_> = firsts.collect();
-        let last = carry(&sums, &firsts, &upstream.dfinal_state, !case.reverse);
+        let last = carry(&backend, &case.A, &sums, &firsts, &upstream.dfinal_state, !case.reverse);
         let parts: Vec<_> = (0..3)
             .map(|i| run(&backend, &chunk(i, Some(unstacked(&carried, i))), &by(i, Some(unstacked(&last, i)))))
             .collect();

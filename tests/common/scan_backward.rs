@@ -2,7 +2,7 @@
 
 use super::buffer::{Buffer, Order};
 use super::random::Random;
-use super::scan::{ProjectionBuffer, ScanBuffers, ScanCase, ScanSpec};
+use super::scan::{ProjectionBuffer, ScanCase, ScanSpec};
 use proptest::strategy::Strategy;
 use ssm_kernels::prelude::*;
 use ssm_kernels::reference::accuracy::{Loop, Yardstick};
@@ -40,12 +40,6 @@ impl<T: Element> ScanUpstream<T> {
             dfinal_state: dfinal_state.then(|| Buffer::filled(&state, order, || random.normal())),
             checkpoints: None,
         }
-    }
-
-    /// Room for the states that forward saves.
-    pub fn checkpoint_buffer(case: &ScanCase<T>, order: Order) -> (usize, Buffer<f32>) {
-        let every = case.scan().and_then(|scan| scan.checkpoint_every()).expect("a valid case");
-        ScanBuffers::new(case, false, Some(every), order).chunk_states.expect("asked for")
     }
 
     pub fn views(&self) -> SelectiveScanUpstream<'_, T> {
