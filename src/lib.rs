@@ -36,6 +36,7 @@
 //! | `z` | as x | gate: `out *= silu(z)` |
 //! | `initial_state`, `final_state` | (batch, dim, dstate) | state before the first and after the last step, one per sequence |
 //! | `chunk_states` | (nchunks, dim, dstate) | states at the ends of chunks |
+//! | `delta_sum` | (batch, dim) | sum of delta over a sequence: `exp(A delta_sum)` is its whole decay |
 //! | `cu_seqlens` | (nseqs + 1) | where packed sequences begin, and the total |
 //! | `A_bar`, `B_bar` | the domain | discretised A and B |
 //!
@@ -69,7 +70,10 @@ pub use tensor::{Axes, Axis, Device, Dtype, Element, Host, MAX_RANK, Slice, Slic
 pub mod prelude {
     pub use crate::cpu::Cpu;
     pub use crate::ops::discretise::{Discretise, DiscretiseGradients, DiscretiseOutputs, DiscretiseUpstream, Rule};
-    pub use crate::ops::selective_scan::{Projection, SelectiveScan, SelectiveScanOutputs};
+    pub use crate::ops::selective_scan::{
+        Projection, ProjectionMut, SelectiveScan, SelectiveScanCarry, SelectiveScanCarryOutputs,
+        SelectiveScanGradients, SelectiveScanOutputs, SelectiveScanUpstream,
+    };
     pub use crate::ops::{Backward, Forward};
     pub use crate::plan::Plan;
     pub use crate::segments::Segments;

@@ -28,13 +28,19 @@ pub struct Plan {
     pub workspace_bytes: usize,
     /// Lanes of a warp that share the states of one channel; 1 where a backend has no lanes.
     pub lanes: usize,
+    /// Parts that each sequence is cut into along seqlen; 1 where sequences stay whole.
+    pub split: usize,
+    /// Steps of a part, in scan order from the sequence's start; 0 where sequences stay whole.
+    pub part: usize,
+    /// Steps between the checkpoints that a forward direction saves for the backward one; 0 where there are none.
+    pub checkpoint_every: usize,
 }
 
 impl Plan {
     pub(crate) fn new(kernel: String, dims: Vec<(&'static str, usize)>, workspace_bytes: usize) -> Self {
         let block = size_of::<WorkspaceBlock>();
         let workspace_bytes = workspace_bytes.checked_next_multiple_of(block).unwrap_or(usize::MAX / block * block);
-        Self { kernel, dims, workspace_bytes, lanes: 1 }
+        Self { kernel, dims, workspace_bytes, lanes: 1, split: 1, part: 0, checkpoint_every: 0 }
     }
 
     /// Number of [`WorkspaceBlock`]s to allocate.
@@ -71,7 +77,8 @@ impl Plan {
 
     fn describe(&self) -> String {
         let dims: Vec<String> = self.dims.iter().map(|(name, extent)| format!("{name} {extent}")).collect();
-        format!("{} with {}", self.kernel, dims.join(", "))
+        let split = if self.split > 1 { format!(", split {}", self.split) } else { String::new() };
+        format!("{} with {}{split}", self.kernel, dims.join(", "))
     }
 }
 

@@ -16,7 +16,7 @@ use ssm_kernels::{Element, reference};
 fn run<B: Backend, T: Element>(backend: &B, case: &ScanCase<T>) -> (Buffer<T>, Buffer<f32>) {
     let mut outputs = ScanBuffers::new(case, true, None, Order::Dense);
     backend.selective_scan_forward(case, &mut outputs).expect("a valid case runs");
-    (outputs.out, outputs.final_state.expect("asked for"))
+    (outputs.out.expect("asked for"), outputs.final_state.expect("asked for"))
 }
 
 /// The part of a case in `range` of `name` ("batch" or "seqlen"), from state `initial` on.

@@ -11,6 +11,7 @@ use common::discretise::{DiscretiseBuffers, DiscretiseCase, NaiveForward, yardst
 use common::fixtures::{Fixture, all};
 use common::say;
 use common::scan::{NaiveScan, ScanBuffers, ScanCase};
+use common::scan_backward::{GRADIENTS, NaiveScanBackward};
 use ssm_kernels::reference::accuracy::{Loop, Yardstick};
 use ssm_kernels::{Dtype, Element};
 
@@ -45,6 +46,23 @@ fn reference_is_the_original_selective_scan() {
     }
     assert!(fixtures.len() >= 50, "{} files", fixtures.len());
     say(format_args!("reference selective_scan: {} files of the original", fixtures.len()));
+}
+
+#[test]
+fn reference_is_the_originals_autograd() {
+    let (fixtures, mut tensors) = (all("selective_scan"), 0);
+    for fixture in &fixtures {
+        let (case, upstream) = (fixture.scan_case::<f32>(Order::Dense), fixture.scan_upstream(Order::Dense));
+        let run = NaiveScanBackward { case: &case, upstream: &upstream }.run::<f64>();
+        for (tensor, got) in GRADIENTS.into_iter().zip(run) {
+            if fixture.truth(tensor).is_some() {
+                expect_anchored(fixture, tensor, &got);
+                tensors += 1;
+            }
+        }
+    }
+    assert!(tensors >= 6 * fixtures.len(), "{tensors} gradients in {} files", fixtures.len());
+    say(format_args!("reference selective_scan backward: {tensors} gradients in {} files", fixtures.len()));
 }
 
 const COEFFICIENTS: [&str; 4] = ["delta", "A_bar", "B_bar", "B_prev_bar"];
@@ -85,7 +103,7 @@ fn selective_scan<B: Backend, T: Element>() {
             backend.selective_scan_forward(&case, &mut outputs).expect("a fixture runs");
             let mut expected = NaiveScan { case: &case, every: None }.yardsticks().into_iter();
             let mut next = |tensor| with_truth::<T>(expected.next().expect("two tensors"), fixture, tensor);
-            expect_accurate(&format!("{} out", fixture.name), &outputs.out, &next("out"));
+            expect_accurate(&format!("{} out", fixture.name), outputs.out(), &next("out"));
             let final_state = outputs.final_state.as_ref().expect("asked for");
             expect_accurate(&format!("{} final_state", fixture.name), final_state, &next("final_state"));
         }

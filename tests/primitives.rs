@@ -113,10 +113,11 @@ fn silu<B: Backend, T: Element>() {
         initial_state: None,
         segments: None,
         reverse: false,
+        split: None,
     };
     let mut outputs = ScanBuffers::new(&case, false, None, Order::Dense);
     backend.selective_scan_forward(&case, &mut outputs).expect("a valid case runs");
-    expect_close::<B, T>("silu", &arguments, &outputs.out, |v| v / (1.0 + (-v).exp()));
+    expect_close::<B, T>("silu", &arguments, outputs.out(), |v| v / (1.0 + (-v).exp()));
 }
 
 suites!(exp, softplus, softplus_derivative, silu);

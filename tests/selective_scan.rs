@@ -25,7 +25,7 @@ fn check_case<B: Backend, T: Element>(backend: &B, case: &ScanCase<T>, what: &(S
         let done = backend.selective_scan_forward(case, &mut outputs);
         done.unwrap_or_else(|error| panic!("a valid case runs: {error}\n{text}"));
         let label = |tensor: &str| format!("{tensor}, {text}");
-        expect_accurate(&label("out"), &outputs.out, &expected[0]);
+        expect_accurate(&label("out"), outputs.out(), &expected[0]);
         if let Some(final_state) = &outputs.final_state {
             expect_accurate(&label("final_state"), final_state, &expected[1]);
         }

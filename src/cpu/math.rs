@@ -45,6 +45,14 @@ pub fn silu(v: f32) -> f32 {
     }
 }
 
+/// The derivative of [`silu`].
+#[inline(always)]
+pub fn silu_derivative(v: f32) -> f32 {
+    // 1 - sigmoid(v), without cancellation.
+    let rest = sigmoid(-v);
+    sigmoid(v) * (1.0 + v * rest)
+}
+
 impl StepOptions {
     /// delta from the raw step with its bias.
     #[inline(always)]

@@ -40,6 +40,16 @@ impl Cpu {
         chunks.chunks_exact_mut(len).enumerate().for_each(|(i, scratch)| one(i, scratch));
     }
 
+    /// Calls `task` for every item, in any order.
+    fn for_each_of<I: Send>(self, items: &mut [I], task: impl Fn(&mut I) + Sync + Send) {
+        #[cfg(feature = "rayon")]
+        if self.parallel {
+            use rayon::prelude::*;
+            return items.par_iter_mut().for_each(task);
+        }
+        items.iter_mut().for_each(task);
+    }
+
     /// Calls `task` for every number below `count`, in any order.
     fn for_each_plain(self, count: usize, task: impl Fn(usize) + Sync + Send) {
         #[cfg(feature = "rayon")]

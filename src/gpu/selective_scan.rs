@@ -2,7 +2,7 @@
 
 use super::launcher::{Launch, Launcher};
 use super::{Gpu, narrow, params, ptx};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::selective_scan::{AlignedProjection, CheckedOutputs, Inputs, SelectiveScan, SelectiveScanOutputs};
 use crate::ops::{Forward, Operator, Workspace};
 use crate::plan::Plan;
@@ -35,6 +35,13 @@ impl<'a, T: Element, L: Launcher> Forward<Scan<'a, T>> for Gpu<L> {
         self.check_device(Scan::<T>::NAME, "x", inputs.x.memory.ordinal(), &workspace)?;
         let plan = plan(&inputs);
         plan.check(Scan::<T>::NAME, given, &workspace)?;
+        if outputs.out.is_none() || outputs.delta_sum.is_some() || inputs.split.is_some_and(|parts| parts > 1) {
+            return Err(Error::Unsupported {
+                op: Scan::<T>::NAME,
+                what: "states_only, delta_sum or split".into(),
+                expected: "none of them on a GPU".into(),
+            });
+        }
         let dims = inputs.dims;
         if dims.nseqs == 0 || dims.dim == 0 || (dims.seqlen == 0 && dims.dstate == 0) {
             return Ok(());
@@ -73,6 +80,7 @@ fn plan<T: Element>(inputs: &Inputs<'_, T, Device>) -> Plan {
     let waiting = if dims.dstate > lanes * STATES_PER_LANE { states.saturating_mul(size_of::<f32>()) } else { 0 };
     let mut plan = Plan::new(format!("selective_scan_fwd_{}_lanes{lanes}", T::DTYPE), dims.named(), waiting);
     plan.lanes = lanes;
+    plan.checkpoint_every = inputs.checkpoint_every();
     plan
 }
 
@@ -94,7 +102,7 @@ fn fill<T: Element>(
         x: params::sequence(Some(&inputs.x)),
         dt: params::sequence(Some(&inputs.dt)),
         z: params::sequence(inputs.z.as_ref()),
-        out: params::sequence_mut(&outputs.out),
+        out: outputs.out.as_ref().map_or_else(Default::default, params::sequence_mut),
         A: params::matrix(&inputs.A),
         run: greatest_common_divisor(B.channels_per_group, C.channels_per_group),
         B,
@@ -113,7 +121,7 @@ fn fill<T: Element>(
             (Some(_), Some(table)) => table.address(),
             (Some(_), None) => {
                 let reason = "packed sequences need their boundaries on the device: use segments_on";
-                return Err(crate::Error::Missing { op, arg: "segments_table", reason });
+                return Err(Error::Missing { op, arg: "segments_table", reason });
             }
         },
         seqlen: dims.seqlen as i64,

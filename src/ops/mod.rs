@@ -3,6 +3,9 @@
 //! A contract knows no backend. A backend implements [`Forward`] and [`Backward`] for the argument structs of the
 //! operators that it has; a pair that does not exist is a compile error at the call.
 
+#[macro_use]
+mod macros;
+
 pub mod discretise;
 pub mod selective_scan;
 

@@ -15,7 +15,7 @@ mod real;
 pub mod selective_scan;
 
 pub use noisy::Noisy;
-pub use primitives::{silu, softplus, softplus_derivative};
+pub use primitives::{silu, silu_derivative, softplus, softplus_derivative};
 pub use real::Real;
 
 /// Zeros for a tensor of these extents, or the error that there is no memory for it.

@@ -32,6 +32,13 @@ pub fn silu<R: Real>(v: R) -> R {
     v / (R::of(1.0) + (-v).exp())
 }
 
+/// The derivative of [`silu`].
+pub fn silu_derivative<R: Real>(v: R) -> R {
+    let one = R::of(1.0);
+    let sigmoid = one / (one + (-v).exp());
+    sigmoid * (one + v * (one - sigmoid))
+}
+
 impl StepOptions {
     /// delta and its derivative by the raw step.
     pub(super) fn delta<R: Real>(self, raw: R) -> (R, R) {
@@ -54,6 +61,8 @@ mod tests {
         assert_eq!(softplus(21.0f64), 21.0);
         assert_eq!(softplus(-100.0f64), (-100.0f64).exp());
         assert_eq!(silu(0.0f64), 0.0);
+        assert_eq!(silu_derivative(0.0f64), 0.5);
+        assert_eq!(silu_derivative(50.0f64), 1.0);
         assert_eq!(softplus_derivative(0.0f64), 0.5);
         assert_eq!(softplus_derivative(20.5f64), 1.0);
         assert_eq!(softplus_derivative(-800.0f64), 0.0);

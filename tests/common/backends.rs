@@ -4,6 +4,7 @@ use super::buffer::Buffer;
 use super::discretise::{DiscretiseBuffers, DiscretiseCase, GradientBuffers};
 use super::say;
 use super::scan::{ScanBuffers, ScanCase};
+use super::scan_backward::{CarryCase, ScanGradients, ScanUpstream};
 use ssm_kernels::prelude::*;
 use ssm_kernels::{Element, Result, WorkspaceBlock};
 
@@ -56,6 +57,17 @@ pub trait Backend: Sized {
     fn discretise_forward<T: Element>(&self, case: &DiscretiseCase<T>, outputs: &mut DiscretiseBuffers) -> Result<()>;
     fn discretise_backward<T: Element>(&self, case: &DiscretiseCase<T>, outputs: &mut GradientBuffers<T>)
     -> Result<()>;
+}
+
+/// A backend that runs the selective scan backward too.
+pub trait BackwardBackend: Backend {
+    fn selective_scan_backward<T: Element>(
+        &self,
+        case: &ScanCase<T>,
+        upstream: &ScanUpstream<T>,
+        gradients: &mut ScanGradients<T>,
+    ) -> Result<()>;
+    fn selective_scan_carry(&self, case: &CarryCase, carried: &mut Buffer<f32>) -> Result<()>;
 }
 
 /// The backend, or `None` after saying aloud that it is skipped. `SSM_REQUIRE=cpu,emulator` makes absence a failure.
@@ -123,12 +135,19 @@ impl Backend for CpuBackend {
     fn selective_scan_forward<T: Element>(&self, case: &ScanCase<T>, outputs: &mut ScanBuffers<T>) -> Result<()> {
         let scan = case.scan()?;
         let plan = Cpu::new().forward_plan(&scan)?;
-        let (mut out, mut final_state, mut chunk_states) = (
-            outputs.out.view_mut(),
+        let (mut out, mut final_state, mut chunk_states, mut delta_sum) = (
+            outputs.out.as_mut().map(Buffer::view_mut),
             outputs.final_state.as_mut().map(Buffer::view_mut),
             outputs.chunk_states.as_mut().map(|(every, buffer)| (*every, buffer.view_mut())),
+            outputs.delta_sum.as_mut().map(Buffer::view_mut),
         );
-        let mut wanted = SelectiveScanOutputs::new(&mut out);
+        let mut wanted = match &mut out {
+            Some(out) => SelectiveScanOutputs::new(out),
+            None => SelectiveScanOutputs::states_only(),
+        };
+        if let Some(view) = &mut delta_sum {
+            wanted = wanted.delta_sum(view);
+        }
         if let Some(view) = &mut final_state {
             wanted = wanted.final_state(view);
         }
@@ -167,5 +186,24 @@ impl Backend for CpuBackend {
             wanted = wanted.dlambda(view);
         }
         Cpu::new().backward_with(&op, case.upstream(), wanted, &plan, (&mut dirty(&plan)).into())
+    }
+}
+
+impl BackwardBackend for CpuBackend {
+    fn selective_scan_backward<T: Element>(
+        &self,
+        case: &ScanCase<T>,
+        upstream: &ScanUpstream<T>,
+        gradients: &mut ScanGradients<T>,
+    ) -> Result<()> {
+        let scan = case.scan()?;
+        let plan = Cpu::new().backward_plan(&scan)?;
+        gradients.with_views(|wanted| {
+            Cpu::new().backward_with(&scan, upstream.views(), wanted, &plan, (&mut dirty(&plan)).into())
+        })
+    }
+
+    fn selective_scan_carry(&self, case: &CarryCase, carried: &mut Buffer<f32>) -> Result<()> {
+        Cpu::new().forward(&case.op()?, SelectiveScanCarryOutputs::new(&mut carried.view_mut()))
     }
 }

@@ -181,19 +181,31 @@ pub fn scan_forward<T: Element>(
     if let Some(initial_state) = &initial_state {
         scan = scan.initial_state(initial_state.view()?);
     }
+    if let Some(split) = case.split {
+        scan = scan.split(split);
+    }
     if let (Some(segments), Some(table)) = (&case.segments, &table) {
         // SAFETY: the table was made from these segments above.
         scan = unsafe { scan.segments_on(segments, table.slice()) };
     }
-    let mut out = outputs.out.output(device, "out")?;
+    let mut out = outputs.out.as_ref().map(|buffer| buffer.output(device, "out")).transpose()?;
+    let delta_sum = outputs.delta_sum.as_ref().map(|buffer| buffer.output(device, "delta_sum"));
+    let mut delta_sum = delta_sum.transpose()?;
     let final_state = outputs.final_state.as_ref().map(|buffer| buffer.output(device, "final_state"));
     let mut final_state = final_state.transpose()?;
     let chunk_states = outputs.chunk_states.as_ref().map(|(_, buffer)| buffer.output(device, "chunk_states"));
     let mut chunk_states = chunk_states.transpose()?;
-    let mut out_view = out.view_mut()?;
+    let mut out_view = out.as_mut().map(Placed::view_mut).transpose()?;
+    let mut sum_view = delta_sum.as_mut().map(Placed::view_mut).transpose()?;
     let mut final_view = final_state.as_mut().map(Placed::view_mut).transpose()?;
     let mut chunk_view = chunk_states.as_mut().map(Placed::view_mut).transpose()?;
-    let mut wanted = SelectiveScanOutputs::new(&mut out_view);
+    let mut wanted = match &mut out_view {
+        Some(view) => SelectiveScanOutputs::new(view),
+        None => SelectiveScanOutputs::states_only(),
+    };
+    if let Some(view) = &mut sum_view {
+        wanted = wanted.delta_sum(view);
+    }
     if let Some(view) = &mut final_view {
         wanted = wanted.final_state(view);
     }
@@ -201,7 +213,8 @@ pub fn scan_forward<T: Element>(
         wanted = wanted.chunk_states(*every, view);
     }
     let done = device.gpu().forward(&scan, wanted);
-    outputs.out.fetch(&out)?;
+    fetch(&mut outputs.out, &out)?;
+    fetch(&mut outputs.delta_sum, &delta_sum)?;
     fetch(&mut outputs.final_state, &final_state)?;
     if let (Some((_, buffer)), Some(placed)) = (&mut outputs.chunk_states, &chunk_states) {
         buffer.fetch(placed)?;
@@ -215,7 +228,7 @@ pub fn scan_forward<T: Element>(
         A: report.bytes_loaded(A.raw()),
         B: B.loaded(&report),
         C: C.loaded(&report),
-        out: [report.bytes_loaded(out.raw()), report.bytes_stored(out.raw())],
+        out: out.map_or([0; 2], |out| [report.bytes_loaded(out.raw()), report.bytes_stored(out.raw())]),
         bank_conflicts: report.bank_conflicts(),
     })
 }

@@ -3,6 +3,7 @@
 use super::buffer::{Buffer, Order};
 use super::discretise::DiscretiseCase;
 use super::scan::{ProjectionBuffer, ScanCase};
+use super::scan_backward::ScanUpstream;
 use safetensors::{Dtype as FileDtype, SafeTensors};
 use ssm_kernels::Element;
 use ssm_kernels::prelude::*;
@@ -85,6 +86,15 @@ impl Fixture {
             initial_state: self.buffer("initial_state", &["batch", "dim", "dstate"], order),
             segments: boundaries.map(|ends| Segments::new(&ends).expect("boundaries")),
             reverse: self.flag("reverse"),
+            split: None,
+        }
+    }
+
+    pub fn scan_upstream<T: Element>(&self, order: Order) -> ScanUpstream<T> {
+        ScanUpstream {
+            dout: self.buffer("dout", &["batch", "dim", "seqlen"], order),
+            dfinal_state: self.buffer("dfinal_state", &["batch", "dim", "dstate"], order),
+            checkpoints: None,
         }
     }
 

@@ -11,6 +11,7 @@ pub mod emulator;
 pub mod fixtures;
 pub mod random;
 pub mod scan;
+pub mod scan_backward;
 
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, FileFailurePersistence, RngSeed, TestError, TestRunner};

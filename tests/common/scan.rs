@@ -135,6 +135,7 @@ pub struct ScanCase<T> {
     pub initial_state: Option<Buffer<f32>>,
     pub segments: Option<Segments>,
     pub reverse: bool,
+    pub split: Option<usize>,
 }
 
 /// B or C of a case.
@@ -190,8 +191,8 @@ impl<T: Element> ScanCase<T> {
         let initial_state = spec.initial_state.then(|| Buffer::filled(&state, order, || random.normal()));
         let segments = spec.packed.as_ref().map(|lengths| segments(lengths));
         let dt_limit = spec.dt_limit.then_some((0.01, 0.3));
-        let reverse = spec.reverse;
-        Self { x, dt, A, B, C, D, z, dt_bias, dt_softplus: softplus, dt_limit, initial_state, segments, reverse }
+        let (reverse, split, dt_softplus) = (spec.reverse, None, softplus);
+        Self { x, dt, A, B, C, D, z, dt_bias, dt_softplus, dt_limit, initial_state, segments, reverse, split }
     }
 
     pub fn scan(&self) -> Result<SelectiveScan<'_, T>> {
@@ -217,6 +218,9 @@ impl<T: Element> ScanCase<T> {
         if let Some(segments) = &self.segments {
             scan = scan.segments(segments);
         }
+        if let Some(split) = self.split {
+            scan = scan.split(split);
+        }
         Ok(scan)
     }
 }
@@ -233,9 +237,10 @@ pub fn segments(lengths: &[usize]) -> Segments {
 /// The outputs of one case, NaN until a backend writes them.
 #[derive(Debug, Clone)]
 pub struct ScanBuffers<T> {
-    pub out: Buffer<T>,
+    pub out: Option<Buffer<T>>,
     pub final_state: Option<Buffer<f32>>,
     pub chunk_states: Option<(usize, Buffer<f32>)>,
+    pub delta_sum: Option<Buffer<f32>>,
 }
 
 impl<T: Element> ScanBuffers<T> {
@@ -249,14 +254,26 @@ impl<T: Element> ScanBuffers<T> {
             (every, Buffer::poisoned(&dims, order))
         };
         Self {
-            out: Buffer::poisoned(&case.x.dims(), order),
+            out: Some(Buffer::poisoned(&case.x.dims(), order)),
             final_state: final_state.then(|| Buffer::poisoned(&state, order)),
             chunk_states: every.map(chunks),
+            delta_sum: None,
         }
+    }
+
+    /// final_state and delta_sum, and no out.
+    pub fn states_only(case: &ScanCase<T>, order: Order) -> Self {
+        let dims = case.scan().and_then(|scan| scan.dims()).expect("a valid case");
+        let delta_sum = Some(Buffer::poisoned(&[("batch", dims.nseqs), ("dim", dims.dim)], order));
+        Self { out: None, delta_sum, ..Self::new(case, true, None, order) }
+    }
+
+    pub fn out(&self) -> &Buffer<T> {
+        self.out.as_ref().expect("asked for")
     }
 }
 
-/// The naive scan: out, final_state, and chunk_states if a state every so many steps is asked for.
+/// The naive scan: out, final_state, chunk_states if a state every so many steps is asked for, and delta_sum.
 pub struct NaiveScan<'c, T> {
     pub case: &'c ScanCase<T>,
     pub every: Option<usize>,
@@ -266,8 +283,9 @@ impl<T: Element> NaiveScan<'_, T> {
     /// What the tensors are judged by, in that order.
     pub fn yardsticks(&self) -> Vec<Yardstick> {
         let dims = self.case.scan().and_then(|scan| scan.dims()).expect("a valid case");
-        let rows = [dims.seqlen, dims.dstate, dims.dstate];
-        Yardstick::measure(self, &rows[..2 + usize::from(self.every.is_some())])
+        let chunk_states = self.every.map(|_| dims.dstate);
+        let rows: Vec<usize> = [dims.seqlen, dims.dstate].into_iter().chain(chunk_states).chain([dims.dim]).collect();
+        Yardstick::measure(self, &rows)
     }
 }
 
@@ -275,7 +293,7 @@ impl<T: Element> Loop for NaiveScan<'_, T> {
     fn run<R: Real>(&self) -> Vec<Vec<f64>> {
         let scan = self.case.scan().expect("a valid case");
         let run = reference::forward::<R, T>(&scan, self.every).expect("a valid case");
-        let tensors = [Some(run.out), Some(run.final_state), run.chunk_states];
+        let tensors = [Some(run.out), Some(run.final_state), run.chunk_states, Some(run.delta_sum)];
         tensors.into_iter().flatten().map(|tensor| tensor.into_iter().map(R::to_f64).collect()).collect()
     }
 }

@@ -164,18 +164,25 @@ impl<'a, T: Element> Forward<SelectiveScan<'a, T>> for OnHost<'_> {
         scan = z.iter().fold(scan, |scan, z| scan.z(z.view()));
         scan = initial_state.iter().fold(scan, |scan, state| scan.initial_state(state.view()));
         scan = inputs.step.limit.into_iter().fold(scan, SelectiveScan::dt_limit);
+        scan = inputs.split.into_iter().fold(scan, SelectiveScan::split);
         if let (Some(segments), Some(table)) = (inputs.segments, &table) {
             // SAFETY: the table was made from these segments above, and nobody writes it.
             scan = unsafe { scan.segments_on(segments, table.slice()) };
         }
-        let mut out = self.room("out", SEQUENCE, &outputs.out)?;
+        let mut out = self.optional_room("out", SEQUENCE, &outputs.out)?;
         let mut final_state = self.optional_room("final_state", STATE, &outputs.final_state)?;
         let (every, chunks) = outputs.chunk_states.map(|chunks| (chunks.every, chunks.states)).unzip();
         let mut chunk_states = self.optional_room("chunk_states", &["nchunks", "dim", "dstate"], &chunks)?;
-        let mut out_view = out.view_mut();
+        let mut delta_sum = self.optional_room("delta_sum", &["batch", "dim"], &outputs.delta_sum)?;
+        let (mut out_view, mut sum_view) =
+            (out.as_mut().map(Copied::view_mut), delta_sum.as_mut().map(Copied::view_mut));
         let (mut final_view, mut chunk_view) =
             (final_state.as_mut().map(Copied::view_mut), chunk_states.as_mut().map(Copied::view_mut));
-        let mut wanted = SelectiveScanOutputs::new(&mut out_view);
+        let mut wanted = match &mut out_view {
+            Some(view) => SelectiveScanOutputs::new(view),
+            None => SelectiveScanOutputs::states_only(),
+        };
+        wanted = sum_view.iter_mut().fold(wanted, SelectiveScanOutputs::delta_sum);
         if let Some(view) = &mut final_view {
             wanted = wanted.final_state(view);
         }
@@ -183,7 +190,8 @@ impl<'a, T: Element> Forward<SelectiveScan<'a, T>> for OnHost<'_> {
             wanted = wanted.chunk_states(every, view);
         }
         self.0.gpu().forward(&scan, wanted)?;
-        fetch(&out, outputs.out)?;
+        fetch_optional(&out, outputs.out)?;
+        fetch_optional(&delta_sum, outputs.delta_sum)?;
         fetch_optional(&final_state, outputs.final_state)?;
         fetch_optional(&chunk_states, chunks)
     }

@@ -5,28 +5,6 @@ use super::{OP, Rule};
 use crate::error::{Error, Result};
 use crate::tensor::{Element, Host, Storage, View, ViewMut};
 
-/// A builder method that takes an output.
-macro_rules! writes {
-    ($(#[$doc:meta])* $field:ident: $element:ty) => {
-        $(#[$doc])*
-        pub fn $field(mut self, $field: &'o mut ViewMut<'_, $element, S>) -> Self {
-            self.$field = Some($field.reborrow());
-            self
-        }
-    };
-}
-
-/// A builder method that takes an input.
-macro_rules! reads {
-    ($(#[$doc:meta])* $field:ident: $element:ty) => {
-        $(#[$doc])*
-        pub fn $field(mut self, $field: View<'u, $element, S>) -> Self {
-            self.$field = Some($field);
-            self
-        }
-    };
-}
-
 /// What the forward direction writes: any of the four, at least one.
 #[derive(Debug)]
 pub struct DiscretiseOutputs<'o, S: Storage = Host> {

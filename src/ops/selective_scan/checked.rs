@@ -1,6 +1,6 @@
 //! The arguments of one selective scan after all checks, in canonical order: what backends see.
 
-use super::{CONSTANT, Dims, OP, Projection, VARIABLE};
+use super::{CONSTANT, Dims, OP, Projection, ProjectionMut, VARIABLE, checkpoint_every};
 use crate::error::{Error, Result};
 use crate::ops::StepOptions;
 use crate::segments::{Segments, Span, chunk_offsets};
@@ -67,6 +67,8 @@ pub(crate) struct Inputs<'a, T: 'a, S: Storage> {
     pub segments: Option<&'a Segments>,
     pub segments_table: Option<Slice<'a, i32, S>>,
     pub reverse: bool,
+    /// Parts that each sequence is to be cut into, if the caller says.
+    pub split: Option<usize>,
 }
 
 impl<T, S: Storage> Inputs<'_, T, S> {
@@ -87,6 +89,19 @@ impl<T, S: Storage> Inputs<'_, T, S> {
         chunk_offsets(OP, every, (0..self.dims.nseqs).map(|seq| self.span(seq).len))
     }
 
+    /// Steps between checkpoints.
+    pub fn checkpoint_every(&self) -> usize {
+        checkpoint_every(self.dims.dstate)
+    }
+
+    /// Length of the longest sequence.
+    pub fn longest(&self) -> usize {
+        match self.segments {
+            Some(segments) => (0..segments.nseqs()).map(|seq| segments.bounds(seq).1).max().unwrap_or(0),
+            None => self.dims.seqlen,
+        }
+    }
+
     pub(super) fn record(&self, memory: &mut Memory) {
         memory.input("x", &self.x);
         memory.input("dt", &self.dt);
@@ -103,9 +118,10 @@ impl<T, S: Storage> Inputs<'_, T, S> {
 
 /// Everything that a backend writes, checked.
 pub(crate) struct CheckedOutputs<'o, T: 'o, S: Storage> {
-    pub out: StridedMut<'o, T, S, 3>,
+    pub out: Option<StridedMut<'o, T, S, 3>>,
     pub final_state: Option<StridedMut<'o, f32, S, 3>>,
     pub chunk_states: Option<ChunkStates<'o, S>>,
+    pub delta_sum: Option<StridedMut<'o, f32, S, 2>>,
 }
 
 /// Where the state after each full `every` steps goes.
@@ -113,4 +129,61 @@ pub(crate) struct ChunkStates<'o, S: Storage> {
     pub every: usize,
     pub offsets: Vec<usize>,
     pub states: StridedMut<'o, f32, S, 3>,
+}
+
+/// What the backward direction reads beside the inputs, checked.
+pub(crate) struct CheckedUpstream<'u, T: 'u, S: Storage> {
+    pub dout: Option<Strided<'u, T, S, 3>>,
+    pub dfinal_state: Option<Strided<'u, f32, S, 3>>,
+    /// Steps between them, the states, and the first row of each sequence.
+    pub checkpoints: Option<(usize, Strided<'u, f32, S, 3>, Vec<usize>)>,
+}
+
+/// What the backward direction writes, checked.
+pub(crate) struct CheckedGradients<'o, T: 'o, S: Storage> {
+    pub dx: Option<StridedMut<'o, T, S, 3>>,
+    pub ddt: Option<StridedMut<'o, T, S, 3>>,
+    pub dz: Option<StridedMut<'o, T, S, 3>>,
+    pub dA: Option<StridedMut<'o, f32, S, 2>>,
+    pub dB: Option<AlignedProjectionMut<'o, T, S>>,
+    pub dC: Option<AlignedProjectionMut<'o, T, S>>,
+    pub dD: Option<StridedMut<'o, f32, S, 1>>,
+    pub ddt_bias: Option<StridedMut<'o, f32, S, 1>>,
+    pub dinitial_state: Option<StridedMut<'o, f32, S, 3>>,
+}
+
+/// dB or dC in canonical order, of the same kind as B or C.
+pub(crate) enum AlignedProjectionMut<'o, T: 'o, S: Storage> {
+    Variable { tensor: StridedMut<'o, T, S, 4>, channels: usize },
+    Constant(StridedMut<'o, f32, S, 2>),
+}
+
+impl<'o, T, S: Storage> AlignedProjectionMut<'o, T, S> {
+    /// `arg` is the gradient of `of`, the input `source`.
+    pub(super) fn align(
+        arg: &'static str,
+        gradient: ProjectionMut<'o, T, S>,
+        of: &'static str,
+        source: &AlignedProjection<'_, T, S>,
+    ) -> Result<Self> {
+        let (got, wanted) = match (gradient, source) {
+            (ProjectionMut::Variable(view), AlignedProjection::Variable { tensor, channels }) => {
+                let tensor = view.align_to(OP, arg, VARIABLE, tensor.layout.extents)?;
+                return Ok(Self::Variable { tensor, channels: *channels });
+            }
+            (ProjectionMut::Constant(view), AlignedProjection::Constant(tensor)) => {
+                return Ok(Self::Constant(view.align_to(OP, arg, CONSTANT, tensor.layout.extents)?));
+            }
+            (ProjectionMut::Variable(_), AlignedProjection::Constant(_)) => ("variable", "constant"),
+            (ProjectionMut::Constant(_), AlignedProjection::Variable { .. }) => ("constant", "variable"),
+        };
+        Err(Error::Value { op: OP, arg, got: got.into(), expected: format!("a {wanted} one like `{of}`") })
+    }
+
+    pub(super) fn record(&self, name: &'static str, memory: &mut Memory) {
+        match self {
+            Self::Variable { tensor, .. } => memory.output(name, tensor),
+            Self::Constant(tensor) => memory.output(name, tensor),
+        }
+    }
 }

@@ -13,6 +13,21 @@
 //! A is real, usually negative. The definition is that of `selective_scan_ref` in state-spaces/mamba
 //! (Gu and Dao, arXiv 2312.00752), with initial states, packed sequences, clamp and reverse added.
 //!
+//! Backward, from the last step to the first, with y the output before the gate, slope the derivative of delta by dt
+//! (that of softplus; 0 outside the clamp) and the sums over all steps and sequences:
+//! ```text
+//! g_t      = dout_t silu(z_t)                                 dz_t = dout_t y_t silu'(z_t)
+//! dh_t[n]  = C_t[g,n] g_t + exp(delta_{t+1} A[d,n]) dh_{t+1}[n]     at the last step the last term is dfinal_state
+//! w_t[n]   = exp(delta_t A[d,n]) dh_t[n] h_{t-1}[n]
+//! dx_t     = D_d g_t + delta_t sum_n dh_t[n] B_t[g,n]
+//! ddt_t    = (x_t sum_n dh_t[n] B_t[g,n] + sum_n w_t[n] A[d,n]) slope_t        ddt_bias_d = sum_t ddt_t
+//! dA[d,n]  = sum_t w_t[n] delta_t                             dD_d = sum_t g_t x_t
+//! dB_t[g,n] = sum_d dh_t[n] delta_t x_t                       dC_t[g,n] = sum_d g_t h_t[n]       (constant: sum over t)
+//! dinitial_state[n] = exp(delta_0 A[d,n]) dh_0[n]
+//! ```
+//! An absent dout or dfinal_state is left out. Backward needs the states: it recomputes them, from the start of each
+//! sequence or from the checkpoints that forward saved, and no tensor of (batch, dim, dstate, seqlen) ever exists.
+//!
 //! # Shapes
 //! | tensor | dimensions, in any memory order | dtype |
 //! |---|---|---|
@@ -23,6 +38,9 @@
 //! | D, dt_bias | dim | f32 |
 //! | initial_state, final_state | batch, dim, dstate | f32 |
 //! | chunk_states | nchunks, dim, dstate | f32 |
+//! | delta_sum | batch, dim | f32 |
+//!
+//! A gradient has the shape and dtype of its tensor.
 //!
 //! Any extent may be anything, 0 included; ngroups divides dim, and B and C have one ngroups each.
 //! With [`SelectiveScan::segments`] batch is 1, and the states have one row per packed sequence along "batch".
@@ -30,23 +48,46 @@
 //! the rows from `chunk_offsets[s]` to `chunk_offsets[s + 1]` ([`SelectiveScan::chunk_offsets`]). An empty
 //! sequence has final = initial.
 //!
+//! # Memory
+//! Forward saves nothing for backward unless asked: chunk_states every [`SelectiveScan::checkpoint_every`] steps are
+//! the checkpoints, at most half a byte per element of (batch, dim, seqlen). The workspace of backward is transient.
+//!
+//! # Splitting a sequence
+//! With [`SelectiveScan::split`], or where a plan says so, a sequence of any length is cut into parts that run beside
+//! each other; [`SelectiveScanCarry`] has the three passes, which work over several devices too.
+//!
 //! # Precision
 //! Arithmetic and states are f32 whatever the I/O type. Every backend keeps the rule of [`crate::reference::accuracy`].
 //!
 //! # Determinism
-//! Bitwise: run equals run, batch n equals n times batch 1, any number of threads.
+//! Bitwise: run equals run, batch n equals n times batch 1, any number of threads. A gradient that sums over the batch
+//! (dA, dD, ddt_bias, constant dB and dC) is the sum of the gradients of batch 1, in order. A gradient has the same
+//! bits whichever others are asked for.
 //!
 //! # Errors
 //! All arguments are checked here before any backend starts: [`crate::Error`] names operator, argument, expected, got.
 
+mod carry;
 mod checked;
+mod gradients;
+mod outputs;
+mod parts;
 
-pub(crate) use checked::{AlignedProjection, CheckedOutputs, ChunkStates, Inputs};
+pub use carry::{SelectiveScanCarry, SelectiveScanCarryOutputs};
+pub use gradients::{ProjectionMut, SelectiveScanGradients, SelectiveScanUpstream};
+pub use outputs::SelectiveScanOutputs;
+pub use parts::checkpoint_every;
 
-use super::{Operator, StepOptions};
+pub(crate) use carry::CarryInputs;
+pub(crate) use checked::{
+    AlignedProjection, AlignedProjectionMut, CheckedGradients, CheckedOutputs, CheckedUpstream, ChunkStates, Inputs,
+};
+pub(crate) use parts::part_steps;
+
+use super::{Differentiable, Operator, StepOptions};
 use crate::error::{Error, Result};
 use crate::segments::Segments;
-use crate::tensor::{Device, Element, Host, Memory, Slice, Storage, View, ViewMut};
+use crate::tensor::{Device, Element, Host, Slice, Storage, View};
 
 const OP: &str = "selective_scan";
 const SEQUENCE: [&str; 3] = ["batch", "dim", "seqlen"];
@@ -54,6 +95,8 @@ const VARIABLE: [&str; 4] = ["batch", "ngroups", "dstate", "seqlen"];
 const CONSTANT: [&str; 2] = ["dim", "dstate"];
 const STATE: [&str; 3] = ["batch", "dim", "dstate"];
 const CHUNKS: [&str; 3] = ["nchunks", "dim", "dstate"];
+/// The most parts that a sequence may be cut into: what a grid takes along one dimension.
+const MOST_PARTS: usize = 65_535;
 
 /// B or C: changing with time (input-dependent, "selective"), or constant.
 #[derive(Debug)]
@@ -113,6 +156,7 @@ pub struct SelectiveScan<'a, T: 'a, S: Storage = Host> {
     segments: Option<&'a Segments>,
     segments_table: Option<Slice<'a, i32, S>>,
     reverse: bool,
+    split: Option<usize>,
 }
 
 impl<'a, T: Element, S: Storage> SelectiveScan<'a, T, S> {
@@ -141,6 +185,7 @@ impl<'a, T: Element, S: Storage> SelectiveScan<'a, T, S> {
             segments,
             segments_table,
             reverse: false,
+            split: None,
         };
         scan.inputs()?;
         Ok(scan)
@@ -202,6 +247,20 @@ impl<'a, T: Element, S: Storage> SelectiveScan<'a, T, S> {
         self
     }
 
+    /// Cuts each sequence into `parts` along seqlen, which run beside each other; 1 leaves it whole. Default: the
+    /// backend's plan decides. Another split changes bits, within the accuracy rule.
+    pub fn split(mut self, parts: usize) -> Self {
+        self.split = Some(parts);
+        self
+    }
+
+    /// Steps between the states that forward saves for backward
+    /// (`SelectiveScanOutputs::chunk_states(every, ..)`, then `SelectiveScanUpstream::checkpoints(every, ..)`):
+    /// [`checkpoint_every`] of this call's dstate.
+    pub fn checkpoint_every(&self) -> Result<usize> {
+        Ok(self.inputs()?.checkpoint_every())
+    }
+
     /// The dimensions of the call, once all arguments are checked.
     pub fn dims(&self) -> Result<Dims> {
         Ok(self.inputs()?.dims)
@@ -212,9 +271,20 @@ impl<'a, T: Element, S: Storage> SelectiveScan<'a, T, S> {
         self.inputs()?.chunk_offsets(every)
     }
 
-    /// Everything that a backend checks before it starts, without running.
+    /// Everything that a backend checks before it runs forward, without running.
     pub fn check(&self, outputs: SelectiveScanOutputs<'_, T, S>) -> Result<()> {
         outputs.check(&self.inputs()?).map(|_| ())
+    }
+
+    /// Everything that a backend checks before it runs backward, without running.
+    pub fn check_backward(
+        &self,
+        upstream: SelectiveScanUpstream<'_, T, S>,
+        gradients: SelectiveScanGradients<'_, T, S>,
+    ) -> Result<()> {
+        let inputs = self.inputs()?;
+        let upstream = upstream.check(&inputs)?;
+        gradients.check(&inputs, &upstream).map(|_| ())
     }
 
     /// All inputs checked and in canonical order.
@@ -232,6 +302,10 @@ impl<'a, T: Element, S: Storage> SelectiveScan<'a, T, S> {
         let C = AlignedProjection::align("C", self.C, [batch, dim, seqlen, dstate])?;
         let dims = Dims { batch, dim, seqlen, dstate, nseqs };
         self.step.check(OP)?;
+        if let Some(parts) = self.split.filter(|parts| !(1..=MOST_PARTS).contains(parts)) {
+            let (got, expected) = (parts.to_string(), format!("1 to {MOST_PARTS} parts"));
+            return Err(Error::Value { op: OP, arg: "split", got, expected });
+        }
         let sequence = |arg, view: View<'a, T, S>| view.align_to(OP, arg, SEQUENCE, [batch, dim, seqlen]);
         let channel = |arg, view: View<'a, f32, S>| view.align_to(OP, arg, ["dim"], [dim]);
         Ok(Inputs {
@@ -252,6 +326,7 @@ impl<'a, T: Element, S: Storage> SelectiveScan<'a, T, S> {
             segments: self.segments,
             segments_table: self.segments_table,
             reverse: self.reverse,
+            split: self.split,
         })
     }
 }
@@ -273,6 +348,11 @@ impl<T: Element, S: Storage> Operator for SelectiveScan<'_, T, S> {
     type Storage = S;
     type Outputs<'o> = SelectiveScanOutputs<'o, T, S>;
     const NAME: &'static str = OP;
+}
+
+impl<T: Element, S: Storage> Differentiable for SelectiveScan<'_, T, S> {
+    type Upstream<'u> = SelectiveScanUpstream<'u, T, S>;
+    type Gradients<'o> = SelectiveScanGradients<'o, T, S>;
 }
 
 fn check_segments<S: Storage>(
@@ -317,56 +397,4 @@ pub struct Dims {
     pub dstate: usize,
     /// Sequences: batch, or the number of packed ones.
     pub nseqs: usize,
-}
-
-/// What a selective scan writes.
-#[derive(Debug)]
-pub struct SelectiveScanOutputs<'o, T: 'o, S: Storage = Host> {
-    out: ViewMut<'o, T, S>,
-    final_state: Option<ViewMut<'o, f32, S>>,
-    chunk_states: Option<(usize, ViewMut<'o, f32, S>)>,
-}
-
-impl<'o, T: Element, S: Storage> SelectiveScanOutputs<'o, T, S> {
-    /// `out` is always written, every element of it.
-    pub fn new(out: &'o mut ViewMut<'_, T, S>) -> Self {
-        Self { out: out.reborrow(), final_state: None, chunk_states: None }
-    }
-
-    /// Also the state after the last step of each sequence.
-    #[doc(alias("last_state", "return_last_state"))]
-    pub fn final_state(mut self, final_state: &'o mut ViewMut<'_, f32, S>) -> Self {
-        self.final_state = Some(final_state.reborrow());
-        self
-    }
-
-    /// Also the state after each full `every` steps (for prefix caches and checkpoints).
-    #[doc(alias = "checkpoints")]
-    pub fn chunk_states(mut self, every: usize, chunk_states: &'o mut ViewMut<'_, f32, S>) -> Self {
-        self.chunk_states = Some((every, chunk_states.reborrow()));
-        self
-    }
-
-    /// All outputs checked against the inputs and in canonical order.
-    pub(crate) fn check<'i>(self, inputs: &Inputs<'i, T, S>) -> Result<CheckedOutputs<'o, T, S>> {
-        let Dims { batch, dim, seqlen, dstate, nseqs } = inputs.dims;
-        let out = self.out.align_to(OP, "out", SEQUENCE, [batch, dim, seqlen])?;
-        let state = |view: ViewMut<'o, f32, S>| view.align_to(OP, "final_state", STATE, [nseqs, dim, dstate]);
-        let final_state = self.final_state.map(state).transpose()?;
-        let chunk_states = match self.chunk_states {
-            None => None,
-            Some((every, view)) => {
-                let offsets = inputs.chunk_offsets(every)?;
-                let states = view.align_to(OP, "chunk_states", CHUNKS, [offsets[nseqs], dim, dstate])?;
-                Some(ChunkStates { every, offsets, states })
-            }
-        };
-        let mut memory = Memory::default();
-        inputs.record(&mut memory);
-        memory.output("out", &out);
-        final_state.iter().for_each(|tensor| memory.output("final_state", tensor));
-        chunk_states.iter().for_each(|chunks| memory.output("chunk_states", &chunks.states));
-        memory.check(OP)?;
-        Ok(CheckedOutputs { out, final_state, chunk_states })
-    }
 }

@@ -1,0 +1,190 @@
+//! Tiles of channels, and the workspace of a task.
+
+use crate::cpu::selective_scan::Cut;
+use crate::ops::selective_scan::{AlignedProjection, Inputs};
+use crate::tensor::{Element, Host};
+use std::ops::Range;
+
+/// The most channels of a tile: their sums for dB and dC wait in the workspace, 4 bytes per state, step and tile.
+const TILE: usize = 64;
+
+/// The channels in tiles, each inside a run of channels that share their rows of B and of C.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tiling {
+    run: usize,
+    tiles_per_run: usize,
+    /// Number of tiles.
+    pub count: usize,
+}
+
+impl Tiling {
+    pub fn new<T: Element>(inputs: &Inputs<'_, T, Host>) -> Self {
+        let dim = inputs.dims.dim;
+        let channels = |projection: &AlignedProjection<'_, T, Host>| match projection {
+            AlignedProjection::Variable { channels, .. } => *channels,
+            AlignedProjection::Constant(_) => dim,
+        };
+        let run = greatest_common_divisor(channels(&inputs.B), channels(&inputs.C)).max(1);
+        let tiles_per_run = run.div_ceil(TILE);
+        Self { run, tiles_per_run, count: dim / run * tiles_per_run }
+    }
+
+    pub fn channels(&self, tile: usize) -> Range<usize> {
+        let (run, place) = (tile / self.tiles_per_run * self.run, tile % self.tiles_per_run * TILE);
+        run + place..run + (place + TILE).min(self.run)
+    }
+
+    /// The tile of a channel, and its place there.
+    pub fn find(&self, d: usize) -> (usize, usize) {
+        let (run, place) = (d / self.run, d % self.run);
+        (run * self.tiles_per_run + place / TILE, place % TILE)
+    }
+
+    /// Tiles of a group of so many channels.
+    pub fn tiles_of_group(&self, channels: usize) -> usize {
+        channels / self.run * self.tiles_per_run
+    }
+
+    /// What a task of so many steps and channels needs.
+    pub fn sizes<T: Element>(&self, inputs: &Inputs<'_, T, Host>, steps: usize, channels: usize) -> Sizes {
+        let (dstate, every) = (inputs.dims.dstate, inputs.checkpoint_every());
+        let (window, states) = (every.min(steps), channels.saturating_mul(dstate));
+        let projection = |projection: &AlignedProjection<'_, T, Host>| match projection {
+            AlignedProjection::Constant(_) => (false, states, 0),
+            AlignedProjection::Variable { channels, .. } => {
+                let partial = if self.tiles_of_group(*channels) > 1 { steps.saturating_mul(dstate) } else { 0 };
+                (true, window.saturating_mul(dstate), partial)
+            }
+        };
+        Sizes {
+            states: (window + 1).saturating_mul(dstate),
+            per_channel: states,
+            channels,
+            coarse: steps.div_ceil(every).saturating_sub(1).saturating_mul(states),
+            dB: projection(&inputs.B),
+            dC: projection(&inputs.C),
+        }
+    }
+
+    /// Number of f32 of all tasks.
+    pub fn floats<T: Element>(&self, inputs: &Inputs<'_, T, Host>, cut: Cut) -> usize {
+        let run = |steps: usize| {
+            let tile = |k: usize| self.sizes(inputs, steps, self.channels(k).len()).floats();
+            // All tiles of a run but the last are full.
+            let full = if self.tiles_per_run > 1 { tile(0).saturating_mul(self.tiles_per_run - 1) } else { 0 };
+            full.saturating_add(tile(self.tiles_per_run - 1))
+        };
+        let sequence = |len: usize| {
+            let parts = (0..cut.split).map(|part| run(cut.steps(len, part).len()));
+            parts.fold(0, usize::saturating_add).saturating_mul(inputs.dims.dim / self.run)
+        };
+        match inputs.segments {
+            Some(segments) => {
+                (0..segments.nseqs()).map(|seq| sequence(segments.bounds(seq).1)).fold(0, usize::saturating_add)
+            }
+            None => sequence(inputs.dims.seqlen).saturating_mul(inputs.dims.nseqs),
+        }
+    }
+}
+
+fn greatest_common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+/// Numbers of f32.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    states: usize,
+    per_channel: usize,
+    channels: usize,
+    coarse: usize,
+    /// Whether variable; rows; sums that wait for other tiles.
+    dB: (bool, usize, usize),
+    dC: (bool, usize, usize),
+}
+
+impl Sizes {
+    pub fn floats(&self) -> usize {
+        let all = [
+            self.states,
+            self.per_channel.saturating_mul(2),
+            self.channels.saturating_mul(2),
+            self.coarse,
+            self.dB.1,
+            self.dB.2,
+            self.dC.1,
+            self.dC.2,
+        ];
+        all.into_iter().fold(0, usize::saturating_add)
+    }
+}
+
+/// One part of one sequence, for the channels of one tile.
+pub(super) struct Task<'w> {
+    pub seq: usize,
+    pub part: usize,
+    pub tile: usize,
+    pub steps: Range<usize>,
+    pub memory: TaskMemory<'w>,
+}
+
+pub(super) struct TaskMemory<'w> {
+    /// The states of one channel around each step of a window.
+    pub states: &'w mut [f32],
+    /// The gradient by the state, for each channel.
+    pub adjoint: &'w mut [f32],
+    pub dA: &'w mut [f32],
+    pub dD: &'w mut [f32],
+    pub ddt_bias: &'w mut [f32],
+    /// States before each window but the first, for each channel.
+    pub coarse: &'w mut [f32],
+    pub dB: ProjectionMemory<'w>,
+    pub dC: ProjectionMemory<'w>,
+}
+
+/// Sums for dB or dC over the channels of a tile.
+pub(super) struct ProjectionMemory<'w> {
+    variable: bool,
+    /// A row for each step of the window, or, constant, for each channel.
+    pub rows: &'w mut [f32],
+    /// The rows of all steps, if other tiles belong to the group.
+    pub partial: &'w mut [f32],
+}
+
+impl ProjectionMemory<'_> {
+    /// Where step `local` of the window and channel `k` of the tile add up.
+    pub fn row(&mut self, local: usize, k: usize, dstate: usize) -> &mut [f32] {
+        let row = if self.variable { local } else { k };
+        &mut self.rows[row * dstate..][..dstate]
+    }
+
+    /// Before a window.
+    pub fn clear(&mut self) {
+        if self.variable {
+            self.rows.fill(0.0);
+        }
+    }
+}
+
+impl<'w> TaskMemory<'w> {
+    pub fn new(sizes: &Sizes, mut memory: &'w mut [f32]) -> Self {
+        let mut take = |floats: usize| {
+            let (own, rest) = std::mem::take(&mut memory).split_at_mut(floats);
+            memory = rest;
+            own
+        };
+        let (states, adjoint, dA) = (take(sizes.states), take(sizes.per_channel), take(sizes.per_channel));
+        let (dD, ddt_bias, coarse) = (take(sizes.channels), take(sizes.channels), take(sizes.coarse));
+        let mut projection =
+            |(variable, rows, partial)| ProjectionMemory { variable, rows: take(rows), partial: take(partial) };
+        let (dB, dC) = (projection(sizes.dB), projection(sizes.dC));
+        Self { states, adjoint, dA, dD, ddt_bias, coarse, dB, dC }
+    }
+
+    /// All sums from zero.
+    pub fn clear(&mut self) {
+        for sums in [&mut self.dA, &mut self.dD, &mut self.ddt_bias, &mut self.dB.rows, &mut self.dC.rows] {
+            sums.fill(0.0);
+        }
+    }
+}

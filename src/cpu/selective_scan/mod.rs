@@ -1,0 +1,48 @@
+//! The selective scan on the CPU. Simple: one channel at a time, one state after the other.
+//!
+//! Where sequences are cut into parts, a local pass runs each part from nothing, a carry pass connects the parts, and
+//! the parts then run in full from what was carried.
+
+mod backward;
+mod carry;
+mod channel;
+mod forward;
+
+use crate::ops::selective_scan::{Inputs, SelectiveScan, part_steps};
+use crate::plan::Plan;
+use crate::tensor::{Element, Host};
+use std::ops::Range;
+
+type Scan<'a, T> = SelectiveScan<'a, T, Host>;
+
+/// The parts that sequences are cut into.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    split: usize,
+    part: usize,
+}
+
+impl Cut {
+    /// As forced; else whole, since a CPU has channels enough.
+    fn new<T: Element>(inputs: &Inputs<'_, T, Host>) -> Self {
+        match inputs.split.unwrap_or(1) {
+            1 => Self { split: 1, part: 0 },
+            split => Self { split, part: part_steps(inputs.longest(), split, inputs.checkpoint_every()) },
+        }
+    }
+
+    /// The steps of a part of a sequence of `len` steps.
+    fn steps(self, len: usize, part: usize) -> Range<usize> {
+        if self.split == 1 {
+            return 0..len;
+        }
+        part.saturating_mul(self.part).min(len)..(part + 1).saturating_mul(self.part).min(len)
+    }
+
+    fn plan<T: Element>(self, direction: &str, inputs: &Inputs<'_, T, Host>, floats: usize) -> Plan {
+        let bytes = floats.saturating_mul(size_of::<f32>());
+        let mut plan = Plan::new(format!("selective_scan_{direction}_{}", T::DTYPE), inputs.dims.named(), bytes);
+        (plan.split, plan.part, plan.checkpoint_every) = (self.split, self.part, inputs.checkpoint_every());
+        plan
+    }
+}
