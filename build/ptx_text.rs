@@ -83,8 +83,9 @@ fn rewrite(line: &str) -> String {
     if body.starts_with(".loc") {
         return line.split(", function_name").next().unwrap_or(line).to_string();
     }
-    // nvcc sets a blank and a tab before operands.
-    without_path_hashes(line.trim_end()).replace(" \t", " ")
+    // Blanks between operands are a twentieth of the text.
+    let line = without_path_hashes(line.trim_end());
+    if line.ends_with(';') { line.replace(" \t", " ").replace(", ", ",") } else { line }
 }
 
 /// Relative to the repository, to the sources of Rust's library, or to the toolkit's folder of headers; of other files
@@ -187,8 +188,8 @@ mod tests {
 
     #[test]
     fn labels_that_are_jumped_to_stay() {
-        let ptx = "$L__tmp1:\n\tbra.uni \t$L__tmp1;\n$L__tmp12:\n";
-        assert_eq!(normalise(ptx), "$L__tmp1:\n\tbra.uni $L__tmp1;\n");
+        let ptx = "$L__tmp1:\n\tbra.uni \t$L__tmp1;\n$L__tmp12:\n\tadd.s32 \t%r1, %r2, 3;\n";
+        assert_eq!(normalise(ptx), "$L__tmp1:\n\tbra.uni $L__tmp1;\n\tadd.s32 %r1,%r2,3;\n");
     }
 
     #[test]

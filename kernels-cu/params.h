@@ -139,15 +139,15 @@ typedef struct {
     SsmVector dt_bias;
     SsmState initial_state;
     SsmState chunk_states;
-    /* What comes back through the state at the end of each part, and what goes on from its start. */
+    /* What comes back through the state at the end of each part. */
     SsmState dlast;
-    SsmState dfirst;
     SsmSequence dx;
     SsmSequence ddt;
     SsmSequence dz;
     SsmProjectionSum dB;
     SsmProjectionSum dC;
-    /* A row per part. */
+    /* What goes on from the start of each part; and, a row per part, sums over time. In this order. */
+    SsmState dfirst;
     SsmState dA;
     SsmState dB_constant;
     SsmState dC_constant;
@@ -171,6 +171,9 @@ typedef struct {
     uint32_t window_tiles;
     /* Only `dfirst` and `delta_sum`. */
     uint32_t carry_only;
+    /* `dfirst` has a row per part; else only that of the first part is written, a row per sequence. */
+    uint32_t first_per_part;
+    uint32_t reserved;
     SsmStep step;
 } SsmSelectiveScanBwd;
 

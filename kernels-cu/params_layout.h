@@ -93,7 +93,7 @@ static_assert(offsetof(SsmProjectionSum, dstate_stride) == 32, "SsmProjectionSum
 static_assert(offsetof(SsmProjectionSum, seqlen_stride) == 40, "SsmProjectionSum.seqlen_stride");
 static_assert(offsetof(SsmProjectionSum, partial) == 48, "SsmProjectionSum.partial");
 static_assert(offsetof(SsmProjectionSum, reserved) == 52, "SsmProjectionSum.reserved");
-static_assert(sizeof(SsmSelectiveScanBwd) == 912, "SsmSelectiveScanBwd");
+static_assert(sizeof(SsmSelectiveScanBwd) == 920, "SsmSelectiveScanBwd");
 static_assert(alignof(SsmSelectiveScanBwd) == 8, "SsmSelectiveScanBwd");
 static_assert(offsetof(SsmSelectiveScanBwd, x) == 0, "SsmSelectiveScanBwd.x");
 static_assert(offsetof(SsmSelectiveScanBwd, dt) == 32, "SsmSelectiveScanBwd.dt");
@@ -107,12 +107,12 @@ static_assert(offsetof(SsmSelectiveScanBwd, dt_bias) == 280, "SsmSelectiveScanBw
 static_assert(offsetof(SsmSelectiveScanBwd, initial_state) == 296, "SsmSelectiveScanBwd.initial_state");
 static_assert(offsetof(SsmSelectiveScanBwd, chunk_states) == 328, "SsmSelectiveScanBwd.chunk_states");
 static_assert(offsetof(SsmSelectiveScanBwd, dlast) == 360, "SsmSelectiveScanBwd.dlast");
-static_assert(offsetof(SsmSelectiveScanBwd, dfirst) == 392, "SsmSelectiveScanBwd.dfirst");
-static_assert(offsetof(SsmSelectiveScanBwd, dx) == 424, "SsmSelectiveScanBwd.dx");
-static_assert(offsetof(SsmSelectiveScanBwd, ddt) == 456, "SsmSelectiveScanBwd.ddt");
-static_assert(offsetof(SsmSelectiveScanBwd, dz) == 488, "SsmSelectiveScanBwd.dz");
-static_assert(offsetof(SsmSelectiveScanBwd, dB) == 520, "SsmSelectiveScanBwd.dB");
-static_assert(offsetof(SsmSelectiveScanBwd, dC) == 576, "SsmSelectiveScanBwd.dC");
+static_assert(offsetof(SsmSelectiveScanBwd, dx) == 392, "SsmSelectiveScanBwd.dx");
+static_assert(offsetof(SsmSelectiveScanBwd, ddt) == 424, "SsmSelectiveScanBwd.ddt");
+static_assert(offsetof(SsmSelectiveScanBwd, dz) == 456, "SsmSelectiveScanBwd.dz");
+static_assert(offsetof(SsmSelectiveScanBwd, dB) == 488, "SsmSelectiveScanBwd.dB");
+static_assert(offsetof(SsmSelectiveScanBwd, dC) == 544, "SsmSelectiveScanBwd.dC");
+static_assert(offsetof(SsmSelectiveScanBwd, dfirst) == 600, "SsmSelectiveScanBwd.dfirst");
 static_assert(offsetof(SsmSelectiveScanBwd, dA) == 632, "SsmSelectiveScanBwd.dA");
 static_assert(offsetof(SsmSelectiveScanBwd, dB_constant) == 664, "SsmSelectiveScanBwd.dB_constant");
 static_assert(offsetof(SsmSelectiveScanBwd, dC_constant) == 696, "SsmSelectiveScanBwd.dC_constant");
@@ -130,7 +130,9 @@ static_assert(offsetof(SsmSelectiveScanBwd, tiles_per_block) == 880, "SsmSelecti
 static_assert(offsetof(SsmSelectiveScanBwd, tile) == 884, "SsmSelectiveScanBwd.tile");
 static_assert(offsetof(SsmSelectiveScanBwd, window_tiles) == 888, "SsmSelectiveScanBwd.window_tiles");
 static_assert(offsetof(SsmSelectiveScanBwd, carry_only) == 892, "SsmSelectiveScanBwd.carry_only");
-static_assert(offsetof(SsmSelectiveScanBwd, step) == 896, "SsmSelectiveScanBwd.step");
+static_assert(offsetof(SsmSelectiveScanBwd, first_per_part) == 896, "SsmSelectiveScanBwd.first_per_part");
+static_assert(offsetof(SsmSelectiveScanBwd, reserved) == 900, "SsmSelectiveScanBwd.reserved");
+static_assert(offsetof(SsmSelectiveScanBwd, step) == 904, "SsmSelectiveScanBwd.step");
 static_assert(sizeof(SsmSelectiveScanCarry) == 224, "SsmSelectiveScanCarry");
 static_assert(alignof(SsmSelectiveScanCarry) == 8, "SsmSelectiveScanCarry");
 static_assert(offsetof(SsmSelectiveScanCarry, A) == 0, "SsmSelectiveScanCarry.A");

@@ -13,6 +13,8 @@ namespace {
 constexpr int kBlocks = 3;
 constexpr int kWarp = 32;
 constexpr int kWarps = kThreads / kWarp;
+// dfirst, dA, dB_constant and dC_constant are visited by number.
+static_assert(offsetof(SsmSelectiveScanBwd, dC_constant) == offsetof(SsmSelectiveScanBwd, dfirst) + 3 * sizeof(SsmState));
 
 // Of 16 sums over the channels of a warp, how many each channel is left with; at one lane, two channels have the same.
 template <int LANES>
@@ -513,8 +515,7 @@ struct Backward {
         }
     }
 
-    __device__ __forceinline__ void finish(
-        float (&carry)[kStates], float (&dA)[kStates]) const {
+    __device__ __forceinline__ void finish(float (&carry)[kStates], float (&dA)[kStates]) const {
         __syncthreads();
 #pragma unroll 1
         for (uint32_t slab = 0; slab < slabs; ++slab) {
@@ -525,9 +526,13 @@ struct Backward {
             store_quads(own_states(1), dA);
 #pragma unroll 1
             for (int what = 0; what < (p.carry_only ? 1 : 4); ++what) {
-                const SsmState &to = what == 0 ? p.dfirst : what == 1 ? p.dA : what == 2 ? p.dB_constant : p.dC_constant;
+                const SsmState &to = (&p.dfirst)[what];
                 float4 *constant = shared.own(what == 2 ? shared.constant_B : shared.constant_C);
-                copy_states(to, row(), slab, what < 2 ? own_states(what) : constant, true);
+                const bool per_sequence = what == 0 && !p.first_per_part;
+                const int64_t to_row = per_sequence ? seq : row();
+                copy_states_of<LANES>(
+                    what < 2 ? own_states(what) : constant, per_sequence && blockIdx.z > 0 ? 0 : to.address,
+                    to_row * to.batch_stride + d() * to.dim_stride, to.dstate_stride, slab, active ? p.dstate : 0, true);
             }
         }
         if (lane == 0 && active && p.dD.address) {

@@ -277,15 +277,15 @@ pub struct SsmSelectiveScanBwd {
     pub dt_bias: SsmVector,
     pub initial_state: SsmState,
     pub chunk_states: SsmState,
-    #[doc = " What comes back through the state at the end of each part, and what goes on from its start."]
+    #[doc = " What comes back through the state at the end of each part."]
     pub dlast: SsmState,
-    pub dfirst: SsmState,
     pub dx: SsmSequence,
     pub ddt: SsmSequence,
     pub dz: SsmSequence,
     pub dB: SsmProjectionSum,
     pub dC: SsmProjectionSum,
-    #[doc = " A row per part."]
+    #[doc = " What goes on from the start of each part; and, a row per part, sums over time. In this order."]
+    pub dfirst: SsmState,
     pub dA: SsmState,
     pub dB_constant: SsmState,
     pub dC_constant: SsmState,
@@ -308,11 +308,14 @@ pub struct SsmSelectiveScanBwd {
     pub window_tiles: u32,
     #[doc = " Only `dfirst` and `delta_sum`."]
     pub carry_only: u32,
+    #[doc = " `dfirst` has a row per part; else only that of the first part is written, a row per sequence."]
+    pub first_per_part: u32,
+    pub reserved: u32,
     pub step: SsmStep,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SsmSelectiveScanBwd"][::core::mem::size_of::<SsmSelectiveScanBwd>() - 912usize];
+    ["Size of SsmSelectiveScanBwd"][::core::mem::size_of::<SsmSelectiveScanBwd>() - 920usize];
     ["Alignment of SsmSelectiveScanBwd"][::core::mem::align_of::<SsmSelectiveScanBwd>() - 8usize];
     ["Offset of field: SsmSelectiveScanBwd::x"][::core::mem::offset_of!(SsmSelectiveScanBwd, x) - 0usize];
     ["Offset of field: SsmSelectiveScanBwd::dt"][::core::mem::offset_of!(SsmSelectiveScanBwd, dt) - 32usize];
@@ -328,12 +331,12 @@ const _: () = {
     ["Offset of field: SsmSelectiveScanBwd::chunk_states"]
         [::core::mem::offset_of!(SsmSelectiveScanBwd, chunk_states) - 328usize];
     ["Offset of field: SsmSelectiveScanBwd::dlast"][::core::mem::offset_of!(SsmSelectiveScanBwd, dlast) - 360usize];
-    ["Offset of field: SsmSelectiveScanBwd::dfirst"][::core::mem::offset_of!(SsmSelectiveScanBwd, dfirst) - 392usize];
-    ["Offset of field: SsmSelectiveScanBwd::dx"][::core::mem::offset_of!(SsmSelectiveScanBwd, dx) - 424usize];
-    ["Offset of field: SsmSelectiveScanBwd::ddt"][::core::mem::offset_of!(SsmSelectiveScanBwd, ddt) - 456usize];
-    ["Offset of field: SsmSelectiveScanBwd::dz"][::core::mem::offset_of!(SsmSelectiveScanBwd, dz) - 488usize];
-    ["Offset of field: SsmSelectiveScanBwd::dB"][::core::mem::offset_of!(SsmSelectiveScanBwd, dB) - 520usize];
-    ["Offset of field: SsmSelectiveScanBwd::dC"][::core::mem::offset_of!(SsmSelectiveScanBwd, dC) - 576usize];
+    ["Offset of field: SsmSelectiveScanBwd::dx"][::core::mem::offset_of!(SsmSelectiveScanBwd, dx) - 392usize];
+    ["Offset of field: SsmSelectiveScanBwd::ddt"][::core::mem::offset_of!(SsmSelectiveScanBwd, ddt) - 424usize];
+    ["Offset of field: SsmSelectiveScanBwd::dz"][::core::mem::offset_of!(SsmSelectiveScanBwd, dz) - 456usize];
+    ["Offset of field: SsmSelectiveScanBwd::dB"][::core::mem::offset_of!(SsmSelectiveScanBwd, dB) - 488usize];
+    ["Offset of field: SsmSelectiveScanBwd::dC"][::core::mem::offset_of!(SsmSelectiveScanBwd, dC) - 544usize];
+    ["Offset of field: SsmSelectiveScanBwd::dfirst"][::core::mem::offset_of!(SsmSelectiveScanBwd, dfirst) - 600usize];
     ["Offset of field: SsmSelectiveScanBwd::dA"][::core::mem::offset_of!(SsmSelectiveScanBwd, dA) - 632usize];
     ["Offset of field: SsmSelectiveScanBwd::dB_constant"]
         [::core::mem::offset_of!(SsmSelectiveScanBwd, dB_constant) - 664usize];
@@ -361,7 +364,11 @@ const _: () = {
         [::core::mem::offset_of!(SsmSelectiveScanBwd, window_tiles) - 888usize];
     ["Offset of field: SsmSelectiveScanBwd::carry_only"]
         [::core::mem::offset_of!(SsmSelectiveScanBwd, carry_only) - 892usize];
-    ["Offset of field: SsmSelectiveScanBwd::step"][::core::mem::offset_of!(SsmSelectiveScanBwd, step) - 896usize];
+    ["Offset of field: SsmSelectiveScanBwd::first_per_part"]
+        [::core::mem::offset_of!(SsmSelectiveScanBwd, first_per_part) - 896usize];
+    ["Offset of field: SsmSelectiveScanBwd::reserved"]
+        [::core::mem::offset_of!(SsmSelectiveScanBwd, reserved) - 900usize];
+    ["Offset of field: SsmSelectiveScanBwd::step"][::core::mem::offset_of!(SsmSelectiveScanBwd, step) - 904usize];
 };
 #[doc = " carried[first chunk] = initial; carried[next] = exp(A delta_sum) carried + states. (batch, nchunks, dim, dstate)."]
 #[repr(C)]

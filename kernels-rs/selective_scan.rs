@@ -19,7 +19,7 @@ unsafe extern "ptx-kernel" fn selective_scan_carry_f32(params: SsmSelectiveScanC
             while i < nchunks {
                 let chunk = if params.reverse != 0 { nchunks - 1 - i } else { i };
                 params.carried.store::<F32>([b, chunk, d, n], || carried);
-                let decay = math::exp(A * params.delta_sum.load_slice::<F32>([b, chunk, d, 0], 0));
+                let decay = math::exp_of_product(A, params.delta_sum.load_slice::<F32>([b, chunk, d, 0], 0));
                 // A state of 0 stays 0 whatever the decay, as it does step by step.
                 let kept = if carried == 0.0 { 0.0 } else { decay * carried };
                 carried = kept + params.states.load_slice::<F32>([b, chunk, d, n], 0);
@@ -38,7 +38,8 @@ mod sum {
         each(params.extents, |index| {
             // SAFETY: `each` gives every index to one thread; the host laid the slices out.
             unsafe {
-                let mut sum = params.source.load_slice::<F32>(index, 0);
+                // Of no slices the sum is 0; of one it is that slice, sign of zero included.
+                let mut sum = if params.slices > 0 { params.source.load_slice::<F32>(index, 0) } else { 0.0 };
                 let mut slice = 1;
                 while slice < params.slices {
                     sum += params.source.load_slice::<F32>(index, slice as i64 * params.slice_stride);
