@@ -224,7 +224,7 @@ fn plan_and_workspace() {
         )
     );
     assert!(out.iter().all(|&v| v == 7.0), "written although refused");
-    // States of 2^24 channels for 2^23 empty sequences, beyond any address space: an error, not an abort.
+    // A state and a sum for 2^24 channels of 2^23 empty sequences, beyond any address space: an error, not an abort.
     let segments = Segments::new(&vec![0; 1 << 23]).expect("valid");
     let (none, A): ([f32; 0], _) = ([], vec![0.0f32; 1 << 24]);
     let io = View::new(&none, [("batch", 1), ("dim", 1 << 24), ("seqlen", 0)]);
@@ -232,8 +232,8 @@ fn plan_and_workspace() {
     let A = View::new(&A, [("dim", 1 << 24), ("dstate", 1)]);
     let scan = SelectiveScan::new(io, io, A, P, P).expect("valid").segments(&segments);
     let plan = cpu.forward_plan(&scan).expect("valid");
-    let refused = plan.allocate().expect_err("512 TiB");
-    assert!(matches!(refused, Error::OutOfMemory { bytes, .. } if bytes == Some(((1 << 23) - 1) << 26)), "{refused}");
+    let refused = plan.allocate().expect_err("1 PiB");
+    assert!(matches!(refused, Error::OutOfMemory { bytes, .. } if bytes == Some(((1 << 23) - 1) << 27)), "{refused}");
 }
 
 /// A device view that no backend here reads: contracts check it all the same.

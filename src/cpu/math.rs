@@ -41,16 +41,15 @@ pub fn silu(v: f32) -> f32 {
         let e = (0.5 * v).exp();
         (v * e) * e
     } else {
-        v * sigmoid(v)
+        v / (1.0 + (-v).exp())
     }
 }
 
 /// The derivative of [`silu`].
 #[inline(always)]
 pub fn silu_derivative(v: f32) -> f32 {
-    // 1 - sigmoid(v), without cancellation.
-    let rest = sigmoid(-v);
-    sigmoid(v) * (1.0 + v * rest)
+    // sigmoid(-v) is 1 - sigmoid(v) without cancellation.
+    sigmoid(v) * (1.0 + v * sigmoid(-v))
 }
 
 impl StepOptions {

@@ -17,14 +17,7 @@ pub fn softplus<R: Real>(v: R) -> R {
 
 /// The derivative of [`softplus`]: the logistic function, and 1 above 20.
 pub fn softplus_derivative<R: Real>(v: R) -> R {
-    let one = R::of(1.0);
-    if v > R::of(20.0) {
-        one
-    } else if v > R::of(0.0) {
-        one / (one + (-v).exp())
-    } else {
-        v.exp() / (one + v.exp())
-    }
+    if v > R::of(20.0) { R::of(1.0) } else { sigmoid(v) }
 }
 
 /// v / (1 + e^-v).
@@ -35,8 +28,13 @@ pub fn silu<R: Real>(v: R) -> R {
 /// The derivative of [`silu`].
 pub fn silu_derivative<R: Real>(v: R) -> R {
     let one = R::of(1.0);
-    let sigmoid = one / (one + (-v).exp());
-    sigmoid * (one + v * (one - sigmoid))
+    sigmoid(v) * (one + v * sigmoid(-v))
+}
+
+/// 1 / (1 + e^-v), without overflow on either side.
+fn sigmoid<R: Real>(v: R) -> R {
+    let one = R::of(1.0);
+    if v > R::of(0.0) { one / (one + (-v).exp()) } else { v.exp() / (one + v.exp()) }
 }
 
 impl StepOptions {

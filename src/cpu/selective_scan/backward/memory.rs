@@ -108,7 +108,7 @@ impl Sizes {
         let all = [
             self.states,
             self.per_channel.saturating_mul(2),
-            self.channels.saturating_mul(2),
+            self.channels.saturating_mul(4),
             self.coarse,
             self.dB.1,
             self.dB.2,
@@ -134,6 +134,7 @@ pub(super) struct TaskMemory<'w> {
     /// The gradient by the state, for each channel.
     pub adjoint: &'w mut [f32],
     pub dA: &'w mut [f32],
+    /// Two f32 for each channel, as are those for the step's bias: [`add_to_pair`].
     pub dD: &'w mut [f32],
     pub ddt_bias: &'w mut [f32],
     /// States before each window but the first, for each channel.
@@ -174,7 +175,7 @@ impl<'w> TaskMemory<'w> {
             own
         };
         let (states, adjoint, dA) = (take(sizes.states), take(sizes.per_channel), take(sizes.per_channel));
-        let (dD, ddt_bias, coarse) = (take(sizes.channels), take(sizes.channels), take(sizes.coarse));
+        let (dD, ddt_bias, coarse) = (take(2 * sizes.channels), take(2 * sizes.channels), take(sizes.coarse));
         let mut projection =
             |(variable, rows, partial)| ProjectionMemory { variable, rows: take(rows), partial: take(partial) };
         let (dB, dC) = (projection(sizes.dB), projection(sizes.dC));
@@ -187,4 +188,16 @@ impl<'w> TaskMemory<'w> {
             sums.fill(0.0);
         }
     }
+}
+
+/// Adds to a sum of two f32. dD without a gate holds no exp whose error would hide that of a long f32 sum, and few
+/// channels may have one sum.
+pub(super) fn add_to_pair(pair: &mut [f32], value: f32) {
+    let sum = pair_sum(pair) + f64::from(value);
+    pair[0] = sum as f32;
+    pair[1] = (sum - f64::from(pair[0])) as f32;
+}
+
+pub(super) fn pair_sum(pair: &[f32]) -> f64 {
+    f64::from(pair[0]) + f64::from(pair[1])
 }

@@ -1,6 +1,6 @@
 //! Sums over tiles, parts and sequences, in a fixed order.
 
-use super::memory::{ProjectionMemory, Task, TaskMemory};
+use super::memory::{ProjectionMemory, Task, TaskMemory, pair_sum};
 use super::{Call, ProjectionWriter};
 use crate::cpu::Cpu;
 use crate::cpu::writer::Writer;
@@ -14,17 +14,20 @@ impl<T: Element> Call<'_, '_, '_, T> {
             let row = |n: usize| k * dims.dstate + n;
             // SAFETY: every index is below the extents, and each channel is one task.
             let put = |writer: &Writer<'_, f32, 1>, value| unsafe { writer.write([d], value) };
-            writers.dD.iter().for_each(|dD| put(dD, self.total(tasks, tile, |memory| memory.dD[k])));
-            writers.ddt_bias.iter().for_each(|bias| put(bias, self.total(tasks, tile, |memory| memory.ddt_bias[k])));
+            writers.dD.iter().for_each(|dD| put(dD, self.total(tasks, tile, |memory| pair_sum(&memory.dD[2 * k..]))));
+            writers
+                .ddt_bias
+                .iter()
+                .for_each(|bias| put(bias, self.total(tasks, tile, |memory| pair_sum(&memory.ddt_bias[2 * k..]))));
             for n in 0..dims.dstate {
                 // SAFETY: as above.
                 let put = |writer: &Writer<'_, f32, 2>, value| unsafe { writer.write([d, n], value) };
-                writers.dA.iter().for_each(|dA| put(dA, self.total(tasks, tile, |memory| memory.dA[row(n)])));
+                writers.dA.iter().for_each(|dA| put(dA, self.total(tasks, tile, |memory| memory.dA[row(n)].into())));
                 if let Some(ProjectionWriter::Constant(dB)) = &writers.dB {
-                    put(dB, self.total(tasks, tile, |memory| memory.dB.rows[row(n)]));
+                    put(dB, self.total(tasks, tile, |memory| memory.dB.rows[row(n)].into()));
                 }
                 if let Some(ProjectionWriter::Constant(dC)) = &writers.dC {
-                    put(dC, self.total(tasks, tile, |memory| memory.dC.rows[row(n)]));
+                    put(dC, self.total(tasks, tile, |memory| memory.dC.rows[row(n)].into()));
                 }
             }
         });
@@ -33,10 +36,10 @@ impl<T: Element> Call<'_, '_, '_, T> {
     }
 
     /// A sum over all sequences: of each its parts first, so that a batch is the sum of its rows.
-    fn total(&self, tasks: &[Task<'_>], tile: usize, pick: impl Fn(&TaskMemory<'_>) -> f32) -> f32 {
+    fn total(&self, tasks: &[Task<'_>], tile: usize, pick: impl Fn(&TaskMemory<'_>) -> f64) -> f32 {
         let part =
             |seq: usize, part: usize| pick(&tasks[(seq * self.cut.split + part) * self.tiling.count + tile].memory);
-        let own = |seq: usize| (1..self.cut.split).fold(part(seq, 0), |sum, i| sum + part(seq, i));
+        let own = |seq: usize| (1..self.cut.split).fold(part(seq, 0), |sum, i| sum + part(seq, i)) as f32;
         (0..self.nseqs).map(own).reduce(|sum, own| sum + own).unwrap_or(0.0)
     }
 

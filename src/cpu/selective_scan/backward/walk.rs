@@ -1,6 +1,6 @@
 //! A task: its windows from the last to the first, and in each its channels one after the other.
 
-use super::memory::{ProjectionMemory, Task, TaskMemory};
+use super::memory::{ProjectionMemory, Task, TaskMemory, add_to_pair};
 use super::{Call, Carried, ProjectionWriter, Rows};
 use crate::cpu::math::silu_derivative;
 use crate::cpu::selective_scan::channel::Channel;
@@ -136,7 +136,7 @@ impl<T: Element> Call<'_, '_, '_, T> {
             unsafe { dz.write(index, T::from_f32(dz_t)) };
         }
         if let Some(g) = g {
-            memory.dD[k] += g * x;
+            add_to_pair(&mut memory.dD[2 * k..], g * x);
             if writers.dC.is_some() {
                 let row = memory.dC.row(local, k, dstate);
                 row.iter_mut().zip(after).for_each(|(dC, h)| *dC += g * h);
@@ -172,7 +172,7 @@ impl<T: Element> Call<'_, '_, '_, T> {
             let mut by_decay = 0.0;
             adjoint.iter().zip(before).enumerate().for_each(|(n, (dh, h))| by_decay += dh * h * channel.A(n));
             let ddt_t = (x * by_input + by_decay) * self.inputs.step.slope(raw);
-            memory.ddt_bias[k] += ddt_t;
+            add_to_pair(&mut memory.ddt_bias[2 * k..], ddt_t);
             // SAFETY: as for dx.
             writers.ddt.iter().for_each(|ddt| unsafe { ddt.write(index, T::from_f32(ddt_t)) });
         }
