@@ -296,9 +296,7 @@ fn carry<B: BackwardBackend, T: Element>() {
     assert_eq!(carried.dense(), [0.0; 6]);
 }
 
-// A backend joins with a line of its own.
-suites!(@backend cpu, crate::common::backends::CpuBackend,
-    drawn, lengths, shapes, groups, packed, growing, alone, forward_split, carry);
+suites!(drawn, lengths, shapes, groups, packed, growing, alone, forward_split, carry);
 
 /// What forward saves, and the transient workspace of backward, per element of (batch, dim, seqlen).
 #[test]

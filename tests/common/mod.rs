@@ -8,6 +8,8 @@ pub mod compare;
 pub mod discretise;
 #[cfg(feature = "emulator")]
 pub mod emulator;
+#[cfg(feature = "emulator")]
+pub mod emulator_scan;
 pub mod fixtures;
 pub mod random;
 pub mod scan;
