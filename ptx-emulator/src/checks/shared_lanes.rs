@@ -74,7 +74,7 @@ impl SharedShadow {
         conflicts: &mut Vec<Conflict>,
     ) {
         let me = self.clocks.view(access.warp);
-        if strong != Strong::Store {
+        if matches!(strong, Strong::Load | Strong::Update) {
             self.uninitialised(access, lane, conflicts);
         }
         self.race(access, lane, conflicts, |granule| {

@@ -3,8 +3,8 @@
 use super::shared::{Conflict, ConflictKind, SharedAccess, SharedShadow, Strong};
 
 /// A shadow of 256 bytes and four warps, and short names for what warps do to it.
-struct Bench {
-    shadow: SharedShadow,
+pub(super) struct Bench {
+    pub shadow: SharedShadow,
     instruction: u32,
 }
 
@@ -14,7 +14,7 @@ impl Bench {
     }
 
     /// With all of memory written by warp 0, and known to all.
-    fn written(granule: u32) -> Self {
+    pub fn written(granule: u32) -> Self {
         let mut bench = Self::new(granule);
         assert_eq!(bench.write(0, u32::MAX, |lane| lane * 8, 8), []);
         bench.shadow.barrier(15);
@@ -37,11 +37,11 @@ impl Bench {
         conflicts
     }
 
-    fn read(&mut self, warp: usize, mask: u32, offset: impl Fn(u32) -> u32, size: u32) -> Vec<Conflict> {
+    pub fn read(&mut self, warp: usize, mask: u32, offset: impl Fn(u32) -> u32, size: u32) -> Vec<Conflict> {
         self.access(warp, mask, offset, size, |shadow, access, conflicts| shadow.read(access, conflicts))
     }
 
-    fn write(&mut self, warp: usize, mask: u32, offset: impl Fn(u32) -> u32, size: u32) -> Vec<Conflict> {
+    pub fn write(&mut self, warp: usize, mask: u32, offset: impl Fn(u32) -> u32, size: u32) -> Vec<Conflict> {
         self.access(warp, mask, offset, size, |shadow, access, conflicts| {
             shadow.write(access, 0, |_, _| true, conflicts);
         })
@@ -68,7 +68,7 @@ fn race(lane: u32, offset: u32, other: (u32, Option<u32>), instruction: Option<u
     Conflict { kind, lane, offset }
 }
 
-fn row(lane: u32) -> u32 {
+pub(super) fn row(lane: u32) -> u32 {
     lane * 4
 }
 

@@ -173,11 +173,7 @@ impl Warp {
                 let clock = self.executed;
                 self.broadcast(instruction.operands.dst, width, mask, clock);
             }
-            Code::Fence => {
-                if let Some(log) = common.log.as_mut().filter(|_| mask != 0) {
-                    log.fence();
-                }
-            }
+            Code::Fence(release) => self.fence(common, mask, release),
             Code::Nothing => {}
             Code::Table(table) => {
                 self.jump(common, group, mask, instruction.operands.src[0], &program.tables[table as usize]);
