@@ -54,6 +54,8 @@ pub(crate) struct Program {
     pub granule: u32,
     /// Static memory instructions that may touch global memory.
     pub global_slots: u32,
+    /// Plain loads that a compare-and-swap may follow.
+    pub guesses: u32,
     /// Blocks may wait for one another: atomics or volatile accesses of global memory.
     pub communicates: bool,
 }
@@ -218,6 +220,8 @@ pub(crate) struct Access {
     pub noncoherent: bool,
     /// Number among the static accesses of global memory.
     pub slot: u32,
+    /// Number among the plain loads that a compare-and-swap may follow, or [`NONE`].
+    pub guess: u32,
 }
 
 /// For whom an access or a fence releases what came before it.

@@ -255,3 +255,28 @@ fn order_that_one_block_releases_for_others() {
         assert_equal(&device.read(out).unwrap(), &(0..64).collect::<Vec<i32>>(), "released_to_the_device");
     }
 }
+
+#[test]
+fn loops_of_swaps_that_start_from_a_plain_load() {
+    let planted = planted!("swaps");
+    let x: Vec<i32> = (0..96).map(|i| i * 37 % 97).collect();
+    for mode in modes() {
+        let device = Device::new();
+        let zeros = vec![0u32; 5];
+        let (ones, sums) = (device.upload(&[2f32; 64]).unwrap(), device.upload(&zeros).unwrap());
+        clean!(planted.module, "sums_of_pairs", device, mode, [2, 1, 1], [64, 1, 1], 0; ones, sums);
+        let pair =
+            |a: f32, b: f32| u32::from(bf16::from_f32(a).to_bits()) | u32::from(bf16::from_f32(b).to_bits()) << 16;
+        let (block, leaders) = (pair(128.0, 64.0), pair(4.0, 2.0));
+        assert_equal(&device.read(sums).unwrap(), &[pair(256.0, 128.0), block, leaders, block, leaders], "sums");
+        let (input, out) = (device.upload(&x).unwrap(), device.alloc::<i32>(192).unwrap());
+        for kernel in ["read_before_the_end", "raised_if_need_be"] {
+            let report = report!(planted.module, kernel, device, mode, [1, 1, 1], [96, 1, 1], 0; input, out);
+            planted.assert_only(&report, kernel, SharedRace);
+        }
+        let most = device.upload(&[0i32]).unwrap();
+        let kernel = "raised_between_blocks";
+        let report = report!(planted.module, kernel, device, mode, [2, 1, 1], [96, 1, 1], 0; input, most, out);
+        planted.assert_only(&report, kernel, GlobalRace);
+    }
+}

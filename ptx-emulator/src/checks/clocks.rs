@@ -8,7 +8,7 @@
 pub(crate) const WARPS: usize = 32;
 
 /// Bits of a stamp below the step.
-const LANE_BITS: u32 = 6;
+pub(super) const LANE_BITS: u32 = 6;
 
 /// In place of a lane: several lanes.
 pub(super) const SEVERAL: u32 = 32;

@@ -35,8 +35,7 @@ pub(crate) enum ConflictKind {
         other_warp: u32,
         /// `None` for several lanes.
         other_lane: Option<u32>,
-        /// Unknown for a read that another warp's read followed.
-        other_instruction: Option<u32>,
+        other_instruction: u32,
         other_was_write: bool,
     },
     /// A read of what nobody wrote since the block started.
@@ -195,15 +194,14 @@ impl SharedShadow {
 
     /// Lanes read.
     pub fn read(&mut self, access: &SharedAccess<'_>, conflicts: &mut Vec<Conflict>) {
-        let tag = tag(access.instruction, access.warp);
         match self.shape(access) {
             Shape::Run(run) if self.readable_run(access.warp, run) => {
-                self.reads.note_run(&self.clocks.view(access.warp), run, tag);
+                self.reads.note_run(&self.clocks.view(access.warp), run, access.instruction);
             }
             Shape::One { granule, count } if self.readable(access.warp, granule, count) => {
                 let me = self.clocks.view(access.warp);
                 for granule in granule..granule + count {
-                    self.reads.note(&me, granule, SEVERAL, tag);
+                    self.reads.note(&me, granule, SEVERAL, access.instruction);
                 }
             }
             _ => self.read_lanes(access, conflicts),

@@ -95,6 +95,7 @@ impl Warp {
             (_, true) => Kind::StrongRead,
             _ => Kind::Read,
         };
+        self.note_guess(common, access, good, addresses);
         self.note_global(common, access.slot, Touch { mask: good, ..touch }, addresses, (kind, Release::None));
     }
 
@@ -144,6 +145,7 @@ impl Warp {
             }),
         }
         poison(&mut self.registers, access, touch.mask & !good);
+        self.note_guess(common, access, good, addresses);
         let strong = access.volatile.then_some((Strong::Load, Release::None));
         self.note_shared(common, Touch { mask: good, ..touch }, addresses, strong, (0, |_, _| true));
     }

@@ -48,6 +48,7 @@ impl Warp {
     fn atomic_global(&mut self, common: &mut Common<'_>, atomic: &Atomic, touch: Touch, addresses: &Addresses) {
         let (good, _) = self.check_global(common, touch, addresses);
         let memory = common.launch.memory;
+        self.note_swap(common, atomic, good, addresses);
         for lane in Self::order(common, good) {
             let Some(allocation) = memory.region(addresses[lane]) else { continue };
             let (offset, size) = (addresses[lane] - allocation.base, touch.bytes);
@@ -69,6 +70,7 @@ impl Warp {
     fn atomic_shared(&mut self, common: &mut Common<'_>, atomic: &Atomic, touch: Touch, addresses: &Addresses) {
         let good = self.check_shared(common, touch, addresses);
         let size = touch.bytes as usize;
+        self.note_swap(common, atomic, good, addresses);
         for lane in Self::order(common, good) {
             let start = addresses[lane] as usize;
             let mut whole = [0; 8];

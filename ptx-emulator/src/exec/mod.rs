@@ -8,6 +8,7 @@ mod copies;
 mod counting;
 mod elements;
 mod exchange;
+mod guesses;
 mod lanes;
 mod noting;
 mod places;

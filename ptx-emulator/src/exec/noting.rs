@@ -135,21 +135,20 @@ impl Warp {
                     });
                 }
                 ConflictKind::Race { other_warp, other_lane, other_instruction, other_was_write } if checks.races => {
-                    common.note(FindingKind::SharedRace, pc, thread, address, || {
+                    let (load, other) = if other_was_write { (pc, other_instruction) } else { (other_instruction, pc) };
+                    let detail = || {
                         let who = match other_lane {
                             Some(lane) => format!("thread {}", other_warp * LANES as u32 + lane),
                             None => format!("several lanes of warp {other_warp}"),
                         };
                         let what = if other_was_write { "written" } else { "read" };
-                        let place = other_instruction.and_then(|at| program.info.get(at as usize));
-                        let place = place.map_or_else(String::new, |info| {
-                            let source =
-                                info.location.map_or_else(String::new, |at| format!(", source line {}", at.line));
-                            format!(" at PTX line {} ({}){source}", info.line, info.text)
-                        });
+                        let info = &program.info[other_instruction as usize];
+                        let source = info.location.map_or_else(String::new, |at| format!(", source line {}", at.line));
+                        let place = format!("PTX line {} ({}){source}", info.line, info.text);
                         let variable = program.shared.place(conflict.offset.into());
-                        format!("{what} by {who}{place}, with no barrier between{variable}")
-                    });
+                        format!("{what} by {who} at {place}, with no barrier between{variable}")
+                    };
+                    common.races_of(load, other).note(FindingKind::SharedRace, pc, thread, address, detail);
                 }
                 _ => {}
             }

@@ -4,7 +4,7 @@ use super::words::{Owner, Words, words};
 use super::{Dynamic, Lowering};
 use crate::error::Result;
 use crate::parse::ast::{Operand, Space};
-use crate::program::{Access, Atomic, AtomicOperation, Code, CopyAsync, Kind, Release, Row};
+use crate::program::{Access, Atomic, AtomicOperation, Code, CopyAsync, Kind, NONE, Release, Row};
 use crate::registers::Operands;
 use crate::types::{Type, Width};
 
@@ -70,6 +70,7 @@ impl Lowering<'_> {
             release: words.release,
             noncoherent: words.noncoherent || space == Space::Const,
             slot,
+            guess: NONE,
         };
         let index = self.program.accesses.len();
         self.program.accesses.push(access);
