@@ -184,8 +184,9 @@ impl Warp {
                 if mask != 0 {
                     let thread = self.thread(mask);
                     common.note(FindingKind::Trap, pc, thread, None, String::new);
+                    // Nobody goes on: what is left of the warp would miss the lanes that trapped.
                     common.aborted = true;
-                    return self.leave(group, mask);
+                    return false;
                 }
             }
             Code::Barrier(index) => return self.barrier(common, group, mask, index),

@@ -157,12 +157,12 @@ impl Warp {
             Some("and" | "or.") => self.united(uses, mask).map(|all| self.absorbed(all, uses, &info.text)),
             _ => self.united(uses, mask),
         };
+        let passed = passed.map(|all| match info.moves {
+            true => all,
+            false => Taint { bytes: self.shifted_bytes(pc, program, all), origin: all.origin_or(pc), ..all },
+        });
         info.defs.iter().for_each(|&row| self.cleanse(row, mask));
-        if let Some(mut passed) = passed {
-            if !info.moves {
-                passed.bytes = 0xff;
-                passed.origin = passed.origin_or(pc);
-            }
+        if let Some(passed) = passed.filter(|all| all.bytes != 0) {
             info.defs.iter().for_each(|&row| self.add_taint(Taint { row, ..passed }));
         }
     }
@@ -209,6 +209,25 @@ impl Warp {
         let by_predicate = self.united(&[Row { width: Width::Predicate, index: predicate }], mask);
         let all = [of(a, chosen), of(b, !chosen), by_predicate].into_iter().flatten();
         all.reduce(|all, one| Taint { lanes: all.lanes | one.lanes, bytes: all.bytes | one.bytes, ..all })
+    }
+
+    /// The bytes that an undefined operand leaves undefined: all, unless an unsigned shift to the right drops some, as
+    /// reads of bit fields do.
+    fn shifted_bytes(&self, pc: u32, program: &Program, passed: Taint) -> u8 {
+        let (instruction, info) = (&program.code[pc as usize], &program.info[pc as usize]);
+        let [value, amount, ..] = instruction.operands.src;
+        let by_itself = |row: &Row| row.index == value && info.defs.first().is_some_and(|dst| dst.width == row.width);
+        let unsigned = ["shr.u32", "shr.b32", "shr.u64", "shr.b64"].iter().any(|name| info.text.starts_with(name));
+        let mut tainted = info.uses.iter().filter(|&&row| self.tainted(row).is_some());
+        if !unsigned || !tainted.all(by_itself) {
+            return 0xff;
+        }
+        let amounts = &self.registers.words[amount as usize].0;
+        lanes::each(passed.lanes).fold(0, |bytes, lane| {
+            let shift = |by: u32| passed.bytes.checked_shr(by).unwrap_or(0);
+            let (whole, part) = (amounts[lane] / 8, amounts[lane] % 8);
+            bytes | shift(whole) | if part == 0 { 0 } else { shift(whole + 1) }
+        })
     }
 
     /// Without the lanes in which a defined operand decides alone: `and` with zero, `or` with ones.
