@@ -159,7 +159,7 @@ impl Warp {
         };
         let passed = passed.map(|all| match info.moves {
             true => all,
-            false => Taint { bytes: self.shifted_bytes(pc, program, all), origin: all.origin_or(pc), ..all },
+            false => Taint { bytes: self.passed_bytes(pc, program, all), origin: all.origin_or(pc), ..all },
         });
         info.defs.iter().for_each(|&row| self.cleanse(row, mask));
         if let Some(passed) = passed.filter(|all| all.bytes != 0) {
@@ -211,8 +211,33 @@ impl Warp {
         all.reduce(|all, one| Taint { lanes: all.lanes | one.lanes, bytes: all.bytes | one.bytes, ..all })
     }
 
-    /// The bytes that an undefined operand leaves undefined: all, unless an unsigned shift to the right drops some, as
-    /// reads of bit fields do.
+    /// The bytes that undefined operands leave undefined: all, apart from what accesses to bit fields mask or shift out.
+    fn passed_bytes(&self, pc: u32, program: &Program, passed: Taint) -> u8 {
+        match program.info[pc as usize].text.get(..3) {
+            Some("shr") => self.shifted_bytes(pc, program, passed),
+            Some("and" | "or.") => self.masked_bytes(pc, program, passed),
+            _ => 0xff,
+        }
+    }
+
+    /// Without the bytes that a defined operand decides in every lane.
+    fn masked_bytes(&self, pc: u32, program: &Program, passed: Taint) -> u8 {
+        let (instruction, info) = (&program.code[pc as usize], &program.info[pc as usize]);
+        let Some(width) = info.defs.first().map(|dst| dst.width).filter(|&width| width != Width::Predicate) else {
+            return 0xff;
+        };
+        let decisive = if info.text.starts_with("and") { 0 } else { 0xff };
+        let rows = [0, 1].map(|place| Row { width, index: instruction.operands.src[place] });
+        let decides = |row: &Row, lane: usize, byte: usize| {
+            let defined = self.tainted(*row).is_none_or(|taint| taint.lanes >> lane & 1 == 0);
+            defined && self.bits(*row, lane).to_le_bytes()[byte] == decisive
+        };
+        let undecided =
+            |byte: usize| lanes::each(passed.lanes).any(|lane| !rows.iter().any(|row| decides(row, lane, byte)));
+        (0..8).filter(|&byte| undecided(byte)).fold(0, |bytes, byte| bytes | 1 << byte) & passed.bytes
+    }
+
+    /// What an unsigned shift to the right keeps.
     fn shifted_bytes(&self, pc: u32, program: &Program, passed: Taint) -> u8 {
         let (instruction, info) = (&program.code[pc as usize], &program.info[pc as usize]);
         let [value, amount, ..] = instruction.operands.src;
@@ -232,17 +257,21 @@ impl Warp {
 
     /// Without the lanes in which a defined operand decides alone: `and` with zero, `or` with ones.
     fn absorbed(&self, all: Taint, uses: &[Row], text: &str) -> Taint {
-        let bits = |row: Row, lane: usize| match row.width {
-            Width::Predicate => 0u64.wrapping_sub((self.registers.predicates[row.index as usize] >> lane & 1).into()),
-            Width::Word => i64::from(self.registers.words[row.index as usize].0[lane] as i32) as u64,
-            Width::Long => self.registers.longs[row.index as usize].0[lane],
-        };
         let decisive = if text.starts_with("and") { 0 } else { u64::MAX };
         let decided = lanes::collect(all.lanes, |lane| {
             let defined = |row: &Row| self.tainted(*row).is_none_or(|taint| taint.lanes >> lane & 1 == 0);
-            uses.iter().any(|row| defined(row) && bits(*row, lane) == decisive)
+            uses.iter().any(|row| defined(row) && self.bits(*row, lane) == decisive)
         });
         Taint { lanes: all.lanes & !decided, ..all }
+    }
+
+    /// Sign-extended.
+    fn bits(&self, row: Row, lane: usize) -> u64 {
+        match row.width {
+            Width::Predicate => 0u64.wrapping_sub((self.registers.predicates[row.index as usize] >> lane & 1).into()),
+            Width::Word => i64::from(self.registers.words[row.index as usize].0[lane] as i32) as u64,
+            Width::Long => self.registers.longs[row.index as usize].0[lane],
+        }
     }
 
     /// Reports what made the undefined value that this instruction uses.
