@@ -54,6 +54,8 @@ pub(crate) struct Program {
     pub granule: u32,
     /// Static memory instructions that may touch global memory.
     pub global_slots: u32,
+    /// Plain loads that a compare-and-swap may follow.
+    pub guesses: u32,
     /// Blocks may wait for one another: atomics or volatile accesses of global memory.
     pub communicates: bool,
 }
@@ -164,7 +166,7 @@ pub(crate) enum Code {
     CopyCommit,
     /// Until at most this many groups are unfinished.
     CopyWait(u32),
-    Fence,
+    Fence(Release),
     /// Instructions executed so far, into dst: a word, or a long.
     Clock(Width),
     /// Hints: prefetches, nanosleep.
@@ -213,10 +215,23 @@ pub(crate) struct Access {
     /// Sign extension of a narrow load.
     pub signed: bool,
     pub volatile: bool,
+    pub release: Release,
     /// `ld.global.nc`.
     pub noncoherent: bool,
     /// Number among the static accesses of global memory.
     pub slot: u32,
+    /// Number among the plain loads that a compare-and-swap may follow, or [`NONE`].
+    pub guess: u32,
+}
+
+/// For whom an access or a fence releases what came before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Release {
+    #[default]
+    None,
+    /// For the threads of its block.
+    Block,
+    Device,
 }
 
 /// `[row + offset]`.
@@ -238,6 +253,7 @@ pub(crate) struct Atomic {
     pub operand: Row,
     /// The new value of `cas`.
     pub swap: Row,
+    pub release: Release,
     pub slot: u32,
 }
 

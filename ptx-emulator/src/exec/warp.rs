@@ -2,6 +2,7 @@
 
 use super::Launch;
 use super::copies::Copies;
+use super::guesses::Guess;
 use super::lanes;
 use super::taint::Taint;
 use crate::memory::POISON;
@@ -48,6 +49,8 @@ pub(super) struct Warp {
     pub taints: Vec<Taint>,
     pub executed: u64,
     pub copies: Copies,
+    /// Of each load that may guess what a swap expects.
+    pub guesses: Vec<Guess>,
     /// Which group is to run when several could and one has had its share.
     pub turn: u32,
 }
@@ -70,6 +73,7 @@ impl Warp {
             taints: Vec::new(),
             executed: 0,
             copies: Copies::default(),
+            guesses: vec![Guess::default(); program.guesses as usize],
             turn: 0,
         }
     }
