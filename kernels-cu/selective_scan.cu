@@ -63,7 +63,7 @@ struct Scan {
 
     __device__ __forceinline__ Scan(
         const SsmSelectiveScanFwd &p, float4 *copies, uint32_t seq, uint32_t first, uint32_t channels)
-        : p(p), span(p.spans, seq, blockIdx.z), seq(seq), row(static_cast<int64_t>(seq) * p.spans.parts + blockIdx.z),
+        : p(p), span(p.spans, seq), seq(seq), row(static_cast<int64_t>(seq) * p.spans.parts + blockIdx.z),
           first_channel(first), channels(channels),
           channel(min(static_cast<uint32_t>(threadIdx.x / LANES), channels - 1)), lane(threadIdx.x % LANES),
           d(first + channel), active(threadIdx.x / LANES < channels), own(copies + threadIdx.x) {}

@@ -26,7 +26,7 @@ struct Shape {
     static constexpr bool kSlabs = LANES == 32;
 };
 
-// One part of sequence `seq`: its row of the batch, its place along seqlen, the order of its steps, and which of them
+// The block's part of sequence `seq`: its row of the batch, its place along seqlen, the order of its steps, and which of them
 // are the part's. Steps count from the first of the sequence in scan order; the host refuses lengths beyond 31 bits.
 struct Span {
     uint32_t batch;
@@ -36,12 +36,12 @@ struct Span {
     int end;
     bool reverse;
 
-    __device__ __forceinline__ Span(const SsmSpans &p, uint32_t seq, uint32_t part) : reverse(p.reverse != 0) {
+    __device__ __forceinline__ Span(const SsmSpans &p, uint32_t seq) : reverse(p.reverse != 0) {
         const int32_t *ends = reinterpret_cast<const int32_t *>(p.cu_seqlens);
         batch = ends ? 0 : seq;
         start = ends ? ends[seq] : 0;
         len = ends ? ends[seq + 1] - start : static_cast<int>(p.seqlen);
-        begin = static_cast<int>(min(part * p.part, static_cast<int64_t>(len)));
+        begin = static_cast<int>(min(blockIdx.z * p.part, static_cast<int64_t>(len)));
         end = p.parts == 1 ? len : static_cast<int>(min(begin + p.part, static_cast<int64_t>(len)));
     }
 
@@ -51,7 +51,7 @@ struct Span {
 
     // The last step of the sequence is this part's; an empty sequence is the first part's.
     __device__ __forceinline__ bool last() const {
-        return end == len && (begin < end || begin == 0);
+        return end == len && (begin < end || blockIdx.z == 0);
     }
 };
 

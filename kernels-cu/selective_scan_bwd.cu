@@ -112,7 +112,7 @@ struct Backward {
 
     __device__ __forceinline__ Backward(
         const SsmSelectiveScanBwd &p, uint32_t seq, uint32_t first, uint32_t channels, bool adds)
-        : p(p), shared(p), span(p.spans, seq, blockIdx.z), seq(seq),
+        : p(p), shared(p), span(p.spans, seq), seq(seq),
           first_channel(first), channels(channels),
           channel(threadIdx.x / LANES), lane(threadIdx.x % LANES), active(channel < channels),
           slabs(S::kSlabs ? max(1u, (p.dstate + S::kSlab - 1) / S::kSlab) : 1), adds(adds) {}
