@@ -23,7 +23,10 @@ pub fn normalise(ptx: &str) -> String {
             continue;
         }
         let label = line.trim_end().strip_suffix(':').filter(|label| label.starts_with("$L__tmp"));
-        if label.is_some_and(|label| !used.contains(label)) || is_newer_hint(line) || line.trim_start().starts_with("//") {
+        if label.is_some_and(|label| !used.contains(label))
+            || is_newer_hint(line)
+            || line.trim_start().starts_with("//")
+        {
             continue;
         }
         let line = rewrite(line);

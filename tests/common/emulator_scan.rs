@@ -166,11 +166,7 @@ pub fn scan_forward<T: Element>(
 }
 
 /// A gradient's place on the device.
-fn room<'e, T: Element>(
-    device: &'e Emulator,
-    name: &str,
-    buffer: &Option<Buffer<T>>,
-) -> Result<Option<Placed<'e, T>>> {
+fn room<'e, T: Element>(device: &'e Emulator, name: &str, buffer: &Option<Buffer<T>>) -> Result<Option<Placed<'e, T>>> {
     buffer.as_ref().map(|buffer| buffer.output(device, name)).transpose()
 }
 

@@ -91,9 +91,8 @@ impl Layout {
         let lanes = lanes(dstate, &LANES);
         let grid = Grid::new(inputs, lanes, |run, tiles| (run / CHANNELS_PER_SUM).clamp(1, tiles));
         let longest = inputs.longest();
-        let constant = |projection: &AlignedProjection<'_, T, Device>| {
-            matches!(projection, AlignedProjection::Constant(_))
-        };
+        let constant =
+            |projection: &AlignedProjection<'_, T, Device>| matches!(projection, AlignedProjection::Constant(_));
         let tile = match lanes {
             MOST_LANES => 2,
             _ if longest >= LONG || constant(&inputs.B) || constant(&inputs.C) => 4,
@@ -105,7 +104,7 @@ impl Layout {
         let mut after = places;
         after.take(forward.bytes);
         let tile_states = places.take(grid.units(window_tiles));
-        let slab_states = places.take(if lanes == MOST_LANES { grid.units(5) } else { 0 });
+        let slab_states = places.take(if grid.waits() { grid.units(5) } else { 0 });
         let parts = (grid.split > 1).then(|| Rows::new(&mut places, grid.rows, dims));
         let rows = (grid.rows > 1).then(|| {
             let states = |wanted| if wanted { [grid.rows, dim, dstate] } else { [0; 3] };
@@ -187,7 +186,11 @@ impl<T: Element> Call<'_, '_, '_, T> {
             _ => Default::default(),
         };
         let gradients = self.gradients;
-        [state(params::matrix_mut(gradients.dA.as_ref())), constant(gradients.dB.as_ref()), constant(gradients.dC.as_ref())]
+        [
+            state(params::matrix_mut(gradients.dA.as_ref())),
+            constant(gradients.dB.as_ref()),
+            constant(gradients.dC.as_ref()),
+        ]
     }
 
     /// dD and ddt_bias as the caller gave them.
@@ -292,7 +295,8 @@ impl<L: Launcher> Gpu<L> {
             return Ok(params::state(Some(checkpoints)));
         }
         let Dims { dim, dstate, .. } = call.inputs.dims;
-        let chunk_states = params::state_at(call.at(call.layout.checkpoints), [(dim * dstate) as i64, dstate as i64, 1]);
+        let chunk_states =
+            params::state_at(call.at(call.layout.checkpoints), [(dim * dstate) as i64, dstate as i64, 1]);
         let every = call.inputs.checkpoint_every();
         if call.inputs.longest() > every {
             let targets = Targets { chunk_states, every, ..Default::default() };
@@ -418,7 +422,7 @@ fn fill<T: Element>(
         ddt_bias,
         delta_sum: params::SsmRows::default(),
         tile_states: call.at(layout.tile_states),
-        slab_states: call.at(layout.slab_states),
+        slab_states: if grid.waits() { call.at(layout.slab_states) } else { 0 },
         spans: grid.spans(inputs, inputs.checkpoint_every())?,
         dim,
         dstate: narrow(op, "dstate", inputs.dims.dstate)?,

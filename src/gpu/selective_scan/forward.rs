@@ -11,7 +11,7 @@ use crate::ops::{Forward, Operator, Workspace};
 use crate::plan::Plan;
 use crate::tensor::{Device, Element};
 
-const LANES: [usize; 6] = [1, 2, 4, 8, 16, 32];
+pub(super) const LANES: [usize; 6] = [1, 2, 4, 8, 16, 32];
 
 impl<'a, T: Element, L: Launcher> Forward<Scan<'a, T>> for Gpu<L> {
     fn forward_plan(&self, op: &Scan<'a, T>) -> Result<Plan> {
@@ -57,7 +57,7 @@ impl Layout {
         let grid = Grid::new(inputs, lanes(inputs.dims.dstate, &LANES), |_, tiles| tiles);
         let mut places = Places::default();
         // A and the states of each slab.
-        let slab_states = places.take(if grid.lanes == super::MOST_LANES { grid.units(2) } else { 0 });
+        let slab_states = places.take(if grid.waits() { grid.units(2) } else { 0 });
         let rows = (grid.split > 1).then(|| Rows::new(&mut places, grid.rows, inputs.dims));
         Self { grid, slab_states, rows, bytes: places.end }
     }
@@ -163,7 +163,7 @@ fn fill<T: Element>(
         initial_state: params::state(inputs.initial_state.as_ref()),
         final_state: targets.final_state,
         chunk_states: targets.chunk_states,
-        slab_states: workspace + layout.slab_states as u64,
+        slab_states: if layout.grid.waits() { workspace + layout.slab_states as u64 } else { 0 },
         delta_sum: targets.delta_sum,
         spans: layout.grid.spans(inputs, targets.every)?,
         dim,

@@ -74,6 +74,11 @@ impl Grid {
         }
     }
 
+    /// There may be several slabs, one of which is worked on while the others wait in the workspace.
+    fn waits(&self) -> bool {
+        self.lanes == MOST_LANES
+    }
+
     /// Bytes of `units` units of each block and slab.
     fn units(&self, units: usize) -> usize {
         [self.rows, self.blocks, self.slabs, units].into_iter().fold(UNIT, usize::saturating_mul)
@@ -123,6 +128,26 @@ impl Grid {
 /// The smallest of `choices` that holds all states, or the last.
 fn lanes(dstate: usize, choices: &[usize]) -> usize {
     choices.iter().copied().find(|lanes| lanes * STATES_PER_LANE >= dstate).unwrap_or(MOST_LANES)
+}
+
+/// What a plan of this operator launches beside its own kernel.
+#[cfg(feature = "cuda")]
+pub(super) fn other_kernels(plan: &Plan) -> Vec<String> {
+    let mut kernels = Vec::new();
+    let Some((direction, rest)) = plan.kernel.strip_prefix("selective_scan_").and_then(|rest| rest.split_once('_'))
+    else {
+        return kernels;
+    };
+    let dtype = rest.split('_').next().unwrap_or_default();
+    if plan.split > 1 {
+        kernels.extend(["selective_scan_carry_f32", "selective_scan_sum_f32"].map(String::from));
+    }
+    if direction == "bwd" {
+        let dstate = plan.dims.iter().find(|(name, _)| *name == "dstate").map_or(0, |(_, extent)| *extent);
+        kernels.push(format!("selective_scan_fwd_{dtype}_lanes{}", lanes(dstate, &forward::LANES)));
+        kernels.extend(["f32", dtype].map(|dtype| format!("selective_scan_sum_{dtype}")));
+    }
+    kernels
 }
 
 /// Places in a workspace, one after another.

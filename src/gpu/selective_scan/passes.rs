@@ -145,8 +145,7 @@ impl<L: Launcher> Gpu<L> {
         reverse: bool,
     ) -> Result<()> {
         let (parts, dim, dstate) = (rows.parts as i64, rows.dim as i64, rows.dstate as i64);
-        let states =
-            |address| params::SsmWide { address, strides: [parts * dim * dstate, dim * dstate, dstate, 1] };
+        let states = |address| params::SsmWide { address, strides: [parts * dim * dstate, dim * dstate, dstate, 1] };
         self.carry(&params::SsmSelectiveScanCarry {
             A: *A,
             delta_sum: params::SsmWide {
