@@ -7,6 +7,7 @@ mod common;
 use common::backends::{self, Backend};
 use common::buffer::{Buffer, Order};
 use common::compare::expect_accurate;
+use common::parts::{expect_same_bits, joined, part};
 use common::scan::{NaiveScan, ProjectionBuffer, ScanBuffers, ScanCase, ScanSpec, segments, spec};
 use common::{property, say, shared_property};
 use ssm_kernels::prelude::*;
@@ -19,51 +20,11 @@ fn run<B: Backend, T: Element>(backend: &B, case: &ScanCase<T>) -> (Buffer<T>, B
     (outputs.out.expect("asked for"), outputs.final_state.expect("asked for"))
 }
 
-/// The part of a case in `range` of `name` ("batch" or "seqlen"), from state `initial` on.
-fn part<T: Element>(
-    case: &ScanCase<T>,
-    name: &str,
-    range: std::ops::Range<usize>,
-    initial: Option<Buffer<f32>>,
-) -> ScanCase<T> {
-    ScanCase {
-        x: case.x.slice(name, range.clone()),
-        dt: case.dt.slice(name, range.clone()),
-        B: case.B.slice(name, range.clone()),
-        C: case.C.slice(name, range.clone()),
-        z: case.z.as_ref().map(|z| z.slice(name, range)),
-        initial_state: initial,
-        segments: None,
-        ..case.clone()
-    }
-}
-
-/// Parts joined along dimension `name`, in the shape of `like`.
-fn joined<T: Element>(parts: &[Buffer<T>], name: &str, like: &Buffer<T>) -> Buffer<T> {
-    let at = like.dims().iter().position(|dim| dim.0 == name).expect("a dimension");
-    let outer: usize = like.dims()[..at].iter().map(|dim| dim.1).product();
-    let dense: Vec<Vec<f64>> = parts.iter().map(Buffer::dense).collect();
-    let rows = (0..outer).flat_map(|row| {
-        dense.iter().flat_map(move |part| {
-            let len = part.len() / outer.max(1);
-            part[row * len..(row + 1) * len].iter().copied()
-        })
-    });
-    let values: Vec<f64> = rows.collect();
-    let mut values = values.into_iter();
-    Buffer::filled(&like.dims(), Order::Dense, || values.next().expect("as many as the whole") as f32)
-}
-
 /// The outputs, however they came about, keep the accuracy rule against the naive loop on the whole case.
 fn expect_whole<T: Element>(law: &str, case: &ScanCase<T>, out: &Buffer<T>, final_state: &Buffer<f32>) {
     let expected = NaiveScan { case, every: None }.yardsticks();
     expect_accurate(&format!("{law}: out"), out, &expected[0]);
     expect_accurate(&format!("{law}: final_state"), final_state, &expected[1]);
-}
-
-fn expect_same_bits<T: Element>(law: &str, a: &Buffer<T>, b: &Buffer<T>) {
-    assert_eq!(a.dims(), b.dims(), "{law}");
-    assert!(a.bits() == b.bits(), "{law}: bits differ");
 }
 
 /// Two calls that carry the state from one to the other are one call.

@@ -4,14 +4,14 @@
 
 mod common;
 
-use common::backends::{self, Backend};
+use common::backends::{self, Backend, BackwardBackend};
 use common::buffer::Order;
 use common::compare::expect_accurate;
 use common::discretise::{DiscretiseBuffers, DiscretiseCase, NaiveForward, yardsticks};
 use common::fixtures::{Fixture, all};
 use common::say;
 use common::scan::{NaiveScan, ScanBuffers, ScanCase};
-use common::scan_backward::{GRADIENTS, NaiveScanBackward};
+use common::scan_backward::{GRADIENTS, NaiveScanBackward, ScanGradients};
 use ssm_kernels::reference::accuracy::{Loop, Yardstick};
 use ssm_kernels::{Dtype, Element};
 
@@ -111,6 +111,25 @@ fn selective_scan<B: Backend, T: Element>() {
     say(format_args!("selective_scan {} {}: {} files in 3 orders", B::NAME, T::DTYPE, fixtures.len()));
 }
 
+fn selective_scan_backward<B: BackwardBackend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    let fixtures = all("selective_scan");
+    for fixture in &fixtures {
+        for (order, split) in ORDERS.into_iter().zip([None, Some(2), Some(3)]) {
+            let case = ScanCase::<T> { split, ..fixture.scan_case(order) };
+            let upstream = fixture.scan_upstream(order);
+            let mut gradients = ScanGradients::new(&case, &GRADIENTS, order);
+            backend.selective_scan_backward(&case, &upstream, &mut gradients).expect("a fixture runs");
+            let expected = NaiveScanBackward { case: &case, upstream: &upstream }.yardsticks();
+            for ((name, got), expected) in GRADIENTS.into_iter().zip(gradients.each()).zip(expected) {
+                let Some(got) = got else { continue };
+                got.expect_accurate(&format!("{} {name}", fixture.name), &with_truth::<T>(expected, fixture, name));
+            }
+        }
+    }
+    say(format_args!("selective_scan backward {} {}: {} files in 3 orders", B::NAME, T::DTYPE, fixtures.len()));
+}
+
 fn discretise<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let fixtures = all("discretise");
@@ -129,3 +148,4 @@ fn discretise<B: Backend, T: Element>() {
 }
 
 suites!(selective_scan, discretise);
+suites!(@backend cpu_backward, crate::common::backends::CpuBackend, selective_scan_backward);

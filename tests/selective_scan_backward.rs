@@ -7,22 +7,13 @@ use common::backends::{self, BackwardBackend};
 use common::buffer::{Buffer, Order};
 use common::compare::expect_accurate;
 use common::random::Random;
-use common::scan::{self, NaiveScan, ScanBuffers, ScanCase, ScanSpec, order};
-use common::scan_backward::{CarryCase, GRADIENTS, NaiveScanBackward, ScanGradients, ScanUpstream};
-use common::{say, shared_property};
+use common::scan::{NaiveScan, ProjectionBuffer, ScanBuffers, ScanCase, ScanSpec, order};
+use common::scan_backward::{CarryCase, GRADIENTS, NaiveScanBackward, ScanGradients, ScanUpstream, spec};
+use common::{property, say, shared_property};
 use proptest::prelude::*;
 use ssm_kernels::Element;
 use ssm_kernels::prelude::*;
-use ssm_kernels::reference::accuracy::Yardstick;
-
-/// Cases whose steps are not negative: where gradients grow to the end of the range, one element whose terms cancel
-/// decides the tensor's yardstick, and luck that element. `growing` has such cases by intent.
-fn spec() -> impl Strategy<Value = ScanSpec> {
-    scan::spec().prop_map(|spec| {
-        let dt_limit = spec.dt_limit || (spec.dt_bias && !spec.dt_softplus);
-        ScanSpec { dt_limit, ..spec }
-    })
-}
+use ssm_kernels::reference::accuracy::{Loop, Yardstick};
 
 /// How a case is run backward.
 #[derive(Debug, Clone, Copy)]
@@ -322,4 +313,72 @@ fn bytes_per_element() {
         assert!(dstate != 16 || workspace <= 4.0);
         assert_eq!(Cpu::new().forward_plan(&scan).expect("valid").checkpoint_every, plan.checkpoint_every);
     }
+}
+
+/// The reference's gradients against central differences of its own forward direction, in f64, along one random
+/// direction of each input at a time.
+#[test]
+fn reference_backward_is_the_derivative() {
+    property(file!(), "selective_scan reference against differences", 100, (spec(), how()), |(spec, how)| {
+        // Inside the clamp and at its limits there is no derivative to compare with.
+        differences(&ScanSpec { dt_limit: false, dt_bias: spec.dt_bias && spec.dt_softplus, ..spec }, how);
+    });
+}
+
+fn differences(spec: &ScanSpec, how: How) {
+    const STEP: f32 = 1.0 / 1024.0;
+    let mut case = ScanCase::<f32>::new(&ScanSpec { order: Order::Dense, ..spec.clone() });
+    let upstream = ScanUpstream::new(&case, how.dout, how.dfinal_state, Order::Dense, spec.seed ^ 1);
+    // Multiples of 2^-14 below 2^7 can be moved by multiples of the step without rounding.
+    let coarse = |buffer: &mut Buffer<f32>| *buffer = mapped(buffer, |value| (value * 16384.0).round() / 16384.0);
+    inputs(&mut case).into_iter().flatten().for_each(coarse);
+    let weights = [&upstream.dout, &upstream.dfinal_state].map(|by| by.as_ref().map_or(vec![], Buffer::dense));
+    let loss = |case: &ScanCase<f32>| -> f64 {
+        let tensors = NaiveScan { case, every: None }.run::<f64>();
+        weights.iter().zip(&tensors).flat_map(|(w, tensor)| w.iter().zip(tensor)).map(|(w, value)| w * value).sum()
+    };
+    let gradients = NaiveScanBackward { case: &case, upstream: &upstream }.run::<f64>();
+    for (i, name) in GRADIENTS.into_iter().enumerate() {
+        let Some(input) = &mut inputs(&mut case)[i] else { continue };
+        let mut random = Random::new(spec.seed ^ i as u64);
+        let direction: Vec<f32> = input.dense().iter().map(|_| [-1.0, 0.0, 1.0][random.below(3)]).collect();
+        let at = |steps: f32| {
+            let mut moved = case.clone();
+            let input = inputs(&mut moved)[i].take().expect("as above");
+            let mut each = direction.iter();
+            *input = mapped(input, |value| value + steps * STEP * each.next().expect("one each"));
+            loss(&moved)
+        };
+        let difference = (8.0 * (at(1.0) - at(-1.0)) - (at(2.0) - at(-2.0))) / (12.0 * f64::from(STEP));
+        let terms = gradients[i].iter().zip(&direction).map(|(gradient, &d)| gradient * f64::from(d));
+        let scale = gradients[i].iter().fold(1.0f64, |scale, gradient| scale.max(gradient.abs()));
+        let error = (difference - terms.sum::<f64>()).abs() / scale;
+        assert!(error < 1e-4 * (direction.len().max(1) as f64).sqrt(), "{name}: off by {error:e} of {scale:e}");
+    }
+}
+
+/// The inputs in the order of [`GRADIENTS`].
+fn inputs(case: &mut ScanCase<f32>) -> [Option<&mut Buffer<f32>>; 9] {
+    fn projection(projection: &mut ProjectionBuffer<f32>) -> &mut Buffer<f32> {
+        match projection {
+            ProjectionBuffer::Variable(buffer) | ProjectionBuffer::Constant(buffer) => buffer,
+        }
+    }
+    [
+        Some(&mut case.x),
+        Some(&mut case.dt),
+        case.z.as_mut(),
+        Some(&mut case.A),
+        Some(projection(&mut case.B)),
+        Some(projection(&mut case.C)),
+        case.D.as_mut(),
+        case.dt_bias.as_mut(),
+        case.initial_state.as_mut(),
+    ]
+}
+
+fn mapped(buffer: &Buffer<f32>, mut change: impl FnMut(f32) -> f32) -> Buffer<f32> {
+    let values = buffer.dense();
+    let mut values = values.iter();
+    Buffer::filled(&buffer.dims(), Order::Dense, || change(*values.next().expect("one each") as f32))
 }

@@ -38,12 +38,16 @@ pub struct RunArgs {
     /// Computes the gradients, from the upstream gradients in the file.
     #[arg(long)]
     pub backward: bool,
-    /// How x, dt, z and out lie in memory during the run (files are always channel-first).
+    /// How x, dt, z, out and their gradients lie in memory during the run (files are always channel-first).
     #[arg(long, value_enum)]
     pub layout: Option<Layout>,
     /// Also keeps the state after each full K steps of each sequence, as chunk_states and chunk_offsets.
     #[arg(long, value_name = "K")]
     pub states_every: Option<NonZeroUsize>,
+    /// Cuts each sequence into N parts along its length; without it, as the backend's plan says. The naive loops have no
+    /// parts.
+    #[arg(long, value_name = "N")]
+    pub split: Option<NonZeroUsize>,
     /// Threads of the CPU backend or the emulator; without it, one per core.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,

@@ -22,11 +22,18 @@ fn survives(name: &str, options: &[&str], bytes: &[u8]) {
 
 fn files() -> Vec<Vec<u8>> {
     let discretise = broadcast_case("zoh", Dtype::BF16).with_pattern("dA_bar", Dtype::F32, &[1], (1.0, 1.0));
-    vec![scan_case(Dtype::F16).bytes(), scan_case(Dtype::F32).bytes(), discretise.bytes()]
+    let scan = scan_case(Dtype::F32).with_pattern("dout", Dtype::F32, &[2, 4, 12], (-1.0, 1.0));
+    vec![scan_case(Dtype::F16).bytes(), scan.bytes(), discretise.bytes()]
 }
 
-const OPTIONS: [&[&str]; 4] =
-    [&[], &["--backend", "reference"], &["--backward"], &["--layout", "channel-last", "--states-every", "2"]];
+const OPTIONS: [&[&str]; 6] = [
+    &[],
+    &["--backend", "reference"],
+    &["--backward"],
+    &["--backend", "reference", "--backward"],
+    &["--layout", "channel-last", "--states-every", "2"],
+    &["--layout", "channel-last", "--backward", "--split", "3"],
+];
 
 /// An extent that is small, or of a kind that overflows something.
 fn extent() -> impl Strategy<Value = u64> {

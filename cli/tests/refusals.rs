@@ -123,7 +123,11 @@ fn metadata_of_a_scan() {
     scan(&[], has_no_skip, &["`has_D`", "expected true"]);
     scan(&["--op", "discretise"], |file| file, &["`op`", "--op"]);
     scan(&[], |file| file.without("op"), &["`op` is missing", "--op"]);
-    scan(&["--backward"], |file| file, &["no backward"]);
+    scan(&["--backward"], |file| file, &["`dout` is missing", "`dfinal_state`"]);
+    scan(&["--backward", "--states-every", "2"], |file| file, &["--states-every", "--backward"]);
+    let dout = |file: File| file.with_pattern("dout", Dtype::F32, &[2, 4, 11], (-1.0, 1.0));
+    scan(&["--backward"], dout, &["`dout`", "[2, 4, 11]", "[2, 4, 12]"]);
+    scan(&["--split", "65536"], |file| file, &["`split`", "65536", "1 to 65535 parts"]);
     scan(&["--backend", "reference", "--threads", "1"], |file| file, &["--threads"]);
 }
 
@@ -159,6 +163,7 @@ fn discretisations() {
     discretise(&["--backward"], upstream("dB_prev_bar", Dtype::F32, &[1]), &["`dB_prev_bar`", "zoh"]);
     discretise(&["--layout", "channel-first"], |file| file, &["--layout"]);
     discretise(&["--states-every", "2"], |file| file, &["--states-every"]);
+    discretise(&["--split", "2"], |file| file, &["--split"]);
     discretise(&[], |file| file.meta("complex", "true"), &["`complex`"]);
 }
 
@@ -248,7 +253,13 @@ fn paths() {
 
 #[test]
 fn usage_errors() {
-    for args in [&["run"][..], &["run", "--op", "ssd", "in"], &["run", "--states-every", "0", "in"], &["fly"]] {
+    for args in [
+        &["run"][..],
+        &["run", "--op", "ssd", "in"],
+        &["run", "--states-every", "0", "in"],
+        &["run", "--split", "0", "in"],
+        &["fly"],
+    ] {
         let ran = ssm(args);
         assert_eq!((ran.status, ran.out.as_str()), (2, ""), "{args:?}");
         assert!(ran.err.contains("Usage") || ran.err.contains("--help"), "{}", ran.err);

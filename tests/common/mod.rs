@@ -11,6 +11,7 @@ pub mod emulator;
 #[cfg(feature = "emulator")]
 pub mod emulator_scan;
 pub mod fixtures;
+pub mod parts;
 pub mod random;
 pub mod scan;
 pub mod scan_backward;

@@ -2,7 +2,8 @@
 
 use super::buffer::{Buffer, Order};
 use super::random::Random;
-use super::scan::{ProjectionBuffer, ScanBuffers, ScanCase};
+use super::scan::{ProjectionBuffer, ScanBuffers, ScanCase, ScanSpec};
+use proptest::strategy::Strategy;
 use ssm_kernels::prelude::*;
 use ssm_kernels::reference::accuracy::{Loop, Yardstick};
 use ssm_kernels::reference::selective_scan::Gradients;
@@ -11,6 +12,15 @@ use ssm_kernels::{Element, Result};
 
 /// The names of all gradients, in the order of everything here.
 pub const GRADIENTS: [&str; 9] = ["dx", "ddt", "dz", "dA", "dB", "dC", "dD", "ddt_bias", "dinitial_state"];
+
+/// Cases whose steps are not negative: where gradients grow to the end of the range, one element whose terms cancel
+/// decides the tensor's yardstick, and luck that element. `growing` has such cases by intent.
+pub fn spec() -> impl Strategy<Value = ScanSpec> {
+    super::scan::spec().prop_map(|spec| {
+        let dt_limit = spec.dt_limit || (spec.dt_bias && !spec.dt_softplus);
+        ScanSpec { dt_limit, ..spec }
+    })
+}
 
 /// What backward reads beside the inputs.
 #[derive(Debug, Clone)]

@@ -40,7 +40,11 @@ struct Options {
 
 impl Options {
     fn new(args: &RunArgs, input: &Input<'_>) -> Result<Self> {
-        for (given, option) in [(args.layout.is_some(), "--layout"), (args.states_every.is_some(), "--states-every")] {
+        for (given, option) in [
+            (args.layout.is_some(), "--layout"),
+            (args.states_every.is_some(), "--states-every"),
+            (args.split.is_some(), "--split"),
+        ] {
             if given {
                 return Err(CliError::new(format!("{OP}: {option} does not apply, expected none")));
             }

@@ -1,6 +1,7 @@
 //! The inputs of a selective scan: loaded, laid out, checked against the metadata.
 
-use super::{OP, Options, laid_out};
+use super::backward::Gradient;
+use super::{OP, Options};
 use crate::args::Layout;
 use crate::error::{CliError, Result};
 use crate::input::{Input, Typed};
@@ -12,9 +13,9 @@ use ssm_kernels::prelude::*;
 use std::borrow::Cow;
 
 /// A tensor of R dimensions.
-struct Shaped<'f, T: Clone, const R: usize> {
-    extents: [usize; R],
-    data: Cow<'f, [T]>,
+pub(super) struct Shaped<'f, T: Clone, const R: usize> {
+    pub extents: [usize; R],
+    pub data: Cow<'f, [T]>,
 }
 
 /// B or C: four dimensions in the case's dtype, or two in f32.
@@ -41,15 +42,7 @@ pub(super) struct Tensors<'f, T: Clone> {
 impl<'f, T: Io> Tensors<'f, T> {
     /// From a file, x, dt and z copied into the memory order of `layout`.
     pub fn load(input: &Input<'f>, layout: Layout, memory: &mut Memory) -> Result<Self> {
-        let mut sequence = |name: &str| -> Result<Option<Shaped<'f, T, 3>>> {
-            let Some(tensor) = shaped::<T, 3>(input, name, ["batch", "dim", "seqlen"])? else { return Ok(None) };
-            if layout == Layout::ChannelLast {
-                memory.plan(tensor.data.len(), size_of::<T>())?;
-                memory.reserve()?;
-            }
-            let data = laid_out(tensor.data, tensor.extents, layout)?;
-            Ok(Some(Shaped { extents: tensor.extents, data }))
-        };
+        let mut sequence = |name: &str| sequence::<T>(input, name, layout, memory);
         Ok(Self {
             layout,
             x: needed(input, "x", sequence("x")?)?,
@@ -84,8 +77,10 @@ impl<'f, T: Io> Tensors<'f, T> {
             scan = scan.dt_bias(View::new(&dt_bias.data, [("dim", channel(dt_bias))]));
         }
         if let Some(state) = &self.initial_state {
-            let [nseqs, dim, dstate] = state.extents;
-            scan = scan.initial_state(View::new(&state.data, [("batch", nseqs), ("dim", dim), ("dstate", dstate)]));
+            scan = scan.initial_state(state_view(state));
+        }
+        if let Some(split) = options.split {
+            scan = scan.split(split);
         }
         if let Some(segments) = &self.segments {
             scan = scan.segments(segments);
@@ -94,6 +89,29 @@ impl<'f, T: Io> Tensors<'f, T> {
             Some(dt_limit) => scan.dt_limit(dt_limit),
             None => scan,
         })
+    }
+
+    /// The gradients that the call has: their names, and their shapes.
+    pub fn gradients(&self, dims: &Dims) -> Vec<(Gradient, Vec<usize>)> {
+        let Dims { batch, dim, seqlen, dstate, nseqs } = *dims;
+        let sequence = vec![batch, dim, seqlen];
+        let projection = |projection: &Projected<'_, T>| match projection {
+            Projected::Constant(tensor) => (true, tensor.extents.to_vec()),
+            Projected::Variable(tensor) => (false, tensor.extents.to_vec()),
+        };
+        let ((constant_B, B), (constant_C, C)) = (projection(&self.B), projection(&self.C));
+        let mut gradients = vec![
+            (Gradient::X, sequence.clone()),
+            (Gradient::Dt, sequence.clone()),
+            (Gradient::A, vec![dim, dstate]),
+            (Gradient::B { constant: constant_B }, B),
+            (Gradient::C { constant: constant_C }, C),
+        ];
+        gradients.extend(self.D.iter().map(|_| (Gradient::D, vec![dim])));
+        gradients.extend(self.z.iter().map(|_| (Gradient::Z, sequence.clone())));
+        gradients.extend(self.dt_bias.iter().map(|_| (Gradient::DtBias, vec![dim])));
+        gradients.extend(self.initial_state.iter().map(|_| (Gradient::InitialState, vec![nseqs, dim, dstate])));
+        gradients
     }
 
     /// What the metadata say of dimensions and optional tensors is so.
@@ -130,7 +148,23 @@ impl<T: Io> Projected<'_, T> {
     }
 }
 
-fn sequence_view<'v, T: Io>(tensor: &'v Shaped<'_, T, 3>, layout: Layout) -> View<'v, T> {
+/// A tensor of (batch, dim, seqlen), in the memory order of `layout`.
+pub(super) fn sequence<'f, T: Io>(
+    input: &Input<'f>,
+    name: &str,
+    layout: Layout,
+    memory: &mut Memory,
+) -> Result<Option<Shaped<'f, T, 3>>> {
+    let Some(tensor) = shaped::<T, 3>(input, name, ["batch", "dim", "seqlen"])? else { return Ok(None) };
+    if layout == Layout::ChannelLast {
+        memory.plan(tensor.data.len(), size_of::<T>())?;
+        memory.reserve()?;
+    }
+    let data = laid_out(tensor.data, tensor.extents, layout)?;
+    Ok(Some(Shaped { extents: tensor.extents, data }))
+}
+
+pub(super) fn sequence_view<'v, T: Io>(tensor: &'v Shaped<'_, T, 3>, layout: Layout) -> View<'v, T> {
     let [batch, dim, seqlen] = tensor.extents;
     match layout {
         Layout::ChannelFirst => View::new(&tensor.data, [("batch", batch), ("dim", dim), ("seqlen", seqlen)]),
@@ -138,7 +172,12 @@ fn sequence_view<'v, T: Io>(tensor: &'v Shaped<'_, T, 3>, layout: Layout) -> Vie
     }
 }
 
-fn shaped<'f, T: Scalar, const R: usize>(
+pub(super) fn state_view<'v>(tensor: &'v Shaped<'_, f32, 3>) -> View<'v, f32> {
+    let [nseqs, dim, dstate] = tensor.extents;
+    View::new(&tensor.data, [("batch", nseqs), ("dim", dim), ("dstate", dstate)])
+}
+
+pub(super) fn shaped<'f, T: Scalar, const R: usize>(
     input: &Input<'f>,
     name: &str,
     names: [&str; R],
@@ -190,7 +229,7 @@ fn segments(input: &Input<'_>) -> Result<Option<Segments>> {
 }
 
 /// A dense copy of (outer, rows, columns) as (outer, columns, rows).
-pub(super) fn reordered<T: Io>(data: &[T], [outer, rows, columns]: [usize; 3]) -> Result<Vec<T>> {
+fn reordered<T: Io>(data: &[T], [outer, rows, columns]: [usize; 3]) -> Result<Vec<T>> {
     let mut copy = filled(data.len(), T::from_f32(0.0))?;
     // Without elements the loops below would still visit the other extents.
     if data.is_empty() {
@@ -218,5 +257,29 @@ mod tests {
         assert_eq!(once[..4], [0.0, 4.0, 8.0, 1.0]);
         assert_eq!(reordered(&once, [2, 4, 3]).unwrap(), data);
         assert!(reordered::<f32>(&[], [1 << 40, 1 << 40, 0]).unwrap().is_empty());
+    }
+}
+
+/// Data of a file in the memory order of `layout`.
+fn laid_out<'f, T: Io>(data: Cow<'f, [T]>, extents: [usize; 3], layout: Layout) -> Result<Cow<'f, [T]>> {
+    match layout {
+        Layout::ChannelFirst => Ok(data),
+        Layout::ChannelLast => Ok(Cow::Owned(reordered(&data, extents)?)),
+    }
+}
+
+/// A result in the memory order of `layout`, as files have it.
+pub(super) fn channel_first<T: Io>(data: Vec<T>, [batch, dim, seqlen]: [usize; 3], layout: Layout) -> Result<Vec<T>> {
+    match layout {
+        Layout::ChannelFirst => Ok(data),
+        Layout::ChannelLast => reordered(&data, [batch, seqlen, dim]),
+    }
+}
+
+/// A (batch, dim, seqlen) result in the memory order of `layout`.
+pub(super) fn sequence_view_mut<T>(data: &mut [T], [batch, dim, seqlen]: [usize; 3], layout: Layout) -> ViewMut<'_, T> {
+    match layout {
+        Layout::ChannelFirst => ViewMut::new(data, [("batch", batch), ("dim", dim), ("seqlen", seqlen)]),
+        Layout::ChannelLast => ViewMut::new(data, [("batch", batch), ("seqlen", seqlen), ("dim", dim)]),
     }
 }

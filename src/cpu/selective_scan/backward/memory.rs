@@ -192,8 +192,8 @@ impl<'w> TaskMemory<'w> {
 
 /// Adds to a sum of two f32. dD without a gate holds no exp whose error would hide that of a long f32 sum, and few
 /// channels may have one sum.
-pub(super) fn add_to_pair(pair: &mut [f32], value: f32) {
-    let sum = pair_sum(pair) + f64::from(value);
+pub(super) fn add_to_pair(pair: &mut [f32], value: f64) {
+    let sum = pair_sum(pair) + value;
     pair[0] = sum as f32;
     pair[1] = (sum - f64::from(pair[0])) as f32;
 }

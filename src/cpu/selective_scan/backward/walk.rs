@@ -136,7 +136,7 @@ impl<T: Element> Call<'_, '_, '_, T> {
             unsafe { dz.write(index, T::from_f32(dz_t)) };
         }
         if let Some(g) = g {
-            add_to_pair(&mut memory.dD[2 * k..], g * x);
+            add_to_pair(&mut memory.dD[2 * k..], f64::from(g) * f64::from(x));
             if writers.dC.is_some() {
                 let row = memory.dC.row(local, k, dstate);
                 row.iter_mut().zip(after).for_each(|(dC, h)| *dC += g * h);
@@ -172,7 +172,7 @@ impl<T: Element> Call<'_, '_, '_, T> {
             let mut by_decay = 0.0;
             adjoint.iter().zip(before).enumerate().for_each(|(n, (dh, h))| by_decay += dh * h * channel.A(n));
             let ddt_t = (x * by_input + by_decay) * self.inputs.step.slope(raw);
-            add_to_pair(&mut memory.ddt_bias[2 * k..], ddt_t);
+            add_to_pair(&mut memory.ddt_bias[2 * k..], ddt_t.into());
             // SAFETY: as for dx.
             writers.ddt.iter().for_each(|ddt| unsafe { ddt.write(index, T::from_f32(ddt_t)) });
         }
