@@ -58,11 +58,11 @@ struct Scan {
     // The last channel stands in for threads beyond it: they take part in barriers and shuffles, and write nothing.
     const uint32_t d;
     const bool active;
-    // This thread's quads of shared memory, through which states are copied.
-    float4 *const own;
+    // This thread's place in shared memory, through which states are copied.
+    float *const own;
 
     __device__ __forceinline__ Scan(
-        const SsmSelectiveScanFwd &p, float4 *copies, uint32_t seq, uint32_t first, uint32_t channels)
+        const SsmSelectiveScanFwd &p, float *copies, uint32_t seq, uint32_t first, uint32_t channels)
         : p(p), span(p.spans, seq), seq(seq), row(static_cast<int64_t>(seq) * p.spans.parts + blockIdx.z),
           first_channel(first), channels(channels),
           channel(min(static_cast<uint32_t>(threadIdx.x / LANES), channels - 1)), lane(threadIdx.x % LANES),
@@ -75,7 +75,7 @@ struct Scan {
     __device__ __forceinline__ void copy_states(const SsmState &s, int64_t row, uint32_t slab, bool save) const {
         const int64_t offset = row * s.batch_stride + d * s.dim_stride;
         const uint32_t dstate = active || !save ? p.dstate : 0;
-        copy_states_of<LANES>(own, s.address, offset, s.dstate_stride, slab, dstate, save);
+        copy_states_of<LANES>(own, kThreads, s.address, offset, s.dstate_stride, slab, dstate, save);
     }
 
     // Where A and the states of a slab wait while another is worked on.
@@ -86,14 +86,23 @@ struct Scan {
 
     __device__ __forceinline__ void load(uint32_t slab, float (&A)[kStates], float (&h)[kStates]) const {
         const int64_t offset = d * p.A.dim_stride;
-        copy_states_of<LANES>(own, p.A.address, offset, p.A.dstate_stride, slab, p.dstate, false);
-        load_quads(own, A);
+        copy_states_of<LANES>(own, kThreads, p.A.address, offset, p.A.dstate_stride, slab, p.dstate, false);
+#pragma unroll
+        for (int i = 0; i < kStates; ++i) {
+            A[i] = own[i * kThreads];
+        }
         copy_states(p.initial_state, row, slab, false);
-        load_quads(own, h);
+#pragma unroll
+        for (int i = 0; i < kStates; ++i) {
+            h[i] = own[i * kThreads];
+        }
     }
 
     __device__ __forceinline__ void save(const SsmState &s, int64_t row, uint32_t slab, const float (&h)[kStates]) const {
-        store_quads(own, h);
+#pragma unroll
+        for (int i = 0; i < kStates; ++i) {
+            own[i * kThreads] = h[i];
+        }
         copy_states(s, row, slab, true);
     }
 
@@ -202,7 +211,7 @@ __device__ __forceinline__ void selective_scan_fwd(const SsmSelectiveScanFwd &p)
     __shared__ __align__(16) float B[S::kStaged];
     __shared__ __align__(16) float C[S::kStaged];
     __shared__ float partial[S::kPartial];
-    __shared__ float4 copies[kUnit];
+    __shared__ float copies[kUnit * kQuad];
     const uint32_t tiles_per_run = (p.run + S::kChannels - 1) / S::kChannels;
     const uint32_t in_run = blockIdx.x % tiles_per_run * S::kChannels;
     const uint32_t first = blockIdx.x / tiles_per_run * p.run + in_run;

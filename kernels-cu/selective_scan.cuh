@@ -113,18 +113,18 @@ __device__ __forceinline__ void store_quads(float4 *to, const float (&v)[kStates
     }
 }
 
-// This lane's states of a tensor into `own`, this thread's quads of shared memory, or back; those that do not exist are
-// 0. Neighbouring quads of states belong to neighbouring lanes. A loop, because there are many of these copies and few
+// This lane's states of a tensor into `own` in shared memory, or back; those that do not exist are 0. State i lies at
+// own[i / 4 * 4 * kThreads + i % 4 * apart]: `apart` is 1 for quads, kThreads for single states without bank conflicts. Neighbouring quads of states belong to neighbouring lanes. A loop, because there are many of these copies and few
 // states that they move.
 template <int LANES>
 __device__ __forceinline__ void copy_states_of(
-    float4 *own, uint64_t address, int64_t offset, int64_t stride, uint32_t slab, uint32_t dstate, bool save) {
+    float *own, int apart, uint64_t address, int64_t offset, int64_t stride, uint32_t slab, uint32_t dstate, bool save) {
     float *base = reinterpret_cast<float *>(address) + offset;
     const uint32_t lane = threadIdx.x % LANES;
 #pragma unroll 1
     for (int i = 0; i < kStates; ++i) {
         const uint32_t n = slab * Shape<LANES>::kSlab + i / kQuad * (kQuad * LANES) + lane * kQuad + i % kQuad;
-        float *place = reinterpret_cast<float *>(own + i / kQuad * kThreads) + i % kQuad;
+        float *place = own + i / kQuad * (kQuad * kThreads) + i % kQuad * apart;
         const bool exists = n < dstate && address;
         if (!save) {
             *place = exists ? base[n * stride] : 0.0f;

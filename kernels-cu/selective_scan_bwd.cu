@@ -148,12 +148,12 @@ struct Backward {
     __device__ __forceinline__ void copy_states(
         const SsmState &s, int64_t row, uint32_t slab, float4 *own, bool save) const {
         const int64_t offset = row * s.batch_stride + d() * s.dim_stride;
-        copy_states_of<LANES>(own, s.address, offset, s.dstate_stride, slab, active ? p.dstate : 0, save);
+        copy_states_of<LANES>(reinterpret_cast<float *>(own), 1, s.address, offset, s.dstate_stride, slab, active ? p.dstate : 0, save);
     }
     __device__ __forceinline__ void load_A(uint32_t slab) const {
         const int64_t offset = d() * p.A.dim_stride;
         copy_states_of<LANES>(
-            shared.own(shared.A), p.A.address, offset, p.A.dstate_stride, slab, active ? p.dstate : 0, false);
+            reinterpret_cast<float *>(shared.own(shared.A)), 1, p.A.address, offset, p.A.dstate_stride, slab, active ? p.dstate : 0, false);
     }
 
     // The states before a tile: those of the last chunk, or those kept on the way forward.
@@ -531,7 +531,7 @@ struct Backward {
                 const bool per_sequence = what == 0 && !p.first_per_part;
                 const int64_t to_row = per_sequence ? seq : row();
                 copy_states_of<LANES>(
-                    what < 2 ? own_states(what) : constant, per_sequence && blockIdx.z > 0 ? 0 : to.address,
+                    reinterpret_cast<float *>(what < 2 ? own_states(what) : constant), 1, per_sequence && blockIdx.z > 0 ? 0 : to.address,
                     to_row * to.batch_stride + d() * to.dim_stride, to.dstate_stride, slab, active ? p.dstate : 0, true);
             }
         }

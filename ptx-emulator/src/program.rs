@@ -19,6 +19,12 @@ impl Row {
     /// Where a result that nobody wants goes, and an operand that is not there.
     pub const NONE: Self = Self { width: Width::Word, index: NONE };
 
+    /// One of 64 bits: rows of different bits are different rows.
+    pub fn bit(self) -> u64 {
+        1 << (self.index.wrapping_mul(3).wrapping_add(self.width as u32) % 64)
+    }
+
+
     pub fn is_some(self) -> bool {
         self.index != NONE
     }
@@ -142,6 +148,8 @@ pub(crate) struct Instruction {
     pub negated: bool,
     /// Reads or writes a tracked register.
     pub tracked: bool,
+    /// [`Row::bit`] of all rows that it reads or writes.
+    pub touched: u64,
 }
 
 /// What an instruction does; numbers are indices into the tables of [`Program`].

@@ -96,7 +96,7 @@ impl Warp {
             if instruction.tracked && common.launch.checks.uninitialised {
                 self.taint_unwritten(program, group.pc, group.mask, mask);
             }
-            if !self.taints.is_empty() {
+            if self.tainted_bits & instruction.touched != 0 {
                 self.follow_taints(common, group.pc, group.mask, mask);
             }
             match instruction.code {

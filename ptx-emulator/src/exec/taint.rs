@@ -46,15 +46,22 @@ impl Taint {
 impl Warp {
     /// Lanes of a row that hold undefined values.
     fn tainted(&self, row: Row) -> Option<Taint> {
+        if self.tainted_bits & row.bit() == 0 {
+            return None;
+        }
         self.taints.iter().copied().find(|taint| taint.row == row && taint.lanes != 0)
     }
 
     /// The lanes now hold something else.
     fn cleanse(&mut self, row: Row, mask: u32) {
+        if self.tainted_bits & row.bit() == 0 {
+            return;
+        }
         for taint in self.taints.iter_mut().filter(|taint| taint.row == row) {
             taint.lanes &= !mask;
         }
         self.taints.retain(|taint| taint.lanes != 0);
+        self.tainted_bits = self.taints.iter().fold(0, |bits, taint| bits | taint.row.bit());
     }
 
     fn add_taint(&mut self, taint: Taint) {
@@ -68,6 +75,7 @@ impl Warp {
             }
             None => self.taints.push(taint),
         }
+        self.tainted_bits |= taint.row.bit();
     }
 
     /// What a shuffle read from lanes that take no part, and what it passed on from lanes whose value is undefined.

@@ -27,7 +27,9 @@ impl Lowering<'_> {
         program.tracked = maybe_uninitialised(&program);
         let tracked: HashSet<Row> = program.tracked.iter().copied().collect();
         for (instruction, info) in program.code.iter_mut().zip(&program.info) {
-            instruction.tracked = info.uses.iter().chain(&info.defs).any(|row| tracked.contains(row));
+            let mut rows = info.uses.iter().chain(&info.defs);
+            instruction.touched = rows.clone().fold(0, |bits, row| bits | row.bit());
+            instruction.tracked = rows.any(|row| tracked.contains(row));
         }
         Ok(program)
     }
