@@ -6,12 +6,13 @@ use std::collections::HashSet;
 /// The newest PTX version that the drivers of CUDA 12.0 read.
 const NEWEST: (u32, u32) = (8, 0);
 
-/// Lowers `.version`, makes paths relative, and drops what only a debugger of inlined calls wants: it is two fifths of
-/// the text. `.loc file line column` stays.
+/// Lowers `.version`, makes paths relative, and drops comments and what only a debugger of inlined calls wants: it is half
+/// of the text. `.loc file line column` stays where the line is another than before.
 pub fn normalise(ptx: &str) -> String {
     let used = used_labels(ptx);
     let mut text = String::with_capacity(ptx.len());
     let mut depth: Option<i32> = None;
+    let (mut place, mut next_place) = (String::new(), None);
     for line in ptx.lines() {
         // Debug sections: names of inlined functions, macros.
         if depth.is_some() || line.trim_start().starts_with(".section") {
@@ -22,10 +23,30 @@ pub fn normalise(ptx: &str) -> String {
             continue;
         }
         let label = line.trim_end().strip_suffix(':').filter(|label| label.starts_with("$L__tmp"));
-        if label.is_some_and(|label| !used.contains(label)) || is_newer_hint(line) {
+        if label.is_some_and(|label| !used.contains(label))
+            || is_newer_hint(line)
+            || line.trim_start().starts_with("//")
+        {
             continue;
         }
-        text.push_str(&rewrite(line));
+        let line = rewrite(line);
+        if line.trim_start().starts_with(".loc") {
+            next_place = Some(line);
+            continue;
+        }
+        // Only of the last place before an instruction, and only where the line is another.
+        if let Some(next) = next_place.take_if(|_| !line.is_empty() && !line.ends_with(':')) {
+            let line_of = |place: &str| place.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
+            if line_of(&next) != line_of(&place) {
+                text.push_str(&next);
+                text.push('\n');
+            }
+            place = next;
+        }
+        if line.is_empty() {
+            continue;
+        }
+        text.push_str(&line);
         text.push('\n');
     }
     text.truncate(text.trim_end().len());
@@ -65,7 +86,9 @@ fn rewrite(line: &str) -> String {
     if body.starts_with(".loc") {
         return line.split(", function_name").next().unwrap_or(line).to_string();
     }
-    without_path_hashes(line.trim_end())
+    // Blanks between operands are a twentieth of the text.
+    let line = without_path_hashes(line.trim_end());
+    if line.ends_with(';') { line.replace(" \t", " ").replace(", ", ",") } else { line }
 }
 
 /// Relative to the repository, to the sources of Rust's library, or to the toolkit's folder of headers; of other files
@@ -160,9 +183,16 @@ mod tests {
     }
 
     #[test]
+    fn comments_and_lines_that_repeat_themselves_go() {
+        let ptx = "\t// begin inline asm\n\t.loc\t1 7 5\n\tret;\n\n\t.loc\t1 7 9\n\tret;\n\t.loc\t2 7 9\n\t.loc\t1 8 9\n\
+                   $L__BB0_1:\n\tret;\n";
+        assert_eq!(normalise(ptx), "\t.loc\t1 7 5\n\tret;\n\tret;\n$L__BB0_1:\n\t.loc\t1 8 9\n\tret;\n");
+    }
+
+    #[test]
     fn labels_that_are_jumped_to_stay() {
-        let ptx = "$L__tmp1:\n\tbra.uni \t$L__tmp1;\n$L__tmp12:\n";
-        assert_eq!(normalise(ptx), "$L__tmp1:\n\tbra.uni \t$L__tmp1;\n");
+        let ptx = "$L__tmp1:\n\tbra.uni \t$L__tmp1;\n$L__tmp12:\n\tadd.s32 \t%r1, %r2, 3;\n";
+        assert_eq!(normalise(ptx), "$L__tmp1:\n\tbra.uni $L__tmp1;\n\tadd.s32 %r1,%r2,3;\n");
     }
 
     #[test]

@@ -46,16 +46,11 @@ const fn rust(name: &'static str, select: &'static [&'static str]) -> Unit {
     Unit { name, language: Language::Rust, source: "kernels-rs/lib.rs", select }
 }
 
-macro_rules! discretise {
-    ($direction:literal, $dtype:literal) => {
+macro_rules! by_rustc {
+    ($kernel:literal, $dtype:literal) => {
         rust(
-            concat!("discretise_", $direction, "_", $dtype),
-            &[
-                "--cfg",
-                concat!("ssm_unit=\"discretise_", $direction, "\""),
-                "--cfg",
-                concat!("ssm_dtype=\"", $dtype, "\""),
-            ],
+            concat!($kernel, "_", $dtype),
+            &["--cfg", concat!("ssm_unit=\"", $kernel, "\""), "--cfg", concat!("ssm_dtype=\"", $dtype, "\"")],
         )
     };
 }
@@ -64,10 +59,17 @@ pub const UNITS: &[Unit] = &[
     cuda("selective_scan_fwd_f32", "kernels-cu/selective_scan.cu", &["-DSSM_F32"]),
     cuda("selective_scan_fwd_f16", "kernels-cu/selective_scan.cu", &["-DSSM_F16"]),
     cuda("selective_scan_fwd_bf16", "kernels-cu/selective_scan.cu", &["-DSSM_BF16"]),
-    discretise!("fwd", "f32"),
-    discretise!("fwd", "f16"),
-    discretise!("fwd", "bf16"),
-    discretise!("bwd", "f32"),
-    discretise!("bwd", "f16"),
-    discretise!("bwd", "bf16"),
+    cuda("selective_scan_bwd_f32", "kernels-cu/selective_scan_bwd.cu", &["-DSSM_F32"]),
+    cuda("selective_scan_bwd_f16", "kernels-cu/selective_scan_bwd.cu", &["-DSSM_F16"]),
+    cuda("selective_scan_bwd_bf16", "kernels-cu/selective_scan_bwd.cu", &["-DSSM_BF16"]),
+    by_rustc!("selective_scan_carry", "f32"),
+    by_rustc!("selective_scan_sum", "f32"),
+    by_rustc!("selective_scan_sum", "f16"),
+    by_rustc!("selective_scan_sum", "bf16"),
+    by_rustc!("discretise_fwd", "f32"),
+    by_rustc!("discretise_fwd", "f16"),
+    by_rustc!("discretise_fwd", "bf16"),
+    by_rustc!("discretise_bwd", "f32"),
+    by_rustc!("discretise_bwd", "f16"),
+    by_rustc!("discretise_bwd", "bf16"),
 ];

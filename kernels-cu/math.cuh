@@ -16,12 +16,13 @@ __device__ __forceinline__ float exp2_approx(float x) {
 
 // e^v by the same unit, with nothing but its error: what rounding v log2(e) loses is put back. Without that the error
 // grows with |v|, and where a state grows the errors of all steps add up; a factor with log2(e) already in it would even be
-// off by the same part in every step. Where the result is 0 or infinite nothing can be put back.
+// off by the same part in every step. The limit keeps -infinity out, which has no remainder, and lets NaN pass; e^-200 is
+// 0 like all below. Beyond the largest number the result is infinite or NaN.
 __device__ __forceinline__ float exp_approx(float v) {
+    asm("max.NaN.f32 %0, %0, %1;" : "+f"(v) : "f"(-200.0f));
     const float t = v * kLog2e;
     const float e = exp2_approx(t);
-    const float lost = fmaf(-t, kLn2, v);
-    return fabsf(t) < 128.0f ? fmaf(e, lost, e) : e;
+    return fmaf(e, fmaf(-t, kLn2, v), e);
 }
 
 // ln(1 + e^v), and v itself above 20.
@@ -38,12 +39,28 @@ __device__ __forceinline__ float silu(float v) {
     return __fdiv_rn(v, 1.0f + expf(-v));
 }
 
-// delta from the raw step with its bias. The comparisons keep NaN.
-__device__ __forceinline__ float effective_step(float raw, const SsmStep &step) {
+// 1 / (1 + e^-v), without overflow on either side.
+__device__ __forceinline__ float sigmoid(float v) {
+    const float e = expf(-fabsf(v));
+    return __fdiv_rn(v < 0.0f ? e : 1.0f, 1.0f + e);
+}
+
+// delta from the raw step with its bias, and its derivative by that. The comparisons keep NaN.
+__device__ __forceinline__ float effective_step(float raw, const SsmStep &step, float &slope) {
     float delta = step.softplus ? softplus(raw) : raw;
-    if (step.limited) {
-        delta = delta < step.min ? step.min : delta;
-        delta = delta > step.max ? step.max : delta;
+    slope = step.softplus && !(raw > 20.0f) ? sigmoid(raw) : 1.0f;
+    if (step.limited && delta < step.min) {
+        delta = step.min;
+        slope = 0.0f;
+    }
+    if (step.limited && delta > step.max) {
+        delta = step.max;
+        slope = 0.0f;
     }
     return delta;
+}
+
+__device__ __forceinline__ float effective_step(float raw, const SsmStep &step) {
+    float slope;
+    return effective_step(raw, step, slope);
 }

@@ -47,6 +47,12 @@ typedef struct {
     uint32_t constant;
 } SsmProjection;
 
+/* A tensor over a domain of up to four dimensions: a stride of 0 where it is broadcast. */
+typedef struct {
+    uint64_t address;
+    int64_t strides[4];
+} SsmWide;
+
 /* dt to delta. */
 typedef struct {
     uint32_t softplus;
@@ -55,41 +61,145 @@ typedef struct {
     float max;
 } SsmStep;
 
+/* Sums per sequence or part of one: (rows, dim). f32. */
+typedef struct {
+    uint64_t address;
+    int64_t batch_stride;
+    int64_t dim_stride;
+} SsmRows;
+
+/* How sequences lie along seqlen, and the parts that blocks work on: part p has the steps from p * part on, in scan
+   order. Rows of states and sums belong to sequences, or to (sequence, part) where there are several parts. */
+typedef struct {
+    /* i32 (nseqs + 1): where packed sequences begin. Absent: every row of the batch is a sequence. */
+    uint64_t cu_seqlens;
+    int64_t seqlen;
+    /* Steps from one chunk state to the next. */
+    int64_t every;
+    int64_t part;
+    uint32_t parts;
+    uint32_t nseqs;
+    uint32_t reverse;
+    uint32_t reserved;
+} SsmSpans;
+
 typedef struct {
     SsmSequence x;
     SsmSequence dt;
     SsmSequence z;
+    /* Absent: states alone. */
     SsmSequence out;
     SsmMatrix A;
     SsmProjection B;
     SsmProjection C;
     SsmVector D;
     SsmVector dt_bias;
+    /* A row per part. */
     SsmState initial_state;
+    /* A row per part if `final_per_part`, else per sequence. */
     SsmState final_state;
     SsmState chunk_states;
-    /* Workspace (nseqs, dim, dstate), if dstate needs more than one slab. */
-    SsmState slab_states;
-    /* i32 (nseqs + 1): where packed sequences begin. Absent: every row of the batch is a sequence. */
-    uint64_t cu_seqlens;
-    int64_t seqlen;
-    /* Steps from one chunk state to the next. */
-    int64_t every;
-    uint32_t nseqs;
+    /* Workspace in units of a block's registers, 16 f32 of each thread: what waits while another slab is worked on; at 32
+       lanes. */
+    uint64_t slab_states;
+    /* The sum of delta, a row per part. */
+    SsmRows delta_sum;
+    SsmSpans spans;
     uint32_t dim;
     uint32_t dstate;
     /* Channels that share their rows of B and C; blocks do not reach over the end of such a run. */
     uint32_t run;
-    uint32_t reverse;
-    uint32_t reserved;
+    uint32_t final_per_part;
     SsmStep step;
 } SsmSelectiveScanFwd;
 
-/* A tensor of discretise over its domain: a stride of 0 where it is broadcast. */
+/* dB or dC of a variable projection: itself, in the I/O dtype, if one tile of channels makes it whole; else partial
+   sums in f32, one for each of the blocks that share a group. */
 typedef struct {
     uint64_t address;
-    int64_t strides[4];
-} SsmWide;
+    int64_t partial_stride;
+    int64_t batch_stride;
+    int64_t ngroups_stride;
+    int64_t dstate_stride;
+    int64_t seqlen_stride;
+    uint32_t partial;
+    uint32_t reserved;
+} SsmProjectionSum;
+
+/* An absent gradient is not computed. */
+typedef struct {
+    SsmSequence x;
+    SsmSequence dt;
+    SsmSequence z;
+    SsmSequence dout;
+    SsmMatrix A;
+    SsmProjection B;
+    SsmProjection C;
+    SsmVector D;
+    SsmVector dt_bias;
+    SsmState initial_state;
+    SsmState chunk_states;
+    /* What comes back through the state at the end of each part. */
+    SsmState dlast;
+    SsmSequence dx;
+    SsmSequence ddt;
+    SsmSequence dz;
+    SsmProjectionSum dB;
+    SsmProjectionSum dC;
+    /* What goes on from the start of each part; and, a row per part, sums over time. In this order. */
+    SsmState dfirst;
+    SsmState dA;
+    SsmState dB_constant;
+    SsmState dC_constant;
+    SsmRows dD;
+    SsmRows ddt_bias;
+    SsmRows delta_sum;
+    /* Workspaces in units of a block's registers, 16 f32 of each thread: the states before each tile of a window; and, at 32
+       lanes, what waits while another slab is worked on. */
+    uint64_t tile_states;
+    uint64_t slab_states;
+    SsmSpans spans;
+    uint32_t dim;
+    uint32_t dstate;
+    uint32_t run;
+    /* Blocks that share a run, and the tiles of channels of each. */
+    uint32_t blocks_per_run;
+    uint32_t tiles_per_block;
+    /* Steps whose states shared memory holds. */
+    uint32_t tile;
+    /* Tiles of the longest window, from one chunk state to the next. */
+    uint32_t window_tiles;
+    /* Only `dfirst` and `delta_sum`. */
+    uint32_t carry_only;
+    /* `dfirst` has a row per part; else only that of the first part is written, a row per sequence. */
+    uint32_t first_per_part;
+    uint32_t reserved;
+    SsmStep step;
+} SsmSelectiveScanBwd;
+
+/* carried[first chunk] = initial; carried[next] = exp(A delta_sum) carried + states. (batch, nchunks, dim, dstate). */
+typedef struct {
+    SsmMatrix A;
+    SsmWide delta_sum;
+    SsmWide states;
+    SsmWide initial;
+    SsmWide carried;
+    uint64_t batch;
+    uint64_t nchunks;
+    uint64_t dim;
+    uint64_t dstate;
+    uint32_t reverse;
+    uint32_t reserved;
+} SsmSelectiveScanCarry;
+
+/* target[i] = the sum of source[i] over `slices`, in order. The source is f32. */
+typedef struct {
+    SsmWide source;
+    SsmWide target;
+    uint64_t extents[4];
+    uint64_t slices;
+    int64_t slice_stride;
+} SsmSelectiveScanSum;
 
 /* Values of `rule`. */
 enum {

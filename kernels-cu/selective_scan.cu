@@ -1,122 +1,26 @@
 // The selective scan, forward. Equation, shapes and options: src/ops/selective_scan.
 //
-// A channel belongs to LANES neighbouring lanes of a warp, each with kStates states in registers; a block holds
-// kThreads / LANES channels of one run (channels that share their rows of B and C) and walks one sequence from its first
-// step to its last. B and C are staged as f32 in shared memory, a tile of kTile steps at a time, once per block.
-// States beyond LANES * kStates are worked off in slabs, tile by tile, and wait in the workspace meanwhile.
+// A block walks one part of a sequence from its first step to its last. B and C are staged as f32 in shared memory, a tile
+// of kTile steps at a time, once per block. Where there may be several slabs they wait in the workspace, tile by tile.
 
-#include "load_store.cuh"
-#include "math.cuh"
-#include "params.h"
+#include "selective_scan.cuh"
 
 namespace {
 
-constexpr int kThreads = 128;
 // Blocks of a multiprocessor: leaves 128 registers, which every entry has room in.
 constexpr int kBlocks = 4;
-constexpr int kStates = 16;
-constexpr int kQuad = 4;
 
 template <int LANES>
-struct Shape {
-    static constexpr int kChannels = kThreads / LANES;
-    static constexpr int kSlab = LANES * kStates;
+struct Tile : Shape<LANES> {
+    using Shape<LANES>::kChannels;
+    using Shape<LANES>::kSlab;
+    using Shape<LANES>::kSlabs;
     // 8 KiB of B and of C, 16 KiB at 32 lanes.
     static constexpr int kTile = LANES <= 8 ? 64 / LANES : 8;
     // One row per step if B varies with time, one per channel if it is constant.
     static constexpr int kStaged = kTile * kSlab > kChannels * kSlab ? kTile * kSlab : kChannels * kSlab;
-    // More lanes come before more slabs, so only the most lanes have them.
-    static constexpr bool kSlabs = LANES == 32;
     static constexpr int kPartial = kSlabs ? kChannels * kTile : 1;
 };
-
-// Sequence `seq`: its row of the batch, its place along seqlen, and the order of its steps.
-struct Span {
-    int64_t batch;
-    int64_t start;
-    int64_t len;
-    bool reverse;
-
-    __device__ __forceinline__ Span(const SsmSelectiveScanFwd &p, uint32_t seq) : reverse(p.reverse != 0) {
-        const int32_t *ends = reinterpret_cast<const int32_t *>(p.cu_seqlens);
-        batch = ends ? 0 : seq;
-        start = ends ? ends[seq] : 0;
-        len = ends ? ends[seq + 1] - start : p.seqlen;
-    }
-
-    __device__ __forceinline__ int64_t time(int64_t step) const {
-        return reverse ? start + len - 1 - step : start + step;
-    }
-
-    // Full chunks of the sequences before `seq`.
-    __device__ __forceinline__ int64_t first_chunk(const SsmSelectiveScanFwd &p, uint32_t seq) const {
-        const int32_t *ends = reinterpret_cast<const int32_t *>(p.cu_seqlens);
-        if (!ends) {
-            return seq * (p.seqlen / p.every);
-        }
-        int64_t chunks = 0;
-#pragma unroll 1
-        for (uint32_t earlier = 0; earlier < seq; ++earlier) {
-            chunks += (ends[earlier + 1] - ends[earlier]) / p.every;
-        }
-        return chunks;
-    }
-};
-
-// This lane's states in a tensor: quads that lie LANES quads apart, so that neighbouring lanes read neighbouring quads
-// of shared memory. `left`: how many states there are from the first on.
-template <int LANES>
-struct StateRow {
-    float *first;
-    int64_t stride;
-    int left;
-
-    __device__ __forceinline__ StateRow(
-        uint64_t address, int64_t offset, int64_t stride, uint32_t slab, uint32_t lane, uint32_t dstate)
-        : stride(stride) {
-        const uint32_t n = slab * Shape<LANES>::kSlab + lane * kQuad;
-        first = reinterpret_cast<float *>(address) + offset + n * stride;
-        left = static_cast<int>(dstate) - static_cast<int>(n);
-    }
-
-    // Calls f(i, place) for each state that exists.
-    template <typename F>
-    __device__ __forceinline__ void each(F f) const {
-        float *place = first;
-#pragma unroll
-        for (int i = 0; i < kStates; ++i) {
-            if ((i / kQuad) * kQuad * LANES + i % kQuad < left) {
-                f(i, place);
-            }
-            place += i % kQuad == kQuad - 1 ? (kQuad * LANES - kQuad + 1) * stride : stride;
-        }
-    }
-};
-
-// The rows of B or C that the next `steps` steps need, as f32; states beyond dstate are 0.
-template <typename T, int LANES>
-__device__ __forceinline__ void stage(
-    float *staged, const SsmProjection &p, const Span &span, int64_t step0, int steps, uint32_t first_channel,
-    uint32_t channels, uint32_t slab, uint32_t dstate) {
-    constexpr int kSlab = Shape<LANES>::kSlab;
-    const void *base = reinterpret_cast<const void *>(p.address);
-    const int rows = p.constant ? static_cast<int>(channels) : steps;
-#pragma unroll 1
-    for (int i = threadIdx.x; i < rows * kSlab; i += kThreads) {
-        int row = i / kSlab;
-        uint32_t n = slab * kSlab + i % kSlab;
-        float value = 0.0f;
-        if (n < dstate && p.constant) {
-            value = F32::load(base, (first_channel + row) * p.dim_stride + n * p.dstate_stride);
-        } else if (n < dstate) {
-            int64_t group = first_channel / p.channels_per_group;
-            value = T::load(
-                base, span.batch * p.batch_stride + group * p.ngroups_stride + n * p.dstate_stride +
-                          span.time(step0 + row) * p.seqlen_stride);
-        }
-        staged[i] = value;
-    }
-}
 
 // One step of this lane's states; returns its share of sum C h.
 template <int LANES>
@@ -139,21 +43,14 @@ __device__ __forceinline__ float advance(
     return y;
 }
 
-template <int LANES>
-__device__ __forceinline__ float sum_over_lanes(float y) {
-#pragma unroll
-    for (int distance = LANES / 2; distance > 0; distance /= 2) {
-        y += __shfl_xor_sync(0xffffffffu, y, distance);
-    }
-    return y;
-}
-
 template <typename T, int LANES>
 struct Scan {
-    using S = Shape<LANES>;
+    using S = Tile<LANES>;
     const SsmSelectiveScanFwd &p;
     const Span span;
     const uint32_t seq;
+    // The part's row of states and sums.
+    const int64_t row;
     const uint32_t first_channel;
     const uint32_t channels;
     const uint32_t channel;
@@ -161,39 +58,52 @@ struct Scan {
     // The last channel stands in for threads beyond it: they take part in barriers and shuffles, and write nothing.
     const uint32_t d;
     const bool active;
+    // This thread's place in shared memory, through which states are copied.
+    float *const own;
 
-    __device__ __forceinline__ Scan(const SsmSelectiveScanFwd &p, uint32_t seq, uint32_t first, uint32_t channels)
-        : p(p), span(p, seq), seq(seq), first_channel(first), channels(channels), channel(min(static_cast<uint32_t>(threadIdx.x / LANES), channels - 1)),
-          lane(threadIdx.x % LANES), d(first + channel), active(threadIdx.x / LANES < channels) {}
+    __device__ __forceinline__ Scan(
+        const SsmSelectiveScanFwd &p, float *copies, uint32_t seq, uint32_t first, uint32_t channels)
+        : p(p), span(p.spans, seq), seq(seq), row(static_cast<int64_t>(seq) * p.spans.parts + blockIdx.z),
+          first_channel(first), channels(channels),
+          channel(min(static_cast<uint32_t>(threadIdx.x / LANES), channels - 1)), lane(threadIdx.x % LANES),
+          d(first + channel), active(threadIdx.x / LANES < channels), own(copies + threadIdx.x) {}
 
     __device__ __forceinline__ int64_t at(const SsmSequence &s, int64_t t) const {
         return span.batch * s.batch_stride + d * s.dim_stride + t * s.seqlen_stride;
     }
 
-    __device__ __forceinline__ StateRow<LANES> states(const SsmState &s, int64_t row, uint32_t slab) const {
+    __device__ __forceinline__ void copy_states(const SsmState &s, int64_t row, uint32_t slab, bool save) const {
         const int64_t offset = row * s.batch_stride + d * s.dim_stride;
-        return StateRow<LANES>(s.address, offset, s.dstate_stride, slab, lane, p.dstate);
+        const uint32_t dstate = active || !save ? p.dstate : 0;
+        copy_states_of<LANES>(own, kThreads, s.address, offset, s.dstate_stride, slab, dstate, save);
     }
 
-    // A and the states before the tile: 0, the initial ones, or those that wait in the workspace.
-    __device__ __forceinline__ void load(uint32_t slab, bool first, float (&A)[kStates], float (&h)[kStates]) const {
+    // Where A and the states of a slab wait while another is worked on.
+    __device__ __forceinline__ float4 *waiting(uint32_t slab, uint32_t slabs, int what) const {
+        const int64_t unit = ((row * gridDim.x + blockIdx.x) * slabs + slab) * 2 + what;
+        return reinterpret_cast<float4 *>(p.slab_states) + unit * kUnit + threadIdx.x;
+    }
+
+    __device__ __forceinline__ void load(uint32_t slab, float (&A)[kStates], float (&h)[kStates]) const {
+        const int64_t offset = d * p.A.dim_stride;
+        copy_states_of<LANES>(own, kThreads, p.A.address, offset, p.A.dstate_stride, slab, p.dstate, false);
 #pragma unroll
         for (int i = 0; i < kStates; ++i) {
-            A[i] = 0.0f;
-            h[i] = 0.0f;
+            A[i] = own[i * kThreads];
         }
-        const StateRow<LANES> decay(p.A.address, d * p.A.dim_stride, p.A.dstate_stride, slab, lane, p.dstate);
-        decay.each([&](int i, const float *place) { A[i] = *place; });
-        const SsmState &before = first ? p.initial_state : p.slab_states;
-        if (before.address) {
-            states(before, seq, slab).each([&](int i, const float *place) { h[i] = *place; });
+        copy_states(p.initial_state, row, slab, false);
+#pragma unroll
+        for (int i = 0; i < kStates; ++i) {
+            h[i] = own[i * kThreads];
         }
     }
 
     __device__ __forceinline__ void save(const SsmState &s, int64_t row, uint32_t slab, const float (&h)[kStates]) const {
-        if (s.address && active) {
-            states(s, row, slab).each([&](int i, float *place) { *place = h[i]; });
+#pragma unroll
+        for (int i = 0; i < kStates; ++i) {
+            own[i * kThreads] = h[i];
         }
+        copy_states(s, row, slab, true);
     }
 
     // The output from the full sum: skip, gate, round.
@@ -207,30 +117,30 @@ struct Scan {
         T::store(reinterpret_cast<void *>(p.out.address), at(p.out, t), y);
     }
 
-    // All steps of one tile on one slab. `partial`: the sum over earlier slabs, per channel and step.
-    __device__ __forceinline__ void tile(
-        int64_t step0, int steps, uint32_t slab, uint32_t slabs, const float (&A)[kStates], float (&h)[kStates],
+    // All steps of one tile on one slab. `partial`: the sum over earlier slabs, per channel and step. Returns the sum of
+    // delta.
+    __device__ __forceinline__ float tile(
+        int step0, int steps, uint32_t slab, uint32_t slabs, const float (&A)[kStates], float (&h)[kStates],
         const float *B, const float *C, float *partial, int64_t first_chunk) const {
         const float *b = B + (p.B.constant ? channel * S::kSlab : 0) + lane * kQuad;
         const float *c = C + (p.C.constant ? channel * S::kSlab : 0) + lane * kQuad;
         const int b_step = p.B.constant ? 0 : S::kSlab;
         const int c_step = p.C.constant ? 0 : S::kSlab;
-        float bias = 0.0f;
-        if (p.dt_bias.address) {
-            bias = F32::load(reinterpret_cast<const void *>(p.dt_bias.address), d * p.dt_bias.dim_stride);
-        }
+        const float bias = load_vector(p.dt_bias, d, 0.0f);
+        float delta_sum = 0.0f;
 #pragma unroll 1
         for (int s = 0; s < steps; ++s) {
             const int64_t t = span.time(step0 + s);
             const float x = T::load(reinterpret_cast<const void *>(p.x.address), at(p.x, t));
             const float raw = T::load(reinterpret_cast<const void *>(p.dt.address), at(p.dt, t)) + bias;
             const float delta = effective_step(raw, p.step);
+            delta_sum += delta;
             // Without states there is nothing to sum, not even 0 * infinity.
             float y = 0.0f;
             if (p.dstate > 0) {
                 y = sum_over_lanes<LANES>(advance<LANES>(h, A, delta, delta * x, b + s * b_step, c + s * c_step));
             }
-            if (lane == 0 && active) {
+            if (lane == 0 && active && p.out.address) {
                 y += slab > 0 ? partial[channel * S::kTile + s] : 0.0f;
                 if (slab + 1 < slabs) {
                     partial[channel * S::kTile + s] = y;
@@ -238,60 +148,77 @@ struct Scan {
                     write(t, x, y);
                 }
             }
-            const int64_t done = step0 + s + 1;
-            if (p.chunk_states.address && done % p.every == 0) {
-                save(p.chunk_states, first_chunk + done / p.every - 1, slab, h);
+            const int done = step0 + s + 1;
+            if (p.chunk_states.address && done % p.spans.every == 0) {
+                save(p.chunk_states, first_chunk + done / p.spans.every - 1, slab, h);
             }
         }
+        return delta_sum;
     }
 
     __device__ __forceinline__ void run(float *B, float *C, float *partial) const {
         const uint32_t slabs = S::kSlabs ? max(1u, (p.dstate + S::kSlab - 1) / S::kSlab) : 1;
-        const int64_t first_chunk = p.chunk_states.address ? span.first_chunk(p, seq) : 0;
+        const int64_t first_chunk = p.chunk_states.address ? chunks_before(p.spans, seq) : 0;
+        float delta_sum = 0.0f;
         float A[kStates];
         float h[kStates];
-        if (!S::kSlabs) {
-            load(0, true, A, h);
-        }
-        // At least one tile, so that an empty sequence has its final state.
 #pragma unroll 1
-        for (int64_t step0 = 0; step0 == 0 || step0 < span.len; step0 += S::kTile) {
-            const int steps = static_cast<int>(min(static_cast<int64_t>(S::kTile), span.len - step0));
-            const bool last = step0 + S::kTile >= span.len;
+        for (uint32_t slab = 0; slab < slabs; ++slab) {
+            load(slab, A, h);
+            if (S::kSlabs) {
+                store_quads(waiting(slab, slabs, 0), A);
+                store_quads(waiting(slab, slabs, 1), h);
+            }
+        }
+#pragma unroll 1
+        for (int step0 = span.begin; step0 < span.end; step0 += S::kTile) {
+            const int steps = min(S::kTile, span.end - step0);
 #pragma unroll 1
             for (uint32_t slab = 0; slab < slabs; ++slab) {
-                if (S::kSlabs && (slabs > 1 || step0 == 0)) {
-                    load(slab, step0 == 0, A, h);
+                if (S::kSlabs) {
+                    load_quads(waiting(slab, slabs, 0), A);
+                    load_quads(waiting(slab, slabs, 1), h);
                 }
                 __syncthreads();
                 stage<T, LANES>(B, p.B, span, step0, steps, first_channel, channels, slab, p.dstate);
                 stage<T, LANES>(C, p.C, span, step0, steps, first_channel, channels, slab, p.dstate);
                 __syncthreads();
-                tile(step0, steps, slab, slabs, A, h, B, C, partial, first_chunk);
-                if (S::kSlabs && (last || slabs > 1)) {
-                    save(last ? p.final_state : p.slab_states, seq, slab, h);
+                const float sum = tile(step0, steps, slab, slabs, A, h, B, C, partial, first_chunk);
+                delta_sum += slab == 0 ? sum : 0.0f;
+                if (S::kSlabs) {
+                    store_quads(waiting(slab, slabs, 1), h);
                 }
             }
         }
-        if (!S::kSlabs) {
-            save(p.final_state, seq, 0, h);
+        if (p.final_per_part || span.last()) {
+#pragma unroll 1
+            for (uint32_t slab = 0; slab < slabs; ++slab) {
+                if (S::kSlabs) {
+                    load_quads(waiting(slab, slabs, 1), h);
+                }
+                save(p.final_state, p.final_per_part ? row : seq, slab, h);
+            }
+        }
+        if (p.delta_sum.address && lane == 0 && active) {
+            store_row(p.delta_sum, row, d, delta_sum);
         }
     }
 };
 
 template <typename T, int LANES>
 __device__ __forceinline__ void selective_scan_fwd(const SsmSelectiveScanFwd &p) {
-    using S = Shape<LANES>;
+    using S = Tile<LANES>;
     __shared__ __align__(16) float B[S::kStaged];
     __shared__ __align__(16) float C[S::kStaged];
     __shared__ float partial[S::kPartial];
+    __shared__ float copies[kUnit * kQuad];
     const uint32_t tiles_per_run = (p.run + S::kChannels - 1) / S::kChannels;
     const uint32_t in_run = blockIdx.x % tiles_per_run * S::kChannels;
     const uint32_t first = blockIdx.x / tiles_per_run * p.run + in_run;
     const uint32_t channels = min(static_cast<uint32_t>(S::kChannels), p.run - in_run);
 #pragma unroll 1
-    for (uint32_t seq = blockIdx.y; seq < p.nseqs; seq += gridDim.y) {
-        Scan<T, LANES>(p, seq, first, channels).run(B, C, partial);
+    for (uint32_t seq = blockIdx.y; seq < p.spans.nseqs; seq += gridDim.y) {
+        Scan<T, LANES>(p, copies, seq, first, channels).run(B, C, partial);
     }
 }
 

@@ -7,8 +7,7 @@ mod formulas;
 use crate::load_store::{BF16, F16, F32, Io};
 use crate::math;
 use crate::params::{SsmDiscretise, SsmStep, SsmWide};
-use core::arch::nvptx::{_block_dim_x, _block_idx_x, _grid_dim_x, _thread_idx_x};
-use core::num::NonZeroU64;
+use crate::wide::{Index, each};
 use formulas::Point;
 
 /// The values of `SsmDiscretise::rule`.
@@ -34,44 +33,6 @@ impl Rule {
     }
 }
 
-/// An index of the domain.
-type Index = [u64; 4];
-
-impl SsmWide {
-    #[inline(always)]
-    fn offset(&self, index: Index) -> i64 {
-        let mut offset = 0;
-        let mut i = 0;
-        while i < 4 {
-            offset += index[i] as i64 * self.strides[i];
-            i += 1;
-        }
-        offset
-    }
-
-    /// The element, or `None` if the tensor is absent.
-    ///
-    /// # Safety
-    /// `index` is an index of the domain.
-    #[inline(always)]
-    unsafe fn load<T: Io>(&self, index: Index) -> Option<f32> {
-        // SAFETY: the contract checked on the host that every index of the domain lies inside the tensor.
-        (self.address != 0).then(|| unsafe { T::load(self.address, self.offset(index)) })
-    }
-
-    /// Writes the element unless the tensor is absent.
-    ///
-    /// # Safety
-    /// `index` is an index of the domain, and no other thread writes it.
-    #[inline(always)]
-    unsafe fn store<T: Io>(&self, index: Index, value: impl FnOnce() -> f32) {
-        if self.address != 0 {
-            // SAFETY: as above; distinct indices are distinct elements of an output.
-            unsafe { T::store(self.address, self.offset(index), value()) }
-        }
-    }
-}
-
 impl SsmStep {
     /// delta and its derivative by the raw step. The comparisons keep NaN.
     #[inline(always)]
@@ -91,22 +52,6 @@ impl SsmStep {
 }
 
 impl SsmDiscretise {
-    /// Calls `task` for every index of the domain that is this thread's.
-    #[inline(always)]
-    fn each(&self, mut task: impl FnMut(Index)) {
-        // None is 0: the host launches nothing then. A divisor that may be 0 would leave a panic in the kernel.
-        let [e0, e1, e2, e3] = self.extents.map(|extent| NonZeroU64::new(extent).unwrap_or(NonZeroU64::MIN));
-        let count = e0.get() * e1.get() * e2.get() * e3.get();
-        // SAFETY: these read special registers.
-        let (block, blocks, threads, thread) =
-            unsafe { (_block_idx_x(), _grid_dim_x(), _block_dim_x(), _thread_idx_x()) };
-        let (threads, mut i) = (threads as u64, block as u64 * threads as u64 + thread as u64);
-        while i < count {
-            task([i / e3 / e2 / e1, i / e3 / e2 % e1, i / e3 % e2, i % e3]);
-            i += blocks as u64 * threads;
-        }
-    }
-
     /// # Safety
     /// `index` is an index of the domain.
     #[inline(always)]
@@ -129,7 +74,7 @@ mod fwd {
 
     #[inline(always)]
     fn forward<T: Io>(params: &SsmDiscretiseFwd) {
-        params.inputs.each(|index| {
+        each(params.inputs.extents, |index| {
             // SAFETY: `each` gives every index of the domain to one thread.
             unsafe {
                 let point = params.inputs.point::<T>(index);
@@ -172,7 +117,7 @@ mod bwd {
 
     #[inline(always)]
     fn backward<T: Io>(params: &SsmDiscretiseBwd) {
-        params.inputs.each(|index| {
+        each(params.inputs.extents, |index| {
             // SAFETY: `each` gives every index of the domain to one thread.
             unsafe {
                 let point = params.inputs.point::<T>(index);

@@ -12,6 +12,9 @@ mod load_store;
 mod math;
 #[allow(non_camel_case_types)]
 mod params;
+mod wide;
 
 #[cfg(any(ssm_unit = "discretise_fwd", ssm_unit = "discretise_bwd"))]
 mod discretise;
+#[cfg(any(ssm_unit = "selective_scan_carry", ssm_unit = "selective_scan_sum"))]
+mod selective_scan;

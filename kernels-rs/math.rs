@@ -50,6 +50,15 @@ fn power_of_two(n: i32) -> f32 {
     f32::from_bits(((n + 127) << 23) as u32)
 }
 
+/// e^(a b), with what rounding the product loses put back: the error of `exp` alone would grow with the product.
+#[inline(always)]
+pub fn exp_of_product(a: f32, b: f32) -> f32 {
+    let product = a * b;
+    let power = exp(product);
+    // Where the power is 0 or infinite nothing can be put back.
+    if power > 0.0 && power < f32::INFINITY { fma(power, fma(a, b, -product), power) } else { power }
+}
+
 /// e^v: infinity above the range, subnormal results rounded once.
 #[inline(always)]
 pub fn exp(v: f32) -> f32 {

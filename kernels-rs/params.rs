@@ -94,6 +94,20 @@ const _: () = {
         [::core::mem::offset_of!(SsmProjection, channels_per_group) - 48usize];
     ["Offset of field: SsmProjection::constant"][::core::mem::offset_of!(SsmProjection, constant) - 52usize];
 };
+#[doc = " A tensor over a domain of up to four dimensions: a stride of 0 where it is broadcast."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct SsmWide {
+    pub address: u64,
+    pub strides: [i64; 4usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SsmWide"][::core::mem::size_of::<SsmWide>() - 40usize];
+    ["Alignment of SsmWide"][::core::mem::align_of::<SsmWide>() - 8usize];
+    ["Offset of field: SsmWide::address"][::core::mem::offset_of!(SsmWide, address) - 0usize];
+    ["Offset of field: SsmWide::strides"][::core::mem::offset_of!(SsmWide, strides) - 8usize];
+};
 #[doc = " dt to delta."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
@@ -112,40 +126,83 @@ const _: () = {
     ["Offset of field: SsmStep::min"][::core::mem::offset_of!(SsmStep, min) - 8usize];
     ["Offset of field: SsmStep::max"][::core::mem::offset_of!(SsmStep, max) - 12usize];
 };
+#[doc = " Sums per sequence or part of one: (rows, dim). f32."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct SsmRows {
+    pub address: u64,
+    pub batch_stride: i64,
+    pub dim_stride: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SsmRows"][::core::mem::size_of::<SsmRows>() - 24usize];
+    ["Alignment of SsmRows"][::core::mem::align_of::<SsmRows>() - 8usize];
+    ["Offset of field: SsmRows::address"][::core::mem::offset_of!(SsmRows, address) - 0usize];
+    ["Offset of field: SsmRows::batch_stride"][::core::mem::offset_of!(SsmRows, batch_stride) - 8usize];
+    ["Offset of field: SsmRows::dim_stride"][::core::mem::offset_of!(SsmRows, dim_stride) - 16usize];
+};
+#[doc = " How sequences lie along seqlen, and the parts that blocks work on: part p has the steps from p * part on, in scan\norder. Rows of states and sums belong to sequences, or to (sequence, part) where there are several parts."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct SsmSpans {
+    #[doc = " i32 (nseqs + 1): where packed sequences begin. Absent: every row of the batch is a sequence."]
+    pub cu_seqlens: u64,
+    pub seqlen: i64,
+    #[doc = " Steps from one chunk state to the next."]
+    pub every: i64,
+    pub part: i64,
+    pub parts: u32,
+    pub nseqs: u32,
+    pub reverse: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SsmSpans"][::core::mem::size_of::<SsmSpans>() - 48usize];
+    ["Alignment of SsmSpans"][::core::mem::align_of::<SsmSpans>() - 8usize];
+    ["Offset of field: SsmSpans::cu_seqlens"][::core::mem::offset_of!(SsmSpans, cu_seqlens) - 0usize];
+    ["Offset of field: SsmSpans::seqlen"][::core::mem::offset_of!(SsmSpans, seqlen) - 8usize];
+    ["Offset of field: SsmSpans::every"][::core::mem::offset_of!(SsmSpans, every) - 16usize];
+    ["Offset of field: SsmSpans::part"][::core::mem::offset_of!(SsmSpans, part) - 24usize];
+    ["Offset of field: SsmSpans::parts"][::core::mem::offset_of!(SsmSpans, parts) - 32usize];
+    ["Offset of field: SsmSpans::nseqs"][::core::mem::offset_of!(SsmSpans, nseqs) - 36usize];
+    ["Offset of field: SsmSpans::reverse"][::core::mem::offset_of!(SsmSpans, reverse) - 40usize];
+    ["Offset of field: SsmSpans::reserved"][::core::mem::offset_of!(SsmSpans, reserved) - 44usize];
+};
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
 pub struct SsmSelectiveScanFwd {
     pub x: SsmSequence,
     pub dt: SsmSequence,
     pub z: SsmSequence,
+    #[doc = " Absent: states alone."]
     pub out: SsmSequence,
     pub A: SsmMatrix,
     pub B: SsmProjection,
     pub C: SsmProjection,
     pub D: SsmVector,
     pub dt_bias: SsmVector,
+    #[doc = " A row per part."]
     pub initial_state: SsmState,
+    #[doc = " A row per part if `final_per_part`, else per sequence."]
     pub final_state: SsmState,
     pub chunk_states: SsmState,
-    #[doc = " Workspace (nseqs, dim, dstate), if dstate needs more than one slab."]
-    pub slab_states: SsmState,
-    #[doc = " i32 (nseqs + 1): where packed sequences begin. Absent: every row of the batch is a sequence."]
-    pub cu_seqlens: u64,
-    pub seqlen: i64,
-    #[doc = " Steps from one chunk state to the next."]
-    pub every: i64,
-    pub nseqs: u32,
+    #[doc = " Workspace in units of a block's registers, 16 f32 of each thread: what waits while another slab is worked on; at 32\nlanes."]
+    pub slab_states: u64,
+    #[doc = " The sum of delta, a row per part."]
+    pub delta_sum: SsmRows,
+    pub spans: SsmSpans,
     pub dim: u32,
     pub dstate: u32,
     #[doc = " Channels that share their rows of B and C; blocks do not reach over the end of such a run."]
     pub run: u32,
-    pub reverse: u32,
-    pub reserved: u32,
+    pub final_per_part: u32,
     pub step: SsmStep,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SsmSelectiveScanFwd"][::core::mem::size_of::<SsmSelectiveScanFwd>() - 488usize];
+    ["Size of SsmSelectiveScanFwd"][::core::mem::size_of::<SsmSelectiveScanFwd>() - 504usize];
     ["Alignment of SsmSelectiveScanFwd"][::core::mem::align_of::<SsmSelectiveScanFwd>() - 8usize];
     ["Offset of field: SsmSelectiveScanFwd::x"][::core::mem::offset_of!(SsmSelectiveScanFwd, x) - 0usize];
     ["Offset of field: SsmSelectiveScanFwd::dt"][::core::mem::offset_of!(SsmSelectiveScanFwd, dt) - 32usize];
@@ -164,32 +221,215 @@ const _: () = {
         [::core::mem::offset_of!(SsmSelectiveScanFwd, chunk_states) - 360usize];
     ["Offset of field: SsmSelectiveScanFwd::slab_states"]
         [::core::mem::offset_of!(SsmSelectiveScanFwd, slab_states) - 392usize];
-    ["Offset of field: SsmSelectiveScanFwd::cu_seqlens"]
-        [::core::mem::offset_of!(SsmSelectiveScanFwd, cu_seqlens) - 424usize];
-    ["Offset of field: SsmSelectiveScanFwd::seqlen"][::core::mem::offset_of!(SsmSelectiveScanFwd, seqlen) - 432usize];
-    ["Offset of field: SsmSelectiveScanFwd::every"][::core::mem::offset_of!(SsmSelectiveScanFwd, every) - 440usize];
-    ["Offset of field: SsmSelectiveScanFwd::nseqs"][::core::mem::offset_of!(SsmSelectiveScanFwd, nseqs) - 448usize];
-    ["Offset of field: SsmSelectiveScanFwd::dim"][::core::mem::offset_of!(SsmSelectiveScanFwd, dim) - 452usize];
-    ["Offset of field: SsmSelectiveScanFwd::dstate"][::core::mem::offset_of!(SsmSelectiveScanFwd, dstate) - 456usize];
-    ["Offset of field: SsmSelectiveScanFwd::run"][::core::mem::offset_of!(SsmSelectiveScanFwd, run) - 460usize];
-    ["Offset of field: SsmSelectiveScanFwd::reverse"][::core::mem::offset_of!(SsmSelectiveScanFwd, reverse) - 464usize];
-    ["Offset of field: SsmSelectiveScanFwd::reserved"]
-        [::core::mem::offset_of!(SsmSelectiveScanFwd, reserved) - 468usize];
-    ["Offset of field: SsmSelectiveScanFwd::step"][::core::mem::offset_of!(SsmSelectiveScanFwd, step) - 472usize];
+    ["Offset of field: SsmSelectiveScanFwd::delta_sum"]
+        [::core::mem::offset_of!(SsmSelectiveScanFwd, delta_sum) - 400usize];
+    ["Offset of field: SsmSelectiveScanFwd::spans"][::core::mem::offset_of!(SsmSelectiveScanFwd, spans) - 424usize];
+    ["Offset of field: SsmSelectiveScanFwd::dim"][::core::mem::offset_of!(SsmSelectiveScanFwd, dim) - 472usize];
+    ["Offset of field: SsmSelectiveScanFwd::dstate"][::core::mem::offset_of!(SsmSelectiveScanFwd, dstate) - 476usize];
+    ["Offset of field: SsmSelectiveScanFwd::run"][::core::mem::offset_of!(SsmSelectiveScanFwd, run) - 480usize];
+    ["Offset of field: SsmSelectiveScanFwd::final_per_part"]
+        [::core::mem::offset_of!(SsmSelectiveScanFwd, final_per_part) - 484usize];
+    ["Offset of field: SsmSelectiveScanFwd::step"][::core::mem::offset_of!(SsmSelectiveScanFwd, step) - 488usize];
 };
-#[doc = " A tensor of discretise over its domain: a stride of 0 where it is broadcast."]
+#[doc = " dB or dC of a variable projection: itself, in the I/O dtype, if one tile of channels makes it whole; else partial\nsums in f32, one for each of the blocks that share a group."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
-pub struct SsmWide {
+pub struct SsmProjectionSum {
     pub address: u64,
-    pub strides: [i64; 4usize],
+    pub partial_stride: i64,
+    pub batch_stride: i64,
+    pub ngroups_stride: i64,
+    pub dstate_stride: i64,
+    pub seqlen_stride: i64,
+    pub partial: u32,
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SsmWide"][::core::mem::size_of::<SsmWide>() - 40usize];
-    ["Alignment of SsmWide"][::core::mem::align_of::<SsmWide>() - 8usize];
-    ["Offset of field: SsmWide::address"][::core::mem::offset_of!(SsmWide, address) - 0usize];
-    ["Offset of field: SsmWide::strides"][::core::mem::offset_of!(SsmWide, strides) - 8usize];
+    ["Size of SsmProjectionSum"][::core::mem::size_of::<SsmProjectionSum>() - 56usize];
+    ["Alignment of SsmProjectionSum"][::core::mem::align_of::<SsmProjectionSum>() - 8usize];
+    ["Offset of field: SsmProjectionSum::address"][::core::mem::offset_of!(SsmProjectionSum, address) - 0usize];
+    ["Offset of field: SsmProjectionSum::partial_stride"]
+        [::core::mem::offset_of!(SsmProjectionSum, partial_stride) - 8usize];
+    ["Offset of field: SsmProjectionSum::batch_stride"]
+        [::core::mem::offset_of!(SsmProjectionSum, batch_stride) - 16usize];
+    ["Offset of field: SsmProjectionSum::ngroups_stride"]
+        [::core::mem::offset_of!(SsmProjectionSum, ngroups_stride) - 24usize];
+    ["Offset of field: SsmProjectionSum::dstate_stride"]
+        [::core::mem::offset_of!(SsmProjectionSum, dstate_stride) - 32usize];
+    ["Offset of field: SsmProjectionSum::seqlen_stride"]
+        [::core::mem::offset_of!(SsmProjectionSum, seqlen_stride) - 40usize];
+    ["Offset of field: SsmProjectionSum::partial"][::core::mem::offset_of!(SsmProjectionSum, partial) - 48usize];
+    ["Offset of field: SsmProjectionSum::reserved"][::core::mem::offset_of!(SsmProjectionSum, reserved) - 52usize];
+};
+#[doc = " An absent gradient is not computed."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct SsmSelectiveScanBwd {
+    pub x: SsmSequence,
+    pub dt: SsmSequence,
+    pub z: SsmSequence,
+    pub dout: SsmSequence,
+    pub A: SsmMatrix,
+    pub B: SsmProjection,
+    pub C: SsmProjection,
+    pub D: SsmVector,
+    pub dt_bias: SsmVector,
+    pub initial_state: SsmState,
+    pub chunk_states: SsmState,
+    #[doc = " What comes back through the state at the end of each part."]
+    pub dlast: SsmState,
+    pub dx: SsmSequence,
+    pub ddt: SsmSequence,
+    pub dz: SsmSequence,
+    pub dB: SsmProjectionSum,
+    pub dC: SsmProjectionSum,
+    #[doc = " What goes on from the start of each part; and, a row per part, sums over time. In this order."]
+    pub dfirst: SsmState,
+    pub dA: SsmState,
+    pub dB_constant: SsmState,
+    pub dC_constant: SsmState,
+    pub dD: SsmRows,
+    pub ddt_bias: SsmRows,
+    pub delta_sum: SsmRows,
+    #[doc = " Workspaces in units of a block's registers, 16 f32 of each thread: the states before each tile of a window; and, at 32\nlanes, what waits while another slab is worked on."]
+    pub tile_states: u64,
+    pub slab_states: u64,
+    pub spans: SsmSpans,
+    pub dim: u32,
+    pub dstate: u32,
+    pub run: u32,
+    #[doc = " Blocks that share a run, and the tiles of channels of each."]
+    pub blocks_per_run: u32,
+    pub tiles_per_block: u32,
+    #[doc = " Steps whose states shared memory holds."]
+    pub tile: u32,
+    #[doc = " Tiles of the longest window, from one chunk state to the next."]
+    pub window_tiles: u32,
+    #[doc = " Only `dfirst` and `delta_sum`."]
+    pub carry_only: u32,
+    #[doc = " `dfirst` has a row per part; else only that of the first part is written, a row per sequence."]
+    pub first_per_part: u32,
+    pub reserved: u32,
+    pub step: SsmStep,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SsmSelectiveScanBwd"][::core::mem::size_of::<SsmSelectiveScanBwd>() - 920usize];
+    ["Alignment of SsmSelectiveScanBwd"][::core::mem::align_of::<SsmSelectiveScanBwd>() - 8usize];
+    ["Offset of field: SsmSelectiveScanBwd::x"][::core::mem::offset_of!(SsmSelectiveScanBwd, x) - 0usize];
+    ["Offset of field: SsmSelectiveScanBwd::dt"][::core::mem::offset_of!(SsmSelectiveScanBwd, dt) - 32usize];
+    ["Offset of field: SsmSelectiveScanBwd::z"][::core::mem::offset_of!(SsmSelectiveScanBwd, z) - 64usize];
+    ["Offset of field: SsmSelectiveScanBwd::dout"][::core::mem::offset_of!(SsmSelectiveScanBwd, dout) - 96usize];
+    ["Offset of field: SsmSelectiveScanBwd::A"][::core::mem::offset_of!(SsmSelectiveScanBwd, A) - 128usize];
+    ["Offset of field: SsmSelectiveScanBwd::B"][::core::mem::offset_of!(SsmSelectiveScanBwd, B) - 152usize];
+    ["Offset of field: SsmSelectiveScanBwd::C"][::core::mem::offset_of!(SsmSelectiveScanBwd, C) - 208usize];
+    ["Offset of field: SsmSelectiveScanBwd::D"][::core::mem::offset_of!(SsmSelectiveScanBwd, D) - 264usize];
+    ["Offset of field: SsmSelectiveScanBwd::dt_bias"][::core::mem::offset_of!(SsmSelectiveScanBwd, dt_bias) - 280usize];
+    ["Offset of field: SsmSelectiveScanBwd::initial_state"]
+        [::core::mem::offset_of!(SsmSelectiveScanBwd, initial_state) - 296usize];
+    ["Offset of field: SsmSelectiveScanBwd::chunk_states"]
+        [::core::mem::offset_of!(SsmSelectiveScanBwd, chunk_states) - 328usize];
+    ["Offset of field: SsmSelectiveScanBwd::dlast"][::core::mem::offset_of!(SsmSelectiveScanBwd, dlast) - 360usize];
+    ["Offset of field: SsmSelectiveScanBwd::dx"][::core::mem::offset_of!(SsmSelectiveScanBwd, dx) - 392usize];
+    ["Offset of field: SsmSelectiveScanBwd::ddt"][::core::mem::offset_of!(SsmSelectiveScanBwd, ddt) - 424usize];
+    ["Offset of field: SsmSelectiveScanBwd::dz"][::core::mem::offset_of!(SsmSelectiveScanBwd, dz) - 456usize];
+    ["Offset of field: SsmSelectiveScanBwd::dB"][::core::mem::offset_of!(SsmSelectiveScanBwd, dB) - 488usize];
+    ["Offset of field: SsmSelectiveScanBwd::dC"][::core::mem::offset_of!(SsmSelectiveScanBwd, dC) - 544usize];
+    ["Offset of field: SsmSelectiveScanBwd::dfirst"][::core::mem::offset_of!(SsmSelectiveScanBwd, dfirst) - 600usize];
+    ["Offset of field: SsmSelectiveScanBwd::dA"][::core::mem::offset_of!(SsmSelectiveScanBwd, dA) - 632usize];
+    ["Offset of field: SsmSelectiveScanBwd::dB_constant"]
+        [::core::mem::offset_of!(SsmSelectiveScanBwd, dB_constant) - 664usize];
+    ["Offset of field: SsmSelectiveScanBwd::dC_constant"]
+        [::core::mem::offset_of!(SsmSelectiveScanBwd, dC_constant) - 696usize];
+    ["Offset of field: SsmSelectiveScanBwd::dD"][::core::mem::offset_of!(SsmSelectiveScanBwd, dD) - 728usize];
+    ["Offset of field: SsmSelectiveScanBwd::ddt_bias"]
+        [::core::mem::offset_of!(SsmSelectiveScanBwd, ddt_bias) - 752usize];
+    ["Offset of field: SsmSelectiveScanBwd::delta_sum"]
+        [::core::mem::offset_of!(SsmSelectiveScanBwd, delta_sum) - 776usize];
+    ["Offset of field: SsmSelectiveScanBwd::tile_states"]
+        [::core::mem::offset_of!(SsmSelectiveScanBwd, tile_states) - 800usize];
+    ["Offset of field: SsmSelectiveScanBwd::slab_states"]
+        [::core::mem::offset_of!(SsmSelectiveScanBwd, slab_states) - 808usize];
+    ["Offset of field: SsmSelectiveScanBwd::spans"][::core::mem::offset_of!(SsmSelectiveScanBwd, spans) - 816usize];
+    ["Offset of field: SsmSelectiveScanBwd::dim"][::core::mem::offset_of!(SsmSelectiveScanBwd, dim) - 864usize];
+    ["Offset of field: SsmSelectiveScanBwd::dstate"][::core::mem::offset_of!(SsmSelectiveScanBwd, dstate) - 868usize];
+    ["Offset of field: SsmSelectiveScanBwd::run"][::core::mem::offset_of!(SsmSelectiveScanBwd, run) - 872usize];
+    ["Offset of field: SsmSelectiveScanBwd::blocks_per_run"]
+        [::core::mem::offset_of!(SsmSelectiveScanBwd, blocks_per_run) - 876usize];
+    ["Offset of field: SsmSelectiveScanBwd::tiles_per_block"]
+        [::core::mem::offset_of!(SsmSelectiveScanBwd, tiles_per_block) - 880usize];
+    ["Offset of field: SsmSelectiveScanBwd::tile"][::core::mem::offset_of!(SsmSelectiveScanBwd, tile) - 884usize];
+    ["Offset of field: SsmSelectiveScanBwd::window_tiles"]
+        [::core::mem::offset_of!(SsmSelectiveScanBwd, window_tiles) - 888usize];
+    ["Offset of field: SsmSelectiveScanBwd::carry_only"]
+        [::core::mem::offset_of!(SsmSelectiveScanBwd, carry_only) - 892usize];
+    ["Offset of field: SsmSelectiveScanBwd::first_per_part"]
+        [::core::mem::offset_of!(SsmSelectiveScanBwd, first_per_part) - 896usize];
+    ["Offset of field: SsmSelectiveScanBwd::reserved"]
+        [::core::mem::offset_of!(SsmSelectiveScanBwd, reserved) - 900usize];
+    ["Offset of field: SsmSelectiveScanBwd::step"][::core::mem::offset_of!(SsmSelectiveScanBwd, step) - 904usize];
+};
+#[doc = " carried[first chunk] = initial; carried[next] = exp(A delta_sum) carried + states. (batch, nchunks, dim, dstate)."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct SsmSelectiveScanCarry {
+    pub A: SsmMatrix,
+    pub delta_sum: SsmWide,
+    pub states: SsmWide,
+    pub initial: SsmWide,
+    pub carried: SsmWide,
+    pub batch: u64,
+    pub nchunks: u64,
+    pub dim: u64,
+    pub dstate: u64,
+    pub reverse: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SsmSelectiveScanCarry"][::core::mem::size_of::<SsmSelectiveScanCarry>() - 224usize];
+    ["Alignment of SsmSelectiveScanCarry"][::core::mem::align_of::<SsmSelectiveScanCarry>() - 8usize];
+    ["Offset of field: SsmSelectiveScanCarry::A"][::core::mem::offset_of!(SsmSelectiveScanCarry, A) - 0usize];
+    ["Offset of field: SsmSelectiveScanCarry::delta_sum"]
+        [::core::mem::offset_of!(SsmSelectiveScanCarry, delta_sum) - 24usize];
+    ["Offset of field: SsmSelectiveScanCarry::states"]
+        [::core::mem::offset_of!(SsmSelectiveScanCarry, states) - 64usize];
+    ["Offset of field: SsmSelectiveScanCarry::initial"]
+        [::core::mem::offset_of!(SsmSelectiveScanCarry, initial) - 104usize];
+    ["Offset of field: SsmSelectiveScanCarry::carried"]
+        [::core::mem::offset_of!(SsmSelectiveScanCarry, carried) - 144usize];
+    ["Offset of field: SsmSelectiveScanCarry::batch"][::core::mem::offset_of!(SsmSelectiveScanCarry, batch) - 184usize];
+    ["Offset of field: SsmSelectiveScanCarry::nchunks"]
+        [::core::mem::offset_of!(SsmSelectiveScanCarry, nchunks) - 192usize];
+    ["Offset of field: SsmSelectiveScanCarry::dim"][::core::mem::offset_of!(SsmSelectiveScanCarry, dim) - 200usize];
+    ["Offset of field: SsmSelectiveScanCarry::dstate"]
+        [::core::mem::offset_of!(SsmSelectiveScanCarry, dstate) - 208usize];
+    ["Offset of field: SsmSelectiveScanCarry::reverse"]
+        [::core::mem::offset_of!(SsmSelectiveScanCarry, reverse) - 216usize];
+    ["Offset of field: SsmSelectiveScanCarry::reserved"]
+        [::core::mem::offset_of!(SsmSelectiveScanCarry, reserved) - 220usize];
+};
+#[doc = " target[i] = the sum of source[i] over `slices`, in order. The source is f32."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct SsmSelectiveScanSum {
+    pub source: SsmWide,
+    pub target: SsmWide,
+    pub extents: [u64; 4usize],
+    pub slices: u64,
+    pub slice_stride: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SsmSelectiveScanSum"][::core::mem::size_of::<SsmSelectiveScanSum>() - 128usize];
+    ["Alignment of SsmSelectiveScanSum"][::core::mem::align_of::<SsmSelectiveScanSum>() - 8usize];
+    ["Offset of field: SsmSelectiveScanSum::source"][::core::mem::offset_of!(SsmSelectiveScanSum, source) - 0usize];
+    ["Offset of field: SsmSelectiveScanSum::target"][::core::mem::offset_of!(SsmSelectiveScanSum, target) - 40usize];
+    ["Offset of field: SsmSelectiveScanSum::extents"][::core::mem::offset_of!(SsmSelectiveScanSum, extents) - 80usize];
+    ["Offset of field: SsmSelectiveScanSum::slices"][::core::mem::offset_of!(SsmSelectiveScanSum, slices) - 112usize];
+    ["Offset of field: SsmSelectiveScanSum::slice_stride"]
+        [::core::mem::offset_of!(SsmSelectiveScanSum, slice_stride) - 120usize];
 };
 pub const SSM_RULE_EULER: _bindgen_ty_1 = 0;
 pub const SSM_RULE_EXP_EULER: _bindgen_ty_1 = 1;

@@ -218,9 +218,7 @@ fn chunks_are_whole<B: BackwardBackend, T: Element>() {
     });
 }
 
-// A backend joins with a line of its own.
-suites!(@backend cpu, crate::common::backends::CpuBackend,
-    packed_is_separate, reverse_is_flip, batch_is_rows, chunks_are_whole);
+suites!(packed_is_separate, reverse_is_flip, batch_is_rows, chunks_are_whole);
 
 /// The CPU backend's bits do not depend on the number of threads.
 #[test]

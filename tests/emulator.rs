@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::emulator::{ScanTraffic, scan_forward};
+use common::emulator_scan::{ScanTraffic, scan_forward};
 use common::say;
 use common::scan::{ScanBuffers, ScanCase, ScanSpec};
 use ssm_kernels::gpu::{Emulator, FindingKind};

@@ -147,5 +147,4 @@ fn discretise<B: Backend, T: Element>() {
     say(format_args!("discretise {} {}: {} files", B::NAME, T::DTYPE, fixtures.len()));
 }
 
-suites!(selective_scan, discretise);
-suites!(@backend cpu_backward, crate::common::backends::CpuBackend, selective_scan_backward);
+suites!(selective_scan, selective_scan_backward, discretise);

@@ -287,13 +287,18 @@ fn carry<B: BackwardBackend>() {
     assert_eq!(carried.dense(), [0.0; 6]);
 }
 
-// A backend joins with a line of its own.
-suites!(@backend cpu, crate::common::backends::CpuBackend,
-    drawn, lengths, shapes, groups, packed, growing, alone, forward_split);
+suites!(drawn, lengths, shapes, groups, packed, growing, alone, forward_split);
 
+// The carry pass has no I/O dtype.
 #[test]
 fn carry_on_cpu() {
     carry::<backends::CpuBackend>();
+}
+
+#[cfg(feature = "emulator")]
+#[test]
+fn carry_on_emulator() {
+    carry::<common::emulator::EmulatorBackend>();
 }
 
 /// What forward saves, and the transient workspace of backward, per element of (batch, dim, seqlen).

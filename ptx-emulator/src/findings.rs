@@ -137,6 +137,19 @@ impl Findings {
         }
     }
 
+    /// Adds others of the same block.
+    pub fn add(&mut self, others: Self) {
+        for other in others.list {
+            match self.places.get(&(other.kind, other.instruction)) {
+                Some(&place) => self.list[place].occurrences += other.occurrences,
+                None => {
+                    self.places.insert((other.kind, other.instruction), self.list.len());
+                    self.list.push(other);
+                }
+            }
+        }
+    }
+
     /// The findings so far, for a block of this number.
     pub fn take(&mut self, block: u32) -> Vec<RawFinding> {
         self.places.clear();

@@ -8,6 +8,7 @@ use crate::findings::RawFinding;
 use crate::forms::Level;
 use crate::module::Module;
 use crate::program::Program;
+use crate::registers::LANES;
 use crate::report::Report;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,6 +24,8 @@ const MOST_THREADS: u64 = 1024;
 const MOST_GRID: [u32; 3] = [i32::MAX as u32, 65_535, 65_535];
 const MOST_BLOCK: [u32; 3] = [1024, 1024, 64];
 const MOST_SHARED: u32 = 227 * 1024;
+/// Bytes of local memory, and of what is known about it, that all blocks under way may take of the host.
+const MOST_LOCAL: u64 = 8 << 30;
 
 /// How arithmetic that PTX leaves open is done, and in which order what has none is run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -167,6 +170,8 @@ impl<'m> LaunchBuilder<'m> {
         };
         let program = self.module.program(&self.kernel, device, seed)?;
         self.check_extents(&program)?;
+        let threads = self.threads.unwrap_or_else(processors);
+        self.check_local(&program, threads)?;
         let params = self.params(&program)?;
         let memory = device.read_memory();
         let launch = Launch {
@@ -182,7 +187,7 @@ impl<'m> LaunchBuilder<'m> {
             seed,
             budget: self.budget,
         };
-        let outcome = execute(&launch, self.threads.unwrap_or_else(processors));
+        let outcome = execute(&launch, threads);
         Ok(Report::new(&launch, self.module.files(), outcome))
     }
 
@@ -214,6 +219,22 @@ impl<'m> LaunchBuilder<'m> {
         let shared = program.shared.bytes.saturating_add(self.shared_bytes);
         if shared > MOST_SHARED {
             return Err(self.refuse(format!("{shared} bytes of shared memory, expected at most {MOST_SHARED}")));
+        }
+        Ok(())
+    }
+
+    /// A device has room for the local memory of all threads that it runs; the host may not.
+    fn check_local(&self, program: &Program, threads: usize) -> Result<()> {
+        let blocks: u32 = self.grid.iter().product();
+        let at_once = if program.communicates { RESIDENT } else { threads }.min(blocks as usize) as u64;
+        let lanes = u64::from(self.block.iter().product::<u32>().next_multiple_of(LANES as u32));
+        let each = u64::from(program.local_bytes);
+        if at_once * lanes * each * 2 > MOST_LOCAL {
+            return Err(self.refuse(format!(
+                "{each} bytes of local memory for each of {lanes} threads in {at_once} blocks at once, expected at most {} \
+                 bytes together",
+                MOST_LOCAL / 2
+            )));
         }
         Ok(())
     }

@@ -19,6 +19,11 @@ impl Row {
     /// Where a result that nobody wants goes, and an operand that is not there.
     pub const NONE: Self = Self { width: Width::Word, index: NONE };
 
+    /// One of 64 bits: rows of different bits are different rows.
+    pub fn bit(self) -> u64 {
+        1 << (self.index.wrapping_mul(3).wrapping_add(self.width as u32) % 64)
+    }
+
     pub fn is_some(self) -> bool {
         self.index != NONE
     }
@@ -54,6 +59,8 @@ pub(crate) struct Program {
     pub granule: u32,
     /// Static memory instructions that may touch global memory.
     pub global_slots: u32,
+    /// Plain loads that a compare-and-swap may follow.
+    pub guesses: u32,
     /// Blocks may wait for one another: atomics or volatile accesses of global memory.
     pub communicates: bool,
 }
@@ -140,6 +147,8 @@ pub(crate) struct Instruction {
     pub negated: bool,
     /// Reads or writes a tracked register.
     pub tracked: bool,
+    /// [`Row::bit`] of all rows that it reads or writes.
+    pub touched: u64,
 }
 
 /// What an instruction does; numbers are indices into the tables of [`Program`].
@@ -164,7 +173,7 @@ pub(crate) enum Code {
     CopyCommit,
     /// Until at most this many groups are unfinished.
     CopyWait(u32),
-    Fence,
+    Fence(Release),
     /// Instructions executed so far, into dst: a word, or a long.
     Clock(Width),
     /// Hints: prefetches, nanosleep.
@@ -213,10 +222,23 @@ pub(crate) struct Access {
     /// Sign extension of a narrow load.
     pub signed: bool,
     pub volatile: bool,
+    pub release: Release,
     /// `ld.global.nc`.
     pub noncoherent: bool,
     /// Number among the static accesses of global memory.
     pub slot: u32,
+    /// Number among the plain loads that a compare-and-swap may follow, or [`NONE`].
+    pub guess: u32,
+}
+
+/// For whom an access or a fence releases what came before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Release {
+    #[default]
+    None,
+    /// For the threads of its block.
+    Block,
+    Device,
 }
 
 /// `[row + offset]`.
@@ -238,6 +260,7 @@ pub(crate) struct Atomic {
     pub operand: Row,
     /// The new value of `cas`.
     pub swap: Row,
+    pub release: Release,
     pub slot: u32,
 }
 

@@ -58,15 +58,16 @@ pub(crate) trait Value: Copy {
     fn commit(registers: &mut Registers, index: u32, out: &Self::Out, mask: u32);
 }
 
-macro_rules! word_value {
-    ($($type:ty, $name:ident, |$bits:ident| $from:expr, |$value:ident| $to:expr;)*) => {$(
+/// Types of rows in `$rows`, of lanes of `$lane`.
+macro_rules! value {
+    ($rows:ident of $lane:ident; $($type:ty, $name:ident, |$bits:ident| $from:expr, |$value:ident| $to:expr;)*) => {$(
         impl Value for $type {
             const TYPE: Type = Type::$name;
-            type Row<'r> = &'r [u32; LANES];
-            type Out = [u32; LANES];
+            type Row<'r> = &'r [$lane; LANES];
+            type Out = [$lane; LANES];
             #[inline(always)]
             fn row(registers: &Registers, index: u32) -> Self::Row<'_> {
-                &registers.words[index as usize].0
+                &registers.$rows[index as usize].0
             }
             #[inline(always)]
             fn get(row: Self::Row<'_>, lane: usize) -> Self {
@@ -83,12 +84,12 @@ macro_rules! word_value {
             }
             #[inline(always)]
             fn commit(registers: &mut Registers, index: u32, out: &Self::Out, mask: u32) {
-                let row = &mut registers.words[index as usize].0;
+                let row = &mut registers.$rows[index as usize].0;
                 if mask == u32::MAX {
                     *row = *out;
                 } else {
                     for lane in 0..LANES {
-                        let keep = (mask >> lane & 1).wrapping_sub(1);
+                        let keep = $lane::from(mask >> lane & 1).wrapping_sub(1);
                         row[lane] = (row[lane] & keep) | (out[lane] & !keep);
                     }
                 }
@@ -96,7 +97,8 @@ macro_rules! word_value {
         }
     )*};
 }
-word_value! {
+value! {
+    words of u32;
     u8, U8, |bits| bits as Self, |value| value.into();
     i8, S8, |bits| bits as Self, |value| (value as u8).into();
     u16, U16, |bits| bits as Self, |value| value.into();
@@ -112,45 +114,8 @@ word_value! {
         |value| u32::from(value[0].to_bits()) | u32::from(value[1].to_bits()) << 16;
 }
 
-macro_rules! long_value {
-    ($($type:ty, $name:ident, |$bits:ident| $from:expr, |$value:ident| $to:expr;)*) => {$(
-        impl Value for $type {
-            const TYPE: Type = Type::$name;
-            type Row<'r> = &'r [u64; LANES];
-            type Out = [u64; LANES];
-            #[inline(always)]
-            fn row(registers: &Registers, index: u32) -> Self::Row<'_> {
-                &registers.longs[index as usize].0
-            }
-            #[inline(always)]
-            fn get(row: Self::Row<'_>, lane: usize) -> Self {
-                let $bits = row[lane];
-                $from
-            }
-            #[inline(always)]
-            fn blank() -> Self::Out {
-                [0; LANES]
-            }
-            #[inline(always)]
-            fn set(out: &mut Self::Out, lane: usize, $value: Self) {
-                out[lane] = $to;
-            }
-            #[inline(always)]
-            fn commit(registers: &mut Registers, index: u32, out: &Self::Out, mask: u32) {
-                let row = &mut registers.longs[index as usize].0;
-                if mask == u32::MAX {
-                    *row = *out;
-                } else {
-                    for lane in 0..LANES {
-                        let keep = u64::from(mask >> lane & 1).wrapping_sub(1);
-                        row[lane] = (row[lane] & keep) | (out[lane] & !keep);
-                    }
-                }
-            }
-        }
-    )*};
-}
-long_value! {
+value! {
+    longs of u64;
     u64, U64, |bits| bits, |value| value;
     i64, S64, |bits| bits as Self, |value| value as u64;
     f64, F64, |bits| Self::from_bits(bits), |value| value.to_bits();

@@ -213,3 +213,70 @@ fn the_findings_do_not_depend_on_the_number_of_threads() {
         }
     }
 }
+
+#[test]
+fn order_that_flags_and_atomics_pass_on() {
+    let planted = planted!("signals");
+    let x: Vec<i32> = (0..192).map(|i| i * i % 101).collect();
+    for mode in modes() {
+        let device = Device::new();
+        let (input, out) = (device.upload(&x).unwrap(), device.alloc::<i32>(192).unwrap());
+        let flag = device.upload(&[0i32]).unwrap();
+        clean!(planted.module, "tiles_of_64", device, mode, [1, 1, 1], [192, 1, 1], 0; input, out);
+        let sum = |i: usize| x[i / 64 * 64..][..64].iter().sum::<i32>();
+        let want: Vec<i32> = (0..192).map(|i| 100 * sum(i) + 10 * x[i ^ 33] + x[i / 64 * 64 + 3]).collect();
+        assert_equal(&device.read(out).unwrap(), &want, "tiles_of_64");
+        clean!(planted.module, "flag_of_a_warp", device, mode, [1, 1, 1], [64, 1, 1], 0; input, out);
+        assert_equal(&device.read(out).unwrap()[32..64], &x[..32], "flag_of_a_warp");
+        clean!(planted.module, "flag_in_global", device, mode, [1, 1, 1], [64, 1, 1], 0; input, out, flag);
+        clean!(planted.module, "lock_in_shared", device, mode, [1, 1, 1], [96, 1, 1], 0; out);
+        assert_eq!(device.read(out).unwrap()[0], 96);
+        for kernel in ["flag_without_fence", "data_after_the_flag"] {
+            let report = report!(planted.module, kernel, device, mode, [1, 1, 1], [64, 1, 1], 0; input, out);
+            let races = |finding: &Finding| [SharedRace, UninitialisedShared].contains(&finding.kind);
+            assert!(report.findings().iter().all(races), "{kernel}:\n{report}");
+            assert!(report.findings().iter().any(|finding| finding.kind == SharedRace), "{kernel}:\n{report}");
+        }
+    }
+}
+
+#[test]
+fn order_that_one_block_releases_for_others() {
+    let planted = planted!("signals");
+    for mode in modes() {
+        let device = Device::new();
+        let (x, out) = (device.alloc::<i32>(64).unwrap(), device.alloc::<i32>(64).unwrap());
+        let flag = device.upload(&[0i32]).unwrap();
+        let report =
+            report!(planted.module, "released_to_the_block", device, mode, [2, 1, 1], [64, 1, 1], 0; x, out, flag);
+        planted.assert_found(&report, "released_to_the_block", GlobalRace);
+        device.write(flag, &[0]).unwrap();
+        clean!(planted.module, "released_to_the_device", device, mode, [2, 1, 1], [64, 1, 1], 0; x, out, flag);
+        assert_equal(&device.read(out).unwrap(), &(0..64).collect::<Vec<i32>>(), "released_to_the_device");
+    }
+}
+
+#[test]
+fn loops_of_swaps_that_start_from_a_plain_load() {
+    let planted = planted!("swaps");
+    let x: Vec<i32> = (0..96).map(|i| i * 37 % 97).collect();
+    for mode in modes() {
+        let device = Device::new();
+        let zeros = vec![0u32; 5];
+        let (ones, sums) = (device.upload(&[2f32; 64]).unwrap(), device.upload(&zeros).unwrap());
+        clean!(planted.module, "sums_of_pairs", device, mode, [2, 1, 1], [64, 1, 1], 0; ones, sums);
+        let pair =
+            |a: f32, b: f32| u32::from(bf16::from_f32(a).to_bits()) | u32::from(bf16::from_f32(b).to_bits()) << 16;
+        let (block, leaders) = (pair(128.0, 64.0), pair(4.0, 2.0));
+        assert_equal(&device.read(sums).unwrap(), &[pair(256.0, 128.0), block, leaders, block, leaders], "sums");
+        let (input, out) = (device.upload(&x).unwrap(), device.alloc::<i32>(192).unwrap());
+        for kernel in ["read_before_the_end", "raised_if_need_be"] {
+            let report = report!(planted.module, kernel, device, mode, [1, 1, 1], [96, 1, 1], 0; input, out);
+            planted.assert_only(&report, kernel, SharedRace);
+        }
+        let most = device.upload(&[0i32]).unwrap();
+        let kernel = "raised_between_blocks";
+        let report = report!(planted.module, kernel, device, mode, [2, 1, 1], [96, 1, 1], 0; input, most, out);
+        planted.assert_only(&report, kernel, GlobalRace);
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::launcher::{Launch, Launcher};
 use super::sys::{self, Api, Code, Handle, api};
-use super::{Gpu, ptx};
+use super::{Gpu, ptx, selective_scan};
 use crate::error::{Error, Result};
 use crate::ops::Workspace;
 use crate::plan::{Plan, WorkspaceBlock};
@@ -13,6 +13,8 @@ use std::sync::{Mutex, PoisonError};
 
 /// Drivers from CUDA 12.0 on load the embedded PTX.
 const OLDEST_DRIVER: i32 = 12_000;
+/// Dynamic shared memory that every function may have without asking.
+const FREE_SHARED: u32 = 48 << 10;
 /// The PTX is for compute capability 8.0 and later.
 const OLDEST_CAPABILITY: (i32, i32) = (8, 0);
 
@@ -170,11 +172,14 @@ impl Driver {
         Gpu::new(OnStream { driver: *self, stream })
     }
 
-    /// Loads the kernel of a plan now, which a first call would do otherwise: before a graph capture, say.
+    /// Loads the kernels of a plan now, which a first call would do otherwise: before a graph capture, say.
     pub fn prepare(&self, plan: &Plan) -> Result<()> {
-        let (module, kernel) = ptx::find("gpu", &plan.kernel)?;
         let _current = Current::push(self.0)?;
-        self.function(module, kernel).map(|_| ())
+        for kernel in std::iter::once(plan.kernel.clone()).chain(selective_scan::other_kernels(plan)) {
+            let (module, kernel) = ptx::find("gpu", &kernel)?;
+            self.function(module, kernel)?;
+        }
+        Ok(())
     }
 
     /// The function of a kernel, its module loaded on first use. The context is current.
@@ -244,6 +249,12 @@ impl Launcher for OnStream {
         let opened = self.driver.0;
         let _current = Current::push(opened)?;
         let function = self.driver.function(launch.module, launch.kernel)?;
+        if launch.shared_bytes > FREE_SHARED {
+            let bytes = launch.shared_bytes as c_int;
+            // SAFETY: the function is of a loaded module.
+            let allowed = unsafe { opened.api.cuFuncSetAttribute(function, sys::MAX_DYNAMIC_SHARED, bytes) };
+            allowed.map_err(|code| code.into_error(opened.api))?;
+        }
         let ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]) = (launch.grid, launch.block);
         // The driver copies the parameter during the call, and does not write it.
         let mut params = [launch.params.as_ptr().cast_mut().cast::<c_void>()];

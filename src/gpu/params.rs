@@ -20,7 +20,13 @@ macro_rules! plain_old_data {
     )*};
 }
 plain_old_data! {
-    SsmSelectiveScanFwd: 4 * 32 + 24 + 2 * 56 + 2 * 16 + 4 * 32 + 3 * 8 + 6 * 4 + 16,
+    SsmSpans: 4 * 8 + 4 * 4,
+    SsmSelectiveScanFwd: 4 * 32 + 24 + 2 * 56 + 2 * 16 + 3 * 32 + 8 + 24 + size_of::<SsmSpans>() + 4 * 4 + 16,
+    SsmProjectionSum: 6 * 8 + 2 * 4,
+    SsmSelectiveScanBwd: 4 * 32 + 24 + 2 * 56 + 2 * 16 + 4 * 32 + 3 * 32 + 2 * size_of::<SsmProjectionSum>() + 3 * 32
+        + 3 * 24 + 2 * 8 + size_of::<SsmSpans>() + 10 * 4 + 16,
+    SsmSelectiveScanCarry: 24 + 4 * 40 + 4 * 8 + 2 * 4,
+    SsmSelectiveScanSum: 2 * 40 + 4 * 8 + 2 * 8,
     SsmDiscretise: 5 * 40 + 4 * 8 + 2 * 4 + 16,
     SsmDiscretiseFwd: size_of::<SsmDiscretise>() + 4 * 40,
     SsmDiscretiseBwd: size_of::<SsmDiscretise>() + 9 * 40,
@@ -31,9 +37,9 @@ pub(super) fn sequence<T>(tensor: Option<&Strided<'_, T, Device, 3>>) -> SsmSequ
     tensor.map_or_else(Default::default, |tensor| sequence_at(tensor.memory.address(), tensor.layout.strides))
 }
 
-/// out.
-pub(super) fn sequence_mut<T>(tensor: &StridedMut<'_, T, Device, 3>) -> SsmSequence {
-    sequence_at(tensor.memory.address(), tensor.layout.strides)
+/// out, dx, ddt, dz.
+pub(super) fn sequence_mut<T>(tensor: Option<&StridedMut<'_, T, Device, 3>>) -> SsmSequence {
+    tensor.map_or_else(Default::default, |tensor| sequence_at(tensor.memory.address(), tensor.layout.strides))
 }
 
 fn sequence_at(address: u64, [batch_stride, dim_stride, seqlen_stride]: [i64; 3]) -> SsmSequence {
@@ -61,11 +67,35 @@ pub(super) fn matrix(tensor: &Strided<'_, f32, Device, 2>) -> SsmMatrix {
     SsmMatrix { address: tensor.memory.address(), dim_stride, dstate_stride }
 }
 
+/// dA, and dB and dC of constant projections.
+pub(super) fn matrix_mut(tensor: Option<&StridedMut<'_, f32, Device, 2>>) -> SsmMatrix {
+    tensor.map_or_else(Default::default, |tensor| {
+        let [dim_stride, dstate_stride] = tensor.layout.strides;
+        SsmMatrix { address: tensor.memory.address(), dim_stride, dstate_stride }
+    })
+}
+
 /// D, dt_bias.
 pub(super) fn vector(tensor: Option<&Strided<'_, f32, Device, 1>>) -> SsmVector {
     tensor.map_or_else(Default::default, |tensor| SsmVector {
         address: tensor.memory.address(),
         dim_stride: tensor.layout.strides[0],
+    })
+}
+
+/// dD, ddt_bias.
+pub(super) fn vector_mut(tensor: Option<&StridedMut<'_, f32, Device, 1>>) -> SsmVector {
+    tensor.map_or_else(Default::default, |tensor| SsmVector {
+        address: tensor.memory.address(),
+        dim_stride: tensor.layout.strides[0],
+    })
+}
+
+/// delta_sum.
+pub(super) fn rows_mut(tensor: Option<&StridedMut<'_, f32, Device, 2>>) -> SsmRows {
+    tensor.map_or_else(Default::default, |tensor| {
+        let [batch_stride, dim_stride] = tensor.layout.strides;
+        SsmRows { address: tensor.memory.address(), batch_stride, dim_stride }
     })
 }
 

@@ -20,6 +20,9 @@ const OUT_OF_MEMORY: c_int = 2;
 pub const CAPABILITY_MAJOR: c_int = 75;
 pub const CAPABILITY_MINOR: c_int = 76;
 
+/// Function attribute (`CUfunction_attribute`): dynamic shared memory that launches may ask for.
+pub const MAX_DYNAMIC_SHARED: c_int = 8;
+
 #[cfg(windows)]
 const NAMES: [&str; 1] = ["nvcuda.dll"];
 #[cfg(not(windows))]
@@ -83,6 +86,7 @@ driver! {
     cuCtxPopCurrent_v2(context: *mut Handle);
     cuModuleLoadData(module: *mut Handle, image: *const c_void);
     cuModuleGetFunction(function: *mut Handle, module: Handle, name: *const c_char);
+    cuFuncSetAttribute(function: Handle, attribute: c_int, value: c_int);
     cuMemAllocAsync(address: *mut u64, bytes: usize, stream: Handle);
     cuMemFreeAsync(address: u64, stream: Handle);
     cuLaunchKernel(

@@ -1,11 +1,13 @@
 //! The GPU backend's kernels on the emulator, checks on: every tensor is an allocation of its own, in which all but the
 //! elements is forbidden, and outputs and workspace hold nothing that anyone wrote.
 
-use super::backends::Backend;
+use super::backends::{Backend, BackwardBackend};
 use super::buffer::{Buffer, Placed};
 use super::discretise::{DiscretiseBuffers, DiscretiseCase, GradientBuffers};
-use super::scan::{ProjectionBuffer, ScanBuffers, ScanCase};
-use ssm_kernels::gpu::{Emulator, Mode, Report};
+use super::emulator_scan::{carry, scan_backward, scan_forward};
+use super::scan::{ScanBuffers, ScanCase};
+use super::scan_backward::{CarryCase, ScanGradients, ScanUpstream};
+use ssm_kernels::gpu::{Emulator, Mode};
 use ssm_kernels::prelude::*;
 use ssm_kernels::{Device, Element, Result};
 
@@ -95,7 +97,22 @@ impl Backend for EmulatorBackend {
     }
 }
 
-fn optional<'e, T: Element>(
+impl BackwardBackend for EmulatorBackend {
+    fn selective_scan_backward<T: Element>(
+        &self,
+        case: &ScanCase<T>,
+        upstream: &ScanUpstream<T>,
+        gradients: &mut ScanGradients<T>,
+    ) -> Result<()> {
+        scan_backward(&self.device(), case, upstream, gradients)
+    }
+
+    fn selective_scan_carry(&self, case: &CarryCase, carried: &mut Buffer<f32>) -> Result<()> {
+        carry(&self.device(), case, carried)
+    }
+}
+
+pub(super) fn optional<'e, T: Element>(
     device: &'e Emulator,
     name: &str,
     buffer: &Option<Buffer<T>>,
@@ -103,134 +120,8 @@ fn optional<'e, T: Element>(
     buffer.as_ref().map(|buffer| buffer.input(device, name)).transpose()
 }
 
-fn fetch<T: Element>(buffer: &mut Option<Buffer<T>>, placed: &Option<Placed<'_, T>>) -> Result<()> {
+pub(super) fn fetch<T: Element>(buffer: &mut Option<Buffer<T>>, placed: &Option<Placed<'_, T>>) -> Result<()> {
     buffer.iter_mut().zip(placed).try_for_each(|(buffer, placed)| buffer.fetch(placed))
-}
-
-/// B or C on the device.
-enum PlacedProjection<'e, T: Element> {
-    Variable(Placed<'e, T>),
-    Constant(Placed<'e, f32>),
-}
-
-impl<'e, T: Element> PlacedProjection<'e, T> {
-    fn new(device: &'e Emulator, name: &str, buffer: &ProjectionBuffer<T>) -> Result<Self> {
-        Ok(match buffer {
-            ProjectionBuffer::Variable(buffer) => Self::Variable(buffer.input(device, name)?),
-            ProjectionBuffer::Constant(buffer) => Self::Constant(buffer.input(device, name)?),
-        })
-    }
-
-    fn projection(&self) -> Result<Projection<'_, T, Device>> {
-        Ok(match self {
-            Self::Variable(placed) => Projection::Variable(placed.view()?),
-            Self::Constant(placed) => Projection::Constant(placed.view()?),
-        })
-    }
-
-    fn loaded(&self, report: &Report) -> u64 {
-        match self {
-            Self::Variable(placed) => report.bytes_loaded(placed.raw()),
-            Self::Constant(placed) => report.bytes_loaded(placed.raw()),
-        }
-    }
-}
-
-/// Bytes that a scan moved, tensor by tensor.
-#[derive(Debug, Default)]
-pub struct ScanTraffic {
-    pub x: u64,
-    pub dt: u64,
-    pub z: u64,
-    pub A: u64,
-    pub B: u64,
-    pub C: u64,
-    /// Loaded, stored.
-    pub out: [u64; 2],
-    pub bank_conflicts: u64,
-}
-
-/// One scan; its traffic, if it launched anything.
-pub fn scan_forward<T: Element>(
-    device: &Emulator,
-    case: &ScanCase<T>,
-    outputs: &mut ScanBuffers<T>,
-) -> Result<ScanTraffic> {
-    let (x, dt, A) = (case.x.input(device, "x")?, case.dt.input(device, "dt")?, case.A.input(device, "A")?);
-    let (B, C) = (PlacedProjection::new(device, "B", &case.B)?, PlacedProjection::new(device, "C", &case.C)?);
-    let (D, z) = (optional(device, "D", &case.D)?, optional(device, "z", &case.z)?);
-    let dt_bias = optional(device, "dt_bias", &case.dt_bias)?;
-    let initial_state = optional(device, "initial_state", &case.initial_state)?;
-    let table = case.segments.as_ref().map(|segments| device.upload(segments.cu_seqlens())).transpose()?;
-    let table = table.map(|table| table.named("cu_seqlens"));
-    let mut scan = SelectiveScan::new(x.view()?, dt.view()?, A.view()?, B.projection()?, C.projection()?)?
-        .dt_softplus(case.dt_softplus)
-        .reverse(case.reverse);
-    if let Some(D) = &D {
-        scan = scan.D(D.view()?);
-    }
-    if let Some(z) = &z {
-        scan = scan.z(z.view()?);
-    }
-    if let Some(dt_bias) = &dt_bias {
-        scan = scan.dt_bias(dt_bias.view()?);
-    }
-    if let Some(dt_limit) = case.dt_limit {
-        scan = scan.dt_limit(dt_limit);
-    }
-    if let Some(initial_state) = &initial_state {
-        scan = scan.initial_state(initial_state.view()?);
-    }
-    if let Some(split) = case.split {
-        scan = scan.split(split);
-    }
-    if let (Some(segments), Some(table)) = (&case.segments, &table) {
-        // SAFETY: the table was made from these segments above.
-        scan = unsafe { scan.segments_on(segments, table.slice()) };
-    }
-    let mut out = outputs.out.as_ref().map(|buffer| buffer.output(device, "out")).transpose()?;
-    let delta_sum = outputs.delta_sum.as_ref().map(|buffer| buffer.output(device, "delta_sum"));
-    let mut delta_sum = delta_sum.transpose()?;
-    let final_state = outputs.final_state.as_ref().map(|buffer| buffer.output(device, "final_state"));
-    let mut final_state = final_state.transpose()?;
-    let chunk_states = outputs.chunk_states.as_ref().map(|(_, buffer)| buffer.output(device, "chunk_states"));
-    let mut chunk_states = chunk_states.transpose()?;
-    let mut out_view = out.as_mut().map(Placed::view_mut).transpose()?;
-    let mut sum_view = delta_sum.as_mut().map(Placed::view_mut).transpose()?;
-    let mut final_view = final_state.as_mut().map(Placed::view_mut).transpose()?;
-    let mut chunk_view = chunk_states.as_mut().map(Placed::view_mut).transpose()?;
-    let mut wanted = match &mut out_view {
-        Some(view) => SelectiveScanOutputs::new(view),
-        None => SelectiveScanOutputs::states_only(),
-    };
-    if let Some(view) = &mut sum_view {
-        wanted = wanted.delta_sum(view);
-    }
-    if let Some(view) = &mut final_view {
-        wanted = wanted.final_state(view);
-    }
-    if let (Some((every, _)), Some(view)) = (&outputs.chunk_states, &mut chunk_view) {
-        wanted = wanted.chunk_states(*every, view);
-    }
-    let done = device.gpu().forward(&scan, wanted);
-    fetch(&mut outputs.out, &out)?;
-    fetch(&mut outputs.delta_sum, &delta_sum)?;
-    fetch(&mut outputs.final_state, &final_state)?;
-    if let (Some((_, buffer)), Some(placed)) = (&mut outputs.chunk_states, &chunk_states) {
-        buffer.fetch(placed)?;
-    }
-    done?;
-    let Some(report) = device.take_reports().pop() else { return Ok(ScanTraffic::default()) };
-    Ok(ScanTraffic {
-        x: report.bytes_loaded(x.raw()),
-        dt: report.bytes_loaded(dt.raw()),
-        z: z.map_or(0, |z| report.bytes_loaded(z.raw())),
-        A: report.bytes_loaded(A.raw()),
-        B: B.loaded(&report),
-        C: C.loaded(&report),
-        out: out.map_or([0; 2], |out| [report.bytes_loaded(out.raw()), report.bytes_stored(out.raw())]),
-        bank_conflicts: report.bank_conflicts(),
-    })
 }
 
 /// The tensors that discretise reads, on the device.

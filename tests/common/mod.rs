@@ -9,6 +9,8 @@ pub mod device;
 pub mod discretise;
 #[cfg(feature = "emulator")]
 pub mod emulator;
+#[cfg(feature = "emulator")]
+pub mod emulator_scan;
 pub mod fixtures;
 pub mod parts;
 pub mod random;

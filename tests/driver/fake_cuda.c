@@ -65,6 +65,10 @@ int cuModuleGetFunction(void **function, void *module, const char *name) {
     printf("function %s of %p\n", name, module);
     return say("cuModuleGetFunction", answer("cuModuleGetFunction"));
 }
+int cuFuncSetAttribute(void *function, int attribute, int value) {
+    printf("attribute %d of %p is %d\n", attribute, function, value);
+    return say("cuFuncSetAttribute", answer("cuFuncSetAttribute"));
+}
 int cuMemAllocAsync(uint64_t *address, size_t bytes, void *stream) {
     *address = 0x7700000000;
     printf("bytes %zu stream %p\n", bytes, stream);

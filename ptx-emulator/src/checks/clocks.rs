@@ -8,13 +8,16 @@
 pub(crate) const WARPS: usize = 32;
 
 /// Bits of a stamp below the step.
-const LANE_BITS: u32 = 6;
+pub(super) const LANE_BITS: u32 = 6;
 
 /// In place of a lane: several lanes.
 pub(super) const SEVERAL: u32 = 32;
 
 /// Stamps stay below 2^31, so that comparisons can be signed, which plain x86-64 has for vectors.
-const LAST_STEP: u32 = (1 << 25) - 2;
+const LAST_STEP: u32 = (1 << 25) - 2 - ONE_SIGNAL;
+
+/// Steps that one signal takes at most: it releases once, and learns of its own warp's releases before and after.
+const ONE_SIGNAL: u32 = 4;
 
 /// Above all stamps.
 const ABOVE: u32 = i32::MAX as u32;
@@ -35,6 +38,17 @@ pub(super) fn lane_of(stamp: u32) -> Option<u32> {
 pub(crate) struct Snapshot {
     generation: u32,
     known: [u32; WARPS],
+}
+
+impl Snapshot {
+    /// Adds another. All that was before the clocks started again is known to all.
+    pub fn join(&mut self, other: &Self) {
+        if self.generation == other.generation {
+            join(&mut self.known, &other.known);
+        } else {
+            *self = *other;
+        }
+    }
 }
 
 /// The clocks as one warp sees them.

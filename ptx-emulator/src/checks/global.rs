@@ -14,6 +14,8 @@ pub(crate) enum Kind {
     Write,
     /// An atomic, or a volatile or relaxed store.
     Atomic,
+    /// A plain read whose value a compare-and-swap confirmed or refused.
+    Guess,
 }
 
 impl Kind {
@@ -64,7 +66,8 @@ impl Key {
             1 => Kind::NonCoherentRead,
             2 => Kind::StrongRead,
             3 => Kind::Write,
-            _ => Kind::Atomic,
+            4 => Kind::Atomic,
+            _ => Kind::Guess,
         }
     }
 
@@ -109,6 +112,17 @@ pub(crate) struct FinishedLog {
     pub(super) block: u32,
     pub(super) ranges: Vec<Range>,
     pub(super) stamps: Vec<Stamp>,
+}
+
+impl FinishedLog {
+    /// The plain reads of these instructions were guesses.
+    pub fn confirm(&mut self, instructions: &[u32]) {
+        for key in self.ranges.iter_mut().map(|range| &mut range.key) {
+            if key.kind() == Kind::Read && instructions.contains(&key.instruction()) {
+                *key = Key::new(Kind::Guess, key.instruction(), key.stamp() as u32);
+            }
+        }
+    }
 }
 
 /// Ranges of an instruction and a warp that may still grow.

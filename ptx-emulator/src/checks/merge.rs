@@ -43,7 +43,8 @@ fn clash(one: Kind, other: Kind) -> Option<GlobalConflictKind> {
     match (one, other) {
         (Kind::NonCoherentRead, other) if other.writes() => Some(NonCoherent),
         (one, Kind::NonCoherentRead) if one.writes() => Some(NonCoherent),
-        (Kind::Atomic, Kind::Atomic | Kind::StrongRead) | (Kind::StrongRead, Kind::Atomic) => None,
+        (Kind::Atomic, Kind::Atomic | Kind::StrongRead | Kind::Guess) => None,
+        (Kind::StrongRead | Kind::Guess, Kind::Atomic) => None,
         (one, other) if one.writes() && other.writes() => Some(WriteWrite),
         (one, other) if one.writes() || other.writes() => Some(ReadWrite),
         _ => None,

@@ -8,6 +8,7 @@ mod order;
 mod readers;
 mod shared;
 mod shared_lanes;
+mod signals;
 
 #[cfg(test)]
 mod global_tests;
@@ -17,12 +18,15 @@ mod merge_tests;
 mod shared_oracle;
 #[cfg(test)]
 mod shared_tests;
+#[cfg(test)]
+mod signals_tests;
 
 pub(crate) use clocks::Snapshot;
 pub(crate) use global::{BlockLog, FinishedLog, GlobalAccess, Kind};
 pub(crate) use merge::{GlobalConflict, GlobalConflictKind, Party, merge};
 pub(crate) use order::SyncState;
 pub(crate) use shared::{Conflict, ConflictKind, SharedAccess, SharedShadow, Strong};
+pub(crate) use signals::Signal;
 
 /// The first lane and the number of lanes, if the lanes of the mask follow each other.
 fn run_of(mask: u32) -> Option<(usize, usize)> {

@@ -1,6 +1,6 @@
 //! The last access of each warp to each granule, for accesses that do not race with each other: reads, or atomics.
 
-use super::clocks::{SEVERAL, View, lane_of};
+use super::clocks::{LANE_BITS, SEVERAL, View, lane_of};
 
 /// Instruction and warp in one word. Kernels stay far below 2^27 instructions.
 #[inline]
@@ -37,7 +37,7 @@ impl Run {
 pub(super) struct Earlier {
     pub warp: u32,
     pub lane: Option<u32>,
-    pub instruction: Option<u32>,
+    pub instruction: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -46,8 +46,8 @@ pub(super) struct Readers {
     warps: usize,
     /// The highest stamp of all warps, without its lane.
     latest: Vec<u32>,
-    /// Tag of the last access.
-    last: Vec<u32>,
+    /// The last instruction of each warp that accessed it, ordered as the stamps are.
+    instructions: Vec<u32>,
     /// Stamps, the granules of warp 0 first. Earlier stamps of a warp are implied: whoever is ordered after the last
     /// step is ordered after those before.
     stamps: Vec<u32>,
@@ -59,7 +59,7 @@ impl Readers {
             granules,
             warps,
             latest: vec![0; granules],
-            last: vec![0; granules],
+            instructions: vec![0; granules.saturating_mul(warps)],
             stamps: vec![0; granules.saturating_mul(warps)],
         }
     }
@@ -70,7 +70,7 @@ impl Readers {
     }
 
     /// Notes an access by each lane of the run.
-    pub fn note_run(&mut self, me: &View<'_>, run: Run, tag: u32) {
+    pub fn note_run(&mut self, me: &View<'_>, run: Run, instruction: u32) {
         let start = me.warp * self.granules + run.granule;
         let stamps = &mut self.stamps[start..start + run.count];
         for (stamp, index) in stamps.iter_mut().zip(0..run.count as u32) {
@@ -79,17 +79,18 @@ impl Readers {
         for latest in &mut self.latest[run.granule..run.granule + run.count] {
             *latest = (*latest as i32).max(me.step as i32) as u32;
         }
-        self.last[run.granule..run.granule + run.count].fill(tag);
+        self.instructions[start..start + run.count].fill(instruction);
     }
 
     /// Notes an access by a lane, or by `SEVERAL`.
     #[inline]
-    pub fn note(&mut self, me: &View<'_>, granule: usize, lane: u32, tag: u32) {
-        let stamp = &mut self.stamps[me.warp * self.granules + granule];
+    pub fn note(&mut self, me: &View<'_>, granule: usize, lane: u32, instruction: u32) {
+        let place = me.warp * self.granules + granule;
+        let stamp = &mut self.stamps[place];
         *stamp = me.step | merged(*stamp, lane, me);
         let latest = &mut self.latest[granule];
         *latest = (*latest).max(me.step);
-        self.last[granule] = tag;
+        self.instructions[place] = instruction;
     }
 
     /// True if all accesses to all granules of the run are ordered before its lanes.
@@ -110,7 +111,7 @@ impl Readers {
         })
     }
 
-    /// An access that is not ordered before the lane, the last one if it is such.
+    /// An access that is not ordered before the lane, one of those with the highest step.
     #[inline]
     pub fn unordered(&self, me: &View<'_>, granule: usize, lane: u32) -> Option<Earlier> {
         if self.latest[granule] <= me.floor { None } else { self.find(me, granule, lane) }
@@ -118,17 +119,14 @@ impl Readers {
 
     #[cold]
     fn find(&self, me: &View<'_>, granule: usize, lane: u32) -> Option<Earlier> {
-        let (instruction, last) = untag(self.last[granule]);
-        let others = (0..self.warps).filter(|&warp| warp != last as usize);
-        std::iter::once(last as usize).chain(others).find_map(|warp| {
-            let stamp = self.stamps[warp * self.granules + granule];
+        let unordered = (0..self.warps).filter_map(|warp| {
+            let place = warp * self.granules + granule;
+            let stamp = self.stamps[place];
             let before = stamp <= me.known[warp] || (warp == me.warp && stamp & 63 == lane);
-            (!before).then(|| Earlier {
-                warp: warp as u32,
-                lane: lane_of(stamp),
-                instruction: (warp == last as usize).then_some(instruction),
-            })
-        })
+            (!before).then_some((stamp, warp, self.instructions[place]))
+        });
+        let (stamp, warp, instruction) = unordered.max_by_key(|&(stamp, ..)| stamp >> LANE_BITS)?;
+        Some(Earlier { warp: warp as u32, lane: lane_of(stamp), instruction })
     }
 }
 

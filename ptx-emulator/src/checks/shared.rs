@@ -2,6 +2,7 @@
 
 use super::clocks::{Clocks, SEVERAL, Snapshot};
 use super::readers::{Readers, Run, none_negative, tag};
+use super::signals::{Signal, Signals};
 use super::{lanes, run_of};
 
 /// One instruction of a warp.
@@ -34,8 +35,7 @@ pub(crate) enum ConflictKind {
         other_warp: u32,
         /// `None` for several lanes.
         other_lane: Option<u32>,
-        /// Unknown for a read that another warp's read followed.
-        other_instruction: Option<u32>,
+        other_instruction: u32,
         other_was_write: bool,
     },
     /// A read of what nobody wrote since the block started.
@@ -49,6 +49,8 @@ pub(crate) enum Strong {
     Store,
     /// Reads and writes.
     Update,
+    /// Sets or clears bits, each for itself, and tells nobody what was there.
+    Bits,
 }
 
 /// What happened to shared memory. One serves block after block.
@@ -65,6 +67,7 @@ pub(crate) struct SharedShadow {
     pub(super) reads: Readers,
     /// Atomics that write, once there was one.
     pub(super) atomics: Option<Readers>,
+    signals: Signals,
 }
 
 /// How an access lies in memory.
@@ -87,11 +90,13 @@ impl SharedShadow {
         let granules = bytes.div_ceil(1 << shift);
         let clocks = Clocks::new(warps);
         let reads = Readers::new(granules, clocks.warps());
-        Self { bytes, shift, clocks, written: vec![0; granules], writer: vec![0; granules], reads, atomics: None }
+        let (written, writer) = (vec![0; granules], vec![0; granules]);
+        Self { bytes, shift, clocks, written, writer, reads, atomics: None, signals: Signals::default() }
     }
 
     /// A new block: nothing is written, no warp has done anything.
     pub fn start_block(&mut self) {
+        self.signals.start_block();
         if !self.clocks.start_block() {
             self.written.fill(0);
             self.restart();
@@ -121,6 +126,19 @@ impl SharedShadow {
     /// `bar.warp.sync`. A partial mask counts as the whole warp, which can hide a race but not invent one.
     pub fn warp_sync(&mut self, warp: usize) {
         self.clocks.warp_sync(warp);
+        self.rebase();
+    }
+
+    /// A fence of any scope.
+    pub fn fence(&mut self, warp: usize) {
+        self.signals.fence(&mut self.clocks, warp);
+        self.rebase();
+    }
+
+    /// A volatile or atomic access to any memory, in the order of execution. Reads acquire at once, whether or not a
+    /// fence follows.
+    pub fn signal(&mut self, signal: &Signal<'_>) {
+        self.signals.signal(&mut self.clocks, signal);
         self.rebase();
     }
 
@@ -176,15 +194,14 @@ impl SharedShadow {
 
     /// Lanes read.
     pub fn read(&mut self, access: &SharedAccess<'_>, conflicts: &mut Vec<Conflict>) {
-        let tag = tag(access.instruction, access.warp);
         match self.shape(access) {
             Shape::Run(run) if self.readable_run(access.warp, run) => {
-                self.reads.note_run(&self.clocks.view(access.warp), run, tag);
+                self.reads.note_run(&self.clocks.view(access.warp), run, access.instruction);
             }
             Shape::One { granule, count } if self.readable(access.warp, granule, count) => {
                 let me = self.clocks.view(access.warp);
                 for granule in granule..granule + count {
-                    self.reads.note(&me, granule, SEVERAL, tag);
+                    self.reads.note(&me, granule, SEVERAL, access.instruction);
                 }
             }
             _ => self.read_lanes(access, conflicts),

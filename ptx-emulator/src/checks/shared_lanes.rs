@@ -16,7 +16,6 @@ impl SharedShadow {
     }
 
     pub(super) fn read_lanes(&mut self, access: &SharedAccess<'_>, conflicts: &mut Vec<Conflict>) {
-        let tag = tag(access.instruction, access.warp);
         let me = self.clocks.view(access.warp);
         let plain = self.atomics.is_none();
         for lane in lanes(access.mask) {
@@ -28,7 +27,7 @@ impl SharedShadow {
                 }
             }
             for granule in self.granules(access, lane) {
-                self.reads.note(&me, granule, lane as u32, tag);
+                self.reads.note(&me, granule, lane as u32, access.instruction);
             }
         }
     }
@@ -74,7 +73,7 @@ impl SharedShadow {
         conflicts: &mut Vec<Conflict>,
     ) {
         let me = self.clocks.view(access.warp);
-        if strong != Strong::Store {
+        if matches!(strong, Strong::Load | Strong::Update) {
             self.uninitialised(access, lane, conflicts);
         }
         self.race(access, lane, conflicts, |granule| {
@@ -84,7 +83,7 @@ impl SharedShadow {
         let range = self.granules(access, lane);
         let Some(atomics) = self.atomics.as_mut().filter(|_| strong != Strong::Load) else { return };
         for granule in range {
-            atomics.note(&me, granule, lane as u32, tag(access.instruction, access.warp));
+            atomics.note(&me, granule, lane as u32, access.instruction);
             if self.written[granule] <= me.base {
                 self.written[granule] = self.clocks.settled();
             }
@@ -125,7 +124,7 @@ impl SharedShadow {
         (stamp > me.known[warp as usize] && !own).then(|| ConflictKind::Race {
             other_warp: warp,
             other_lane: lane_of(stamp),
-            other_instruction: Some(instruction),
+            other_instruction: instruction,
             other_was_write: true,
         })
     }
@@ -180,7 +179,7 @@ impl SharedShadow {
                     let kind = ConflictKind::Race {
                         other_warp: access.warp as u32,
                         other_lane: Some(other as u32),
-                        other_instruction: Some(access.instruction),
+                        other_instruction: access.instruction,
                         other_was_write: true,
                     };
                     conflicts.push(self.conflict(kind, access, lane, common.start));

@@ -3,8 +3,8 @@
 use super::shared::{Conflict, ConflictKind, SharedAccess, SharedShadow, Strong};
 
 /// A shadow of 256 bytes and four warps, and short names for what warps do to it.
-struct Bench {
-    shadow: SharedShadow,
+pub(super) struct Bench {
+    pub shadow: SharedShadow,
     instruction: u32,
 }
 
@@ -14,7 +14,7 @@ impl Bench {
     }
 
     /// With all of memory written by warp 0, and known to all.
-    fn written(granule: u32) -> Self {
+    pub fn written(granule: u32) -> Self {
         let mut bench = Self::new(granule);
         assert_eq!(bench.write(0, u32::MAX, |lane| lane * 8, 8), []);
         bench.shadow.barrier(15);
@@ -37,11 +37,11 @@ impl Bench {
         conflicts
     }
 
-    fn read(&mut self, warp: usize, mask: u32, offset: impl Fn(u32) -> u32, size: u32) -> Vec<Conflict> {
+    pub fn read(&mut self, warp: usize, mask: u32, offset: impl Fn(u32) -> u32, size: u32) -> Vec<Conflict> {
         self.access(warp, mask, offset, size, |shadow, access, conflicts| shadow.read(access, conflicts))
     }
 
-    fn write(&mut self, warp: usize, mask: u32, offset: impl Fn(u32) -> u32, size: u32) -> Vec<Conflict> {
+    pub fn write(&mut self, warp: usize, mask: u32, offset: impl Fn(u32) -> u32, size: u32) -> Vec<Conflict> {
         self.access(warp, mask, offset, size, |shadow, access, conflicts| {
             shadow.write(access, 0, |_, _| true, conflicts);
         })
@@ -58,7 +58,7 @@ impl Bench {
     }
 }
 
-fn race(lane: u32, offset: u32, other: (u32, Option<u32>), instruction: Option<u32>, write: bool) -> Conflict {
+fn race(lane: u32, offset: u32, other: (u32, Option<u32>), instruction: u32, write: bool) -> Conflict {
     let kind = ConflictKind::Race {
         other_warp: other.0,
         other_lane: other.1,
@@ -68,7 +68,7 @@ fn race(lane: u32, offset: u32, other: (u32, Option<u32>), instruction: Option<u
     Conflict { kind, lane, offset }
 }
 
-fn row(lane: u32) -> u32 {
+pub(super) fn row(lane: u32) -> u32 {
     lane * 4
 }
 
@@ -78,19 +78,19 @@ fn a_missing_barrier_is_found_and_a_barrier_orders() {
     assert_eq!(bench.write(0, u32::MAX, row, 4), []);
     let found = bench.read(1, u32::MAX, |lane| (31 - lane) * 4, 4);
     assert_eq!(found.len(), 32);
-    assert_eq!(found[3], race(3, 28 * 4, (0, Some(28)), Some(2), true));
+    assert_eq!(found[3], race(3, 28 * 4, (0, Some(28)), 2, true));
     bench.shadow.barrier(3);
     assert_eq!(bench.read(1, u32::MAX, row, 4), []);
     // Warps 2 and 3 were not there.
     assert_eq!(bench.read(2, u32::MAX, row, 4).len(), 32);
-    assert_eq!(bench.read(3, 1, row, 4), [race(0, 0, (0, Some(0)), Some(2), true)]);
+    assert_eq!(bench.read(3, 1, row, 4), [race(0, 0, (0, Some(0)), 2, true)]);
 }
 
 #[test]
 fn a_write_after_a_read_needs_a_barrier() {
     let mut bench = Bench::written(4);
     assert_eq!(bench.read(0, u32::MAX, row, 4), []);
-    assert_eq!(bench.write(1, 2, row, 4), [race(1, 4, (0, Some(1)), Some(2), false)]);
+    assert_eq!(bench.write(1, 2, row, 4), [race(1, 4, (0, Some(1)), 2, false)]);
     bench.shadow.barrier(15);
     assert_eq!(bench.write(1, 4, row, 4), []);
     assert_eq!(bench.write(1, u32::MAX, |lane| 128 + lane * 4, 4), []);
@@ -105,9 +105,9 @@ fn a_named_barrier_orders_consumers_after_producers_and_not_the_reverse() {
     bench.shadow.acquire(1, &arrived);
     assert_eq!(bench.read(1, u32::MAX, row, 4), []);
     // The producer does not know what the consumer read, and what it does after its arrival is not covered.
-    assert_eq!(bench.write(0, 1, |_| 128, 4), [race(0, 128, (1, Some(0)), Some(3), false)]);
+    assert_eq!(bench.write(0, 1, |_| 128, 4), [race(0, 128, (1, Some(0)), 3, false)]);
     assert_eq!(bench.write(0, 1, |_| 160, 4).len(), 1);
-    assert_eq!(bench.read(1, 1, |_| 160, 4), [race(0, 160, (0, Some(0)), Some(6), true)]);
+    assert_eq!(bench.read(1, 1, |_| 160, 4), [race(0, 160, (0, Some(0)), 6, true)]);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn an_arrival_does_not_order_the_lanes_of_its_warp() {
     let mut bench = Bench::written(4);
     assert_eq!(bench.write(0, 1, |_| 0, 4), []);
     bench.shadow.release(0);
-    assert_eq!(bench.read(0, 2, |_| 0, 4), [race(1, 0, (0, Some(0)), Some(2), true)]);
+    assert_eq!(bench.read(0, 2, |_| 0, 4), [race(1, 0, (0, Some(0)), 2, true)]);
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn lanes_of_a_warp_are_ordered_by_its_barrier_only() {
     assert_eq!(bench.write(2, u32::MAX, row, 4), []);
     let found = bench.read(2, u32::MAX, |lane| (lane ^ 1) * 4, 4);
     assert_eq!(found.len(), 32);
-    assert_eq!(found[5], race(5, 16, (2, Some(4)), Some(2), true));
+    assert_eq!(found[5], race(5, 16, (2, Some(4)), 2, true));
     bench.shadow.warp_sync(2);
     assert_eq!(bench.read(2, u32::MAX, |lane| (lane ^ 1) * 4, 4), []);
     // Other warps learn nothing from it.
@@ -159,7 +159,7 @@ fn a_lane_may_update_its_own_bytes() {
 fn a_broadcast_read_before_a_write_of_lane_0_is_a_race() {
     let mut bench = Bench::written(4);
     assert_eq!(bench.read(0, u32::MAX, |_| 12, 4), []);
-    assert_eq!(bench.write(0, 1, |_| 12, 4), [race(0, 12, (0, None), Some(2), false)]);
+    assert_eq!(bench.write(0, 1, |_| 12, 4), [race(0, 12, (0, None), 2, false)]);
     bench.shadow.warp_sync(0);
     assert_eq!(bench.read(0, u32::MAX, |_| 12, 4), []);
     bench.shadow.warp_sync(0);
@@ -174,12 +174,12 @@ fn neighbouring_bytes_do_not_race_and_granules_of_words_would() {
     assert_eq!(bench.write(0, 1, |_| 4, 1), []);
     assert_eq!(bench.write(1, 1, |_| 5, 1), []);
     assert_eq!(bench.read(2, 1, |_| 6, 2), []);
-    assert_eq!(bench.read(2, 1, |_| 4, 4), [race(0, 4, (0, Some(0)), Some(2), true)]);
+    assert_eq!(bench.read(2, 1, |_| 4, 4), [race(0, 4, (0, Some(0)), 2, true)]);
     let mut halves = Bench::written(2);
     assert_eq!(halves.write(0, u32::MAX, |lane| lane * 2, 2), []);
     assert_eq!(halves.write(1, u32::MAX, |lane| 64 + lane * 2, 2), []);
     // Bytes 60 and 61 are of lane 30, the first that this lane is not ordered after.
-    assert_eq!(halves.read(0, 1, |_| 60, 8), [race(0, 60, (0, Some(30)), Some(2), true)]);
+    assert_eq!(halves.read(0, 1, |_| 60, 8), [race(0, 60, (0, Some(30)), 2, true)]);
 }
 
 #[test]
@@ -215,12 +215,12 @@ fn lanes_of_one_write_that_differ_are_a_conflict() {
     bench.shadow.barrier(15);
     assert_eq!(
         bench.write(1, 0b1011, |_| 16, 4),
-        [race(1, 16, (1, Some(0)), Some(4), true), race(3, 16, (1, Some(0)), Some(4), true)]
+        [race(1, 16, (1, Some(0)), 4, true), race(3, 16, (1, Some(0)), 4, true)]
     );
     bench.shadow.barrier(15);
     // Partial overlap.
     let found = bench.write(1, 3, |lane| 32 + lane * 4, 8);
-    assert_eq!(found, [race(1, 36, (1, Some(0)), Some(5), true)]);
+    assert_eq!(found, [race(1, 36, (1, Some(0)), 5, true)]);
 }
 
 #[test]
@@ -228,9 +228,9 @@ fn writes_of_what_is_there_race_with_reads_but_with_no_write() {
     let mut bench = Bench::written(4);
     assert_eq!(bench.write(0, 1, |_| 0, 4), []);
     assert_eq!(bench.write_same(1, 1, |_| 0, 4), []);
-    assert_eq!(bench.write(2, 1, |_| 0, 4), [race(0, 0, (1, Some(0)), Some(3), true)]);
+    assert_eq!(bench.write(2, 1, |_| 0, 4), [race(0, 0, (1, Some(0)), 3, true)]);
     assert_eq!(bench.read(0, 1, |_| 4, 4), []);
-    assert_eq!(bench.write_same(1, 1, |_| 4, 4), [race(0, 4, (0, Some(0)), Some(5), false)]);
+    assert_eq!(bench.write_same(1, 1, |_| 4, 4), [race(0, 4, (0, Some(0)), 5, false)]);
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn atomics_race_with_plain_accesses_only() {
     bench.shadow.barrier(15);
     assert_eq!(bench.read(3, u32::MAX, row, 4), []);
     assert_eq!(bench.atomic(2, 1, |_| 0, Strong::Load), []);
-    assert_eq!(bench.atomic(2, 1, |_| 0, Strong::Store), [race(0, 0, (3, Some(0)), Some(10), false)]);
+    assert_eq!(bench.atomic(2, 1, |_| 0, Strong::Store), [race(0, 0, (3, Some(0)), 10, false)]);
     bench.shadow.start_block();
     assert_eq!(bench.atomic(0, 1, |_| 0, Strong::Store), []);
     assert_eq!(bench.atomic(0, 3, |_| 0, Strong::Update), []);
@@ -261,9 +261,9 @@ fn an_asynchronous_copy_counts_as_a_write_of_its_thread() {
     bench.shadow.write_by((1, 5), (16, 16), 70, false, &mut conflicts);
     assert_eq!(conflicts, []);
     assert_eq!(bench.read(1, 1 << 5, |_| 28, 4), []);
-    assert_eq!(bench.read(2, 1, |_| 28, 4), [race(0, 28, (1, Some(5)), Some(70), true)]);
+    assert_eq!(bench.read(2, 1, |_| 28, 4), [race(0, 28, (1, Some(5)), 70, true)]);
     bench.shadow.write_by((3, 0), (28, 4), 71, true, &mut conflicts);
-    assert_eq!(conflicts, [race(0, 28, (2, Some(0)), Some(3), false)]);
+    assert_eq!(conflicts, [race(0, 28, (2, Some(0)), 3, false)]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Atomic operations: lane after lane, in an order that the adversarial mode draws.
 
-use super::access::{element, put};
 use super::block::Common;
+use super::elements::{element, put};
 use super::lanes;
 use super::places::{Addresses, Touch, same_space};
 use super::warp::Warp;
@@ -48,6 +48,7 @@ impl Warp {
     fn atomic_global(&mut self, common: &mut Common<'_>, atomic: &Atomic, touch: Touch, addresses: &Addresses) {
         let (good, _) = self.check_global(common, touch, addresses);
         let memory = common.launch.memory;
+        self.note_swap(common, atomic, good, addresses);
         for lane in Self::order(common, good) {
             let Some(allocation) = memory.region(addresses[lane]) else { continue };
             let (offset, size) = (addresses[lane] - allocation.base, touch.bytes);
@@ -62,12 +63,14 @@ impl Warp {
             self.give_back(atomic, lane, before);
             common.tally.traffic(addresses[lane], size.into(), true);
         }
-        self.note_global(common, atomic.slot, Touch { mask: good, ..touch }, addresses, Kind::Atomic);
+        let kind = (Kind::Atomic, atomic.release);
+        self.note_global(common, atomic.slot, Touch { mask: good, ..touch }, addresses, kind);
     }
 
     fn atomic_shared(&mut self, common: &mut Common<'_>, atomic: &Atomic, touch: Touch, addresses: &Addresses) {
         let good = self.check_shared(common, touch, addresses);
         let size = touch.bytes as usize;
+        self.note_swap(common, atomic, good, addresses);
         for lane in Self::order(common, good) {
             let start = addresses[lane] as usize;
             let mut whole = [0; 8];
@@ -77,7 +80,11 @@ impl Warp {
             common.shared[start..start + size].copy_from_slice(&after[..size]);
             self.give_back(atomic, lane, before);
         }
-        self.note_shared(common, Touch { mask: good, ..touch }, addresses, Some(Strong::Update), (0, |_, _| true));
+        use AtomicOperation::{And, Or, Xor};
+        let bits = !atomic.dst.is_some() && matches!(atomic.operation, And | Or | Xor);
+        let strong = if bits { Strong::Bits } else { Strong::Update };
+        let strong = Some((strong, atomic.release));
+        self.note_shared(common, Touch { mask: good, ..touch }, addresses, strong, (0, |_, _| true));
     }
 
     fn give_back(&mut self, atomic: &Atomic, lane: usize, before: u64) {

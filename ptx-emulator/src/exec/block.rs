@@ -3,6 +3,7 @@
 use super::Launch;
 use super::barrier::Barriers;
 use super::counting::Tally;
+use super::guesses::Guesses;
 use super::warp::{State, Warp};
 use crate::arith::mix;
 use crate::checks::{BlockLog, SharedShadow, SyncState};
@@ -26,6 +27,8 @@ pub(super) struct Common<'a> {
     /// How blocks order each other; lent by the launch while the block runs.
     pub sync: SyncState,
     pub findings: Findings,
+    /// Of each load that may guess what a swap expects.
+    pub guesses: Vec<Guesses>,
     pub tally: Tally,
     pub barriers: Barriers,
     /// Unfinished copies of all warps.
@@ -98,6 +101,7 @@ impl<'a> Block<'a> {
                 log: (launch.checks.races && slots > 0).then(|| BlockLog::new(slots, warps as usize)),
                 sync: SyncState::default(),
                 findings: Findings::default(),
+                guesses: (0..launch.program.guesses).map(|_| Guesses::default()).collect(),
                 tally: Tally::new(launch.program.code.len()),
                 barriers: Barriers::default(),
                 pending_copies: 0,
@@ -224,7 +228,12 @@ impl<'a> Block<'a> {
     /// Closes the block: what it found and touched.
     pub fn finish(&mut self) -> Finished {
         let number = self.common.number;
-        Finished { findings: self.common.findings.take(number), log: self.common.log.as_mut().map(BlockLog::finish) }
+        let guesses = self.common.close_guesses(&mut self.warps);
+        let mut log = self.common.log.as_mut().map(BlockLog::finish);
+        if let Some(log) = log.as_mut().filter(|_| !guesses.is_empty()) {
+            log.confirm(&guesses);
+        }
+        Finished { findings: self.common.findings.take(number), log }
     }
 
     pub fn into_tally(self) -> Tally {

@@ -1,13 +1,13 @@
 //! `cp.async`: what is copied arrives when it is waited for, not before.
 
-use super::access::element;
 use super::block::Common;
+use super::elements::element;
 use super::lanes;
 use super::places::{Addresses, Touch};
 use super::warp::Warp;
 use crate::checks::Kind;
 use crate::findings::FindingKind;
-use crate::program::CopyAsync;
+use crate::program::{CopyAsync, Release};
 use crate::registers::LANES;
 
 /// Unfinished copies that a warp may have: a loop that never waits would fill the host's memory.
@@ -101,7 +101,7 @@ impl Warp {
         if full != 0 {
             let touch = Touch { pc, mask: full, bytes: copy.bytes, write: false };
             let right = self.check_global(common, touch, src).0;
-            self.note_global(common, copy.slot, Touch { mask: right, ..touch }, src, Kind::Read);
+            self.note_global(common, copy.slot, Touch { mask: right, ..touch }, src, (Kind::Read, Release::None));
             lanes::each(right).for_each(|lane| common.tally.traffic(src[lane], copy.bytes.into(), false));
             good |= right;
         }
@@ -119,7 +119,7 @@ impl Warp {
                 at[lane] = src[lane].wrapping_add(byte.into());
                 right &= self.check_global(common, touch, &at).0 != 0;
                 if right {
-                    self.note_global(common, copy.slot, touch, &at, Kind::Read);
+                    self.note_global(common, copy.slot, touch, &at, (Kind::Read, Release::None));
                     common.tally.traffic(at[lane], 1, false);
                 }
             }

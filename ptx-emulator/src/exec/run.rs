@@ -96,7 +96,7 @@ impl Warp {
             if instruction.tracked && common.launch.checks.uninitialised {
                 self.taint_unwritten(program, group.pc, group.mask, mask);
             }
-            if !self.taints.is_empty() {
+            if self.tainted_bits & instruction.touched != 0 {
                 self.follow_taints(common, group.pc, group.mask, mask);
             }
             match instruction.code {
@@ -173,11 +173,7 @@ impl Warp {
                 let clock = self.executed;
                 self.broadcast(instruction.operands.dst, width, mask, clock);
             }
-            Code::Fence => {
-                if let Some(log) = common.log.as_mut().filter(|_| mask != 0) {
-                    log.fence();
-                }
-            }
+            Code::Fence(release) => self.fence(common, mask, release),
             Code::Nothing => {}
             Code::Table(table) => {
                 self.jump(common, group, mask, instruction.operands.src[0], &program.tables[table as usize]);
@@ -188,8 +184,9 @@ impl Warp {
                 if mask != 0 {
                     let thread = self.thread(mask);
                     common.note(FindingKind::Trap, pc, thread, None, String::new);
+                    // Nobody goes on: what is left of the warp would miss the lanes that trapped.
                     common.aborted = true;
-                    return self.leave(group, mask);
+                    return false;
                 }
             }
             Code::Barrier(index) => return self.barrier(common, group, mask, index),

@@ -46,15 +46,22 @@ impl Taint {
 impl Warp {
     /// Lanes of a row that hold undefined values.
     fn tainted(&self, row: Row) -> Option<Taint> {
+        if self.tainted_bits & row.bit() == 0 {
+            return None;
+        }
         self.taints.iter().copied().find(|taint| taint.row == row && taint.lanes != 0)
     }
 
     /// The lanes now hold something else.
     fn cleanse(&mut self, row: Row, mask: u32) {
+        if self.tainted_bits & row.bit() == 0 {
+            return;
+        }
         for taint in self.taints.iter_mut().filter(|taint| taint.row == row) {
             taint.lanes &= !mask;
         }
         self.taints.retain(|taint| taint.lanes != 0);
+        self.tainted_bits = self.taints.iter().fold(0, |bits, taint| bits | taint.row.bit());
     }
 
     fn add_taint(&mut self, taint: Taint) {
@@ -68,6 +75,7 @@ impl Warp {
             }
             None => self.taints.push(taint),
         }
+        self.tainted_bits |= taint.row.bit();
     }
 
     /// What a shuffle read from lanes that take no part, and what it passed on from lanes whose value is undefined.
@@ -157,12 +165,12 @@ impl Warp {
             Some("and" | "or.") => self.united(uses, mask).map(|all| self.absorbed(all, uses, &info.text)),
             _ => self.united(uses, mask),
         };
+        let passed = passed.map(|all| match info.moves {
+            true => all,
+            false => Taint { bytes: self.passed_bytes(pc, program, all), origin: all.origin_or(pc), ..all },
+        });
         info.defs.iter().for_each(|&row| self.cleanse(row, mask));
-        if let Some(mut passed) = passed {
-            if !info.moves {
-                passed.bytes = 0xff;
-                passed.origin = passed.origin_or(pc);
-            }
+        if let Some(passed) = passed.filter(|all| all.bytes != 0) {
             info.defs.iter().for_each(|&row| self.add_taint(Taint { row, ..passed }));
         }
     }
@@ -211,19 +219,67 @@ impl Warp {
         all.reduce(|all, one| Taint { lanes: all.lanes | one.lanes, bytes: all.bytes | one.bytes, ..all })
     }
 
+    /// The bytes that undefined operands leave undefined: all, apart from what accesses to bit fields mask or shift out.
+    fn passed_bytes(&self, pc: u32, program: &Program, passed: Taint) -> u8 {
+        match program.info[pc as usize].text.get(..3) {
+            Some("shr") => self.shifted_bytes(pc, program, passed),
+            Some("and" | "or.") => self.masked_bytes(pc, program, passed),
+            _ => 0xff,
+        }
+    }
+
+    /// Without the bytes that a defined operand decides in every lane.
+    fn masked_bytes(&self, pc: u32, program: &Program, passed: Taint) -> u8 {
+        let (instruction, info) = (&program.code[pc as usize], &program.info[pc as usize]);
+        let Some(width) = info.defs.first().map(|dst| dst.width).filter(|&width| width != Width::Predicate) else {
+            return 0xff;
+        };
+        let decisive = if info.text.starts_with("and") { 0 } else { 0xff };
+        let rows = [0, 1].map(|place| Row { width, index: instruction.operands.src[place] });
+        let decides = |row: &Row, lane: usize, byte: usize| {
+            let defined = self.tainted(*row).is_none_or(|taint| taint.lanes >> lane & 1 == 0);
+            defined && self.bits(*row, lane).to_le_bytes()[byte] == decisive
+        };
+        let undecided =
+            |byte: usize| lanes::each(passed.lanes).any(|lane| !rows.iter().any(|row| decides(row, lane, byte)));
+        (0..8).filter(|&byte| undecided(byte)).fold(0, |bytes, byte| bytes | 1 << byte) & passed.bytes
+    }
+
+    /// What an unsigned shift to the right keeps.
+    fn shifted_bytes(&self, pc: u32, program: &Program, passed: Taint) -> u8 {
+        let (instruction, info) = (&program.code[pc as usize], &program.info[pc as usize]);
+        let [value, amount, ..] = instruction.operands.src;
+        let by_itself = |row: &Row| row.index == value && info.defs.first().is_some_and(|dst| dst.width == row.width);
+        let unsigned = ["shr.u32", "shr.b32", "shr.u64", "shr.b64"].iter().any(|name| info.text.starts_with(name));
+        let mut tainted = info.uses.iter().filter(|&&row| self.tainted(row).is_some());
+        if !unsigned || !tainted.all(by_itself) {
+            return 0xff;
+        }
+        let amounts = &self.registers.words[amount as usize].0;
+        lanes::each(passed.lanes).fold(0, |bytes, lane| {
+            let shift = |by: u32| passed.bytes.checked_shr(by).unwrap_or(0);
+            let (whole, part) = (amounts[lane] / 8, amounts[lane] % 8);
+            bytes | shift(whole) | if part == 0 { 0 } else { shift(whole + 1) }
+        })
+    }
+
     /// Without the lanes in which a defined operand decides alone: `and` with zero, `or` with ones.
     fn absorbed(&self, all: Taint, uses: &[Row], text: &str) -> Taint {
-        let bits = |row: Row, lane: usize| match row.width {
-            Width::Predicate => 0u64.wrapping_sub((self.registers.predicates[row.index as usize] >> lane & 1).into()),
-            Width::Word => i64::from(self.registers.words[row.index as usize].0[lane] as i32) as u64,
-            Width::Long => self.registers.longs[row.index as usize].0[lane],
-        };
         let decisive = if text.starts_with("and") { 0 } else { u64::MAX };
         let decided = lanes::collect(all.lanes, |lane| {
             let defined = |row: &Row| self.tainted(*row).is_none_or(|taint| taint.lanes >> lane & 1 == 0);
-            uses.iter().any(|row| defined(row) && bits(*row, lane) == decisive)
+            uses.iter().any(|row| defined(row) && self.bits(*row, lane) == decisive)
         });
         Taint { lanes: all.lanes & !decided, ..all }
+    }
+
+    /// Sign-extended.
+    fn bits(&self, row: Row, lane: usize) -> u64 {
+        match row.width {
+            Width::Predicate => 0u64.wrapping_sub((self.registers.predicates[row.index as usize] >> lane & 1).into()),
+            Width::Word => i64::from(self.registers.words[row.index as usize].0[lane] as i32) as u64,
+            Width::Long => self.registers.longs[row.index as usize].0[lane],
+        }
     }
 
     /// Reports what made the undefined value that this instruction uses.

@@ -2,6 +2,7 @@
 
 use super::Launch;
 use super::copies::Copies;
+use super::guesses::Guess;
 use super::lanes;
 use super::taint::Taint;
 use crate::memory::POISON;
@@ -46,8 +47,12 @@ pub(super) struct Warp {
     pub defined: Vec<u32>,
     /// Registers with undefined values.
     pub taints: Vec<Taint>,
+    /// [`Row::bit`] of their rows.
+    pub tainted_bits: u64,
     pub executed: u64,
     pub copies: Copies,
+    /// Of each load that may guess what a swap expects.
+    pub guesses: Vec<Guess>,
     /// Which group is to run when several could and one has had its share.
     pub turn: u32,
 }
@@ -68,8 +73,10 @@ impl Warp {
             local_written: vec![false; program.local_bytes as usize * LANES],
             defined: vec![0; program.tracked.len()],
             taints: Vec::new(),
+            tainted_bits: 0,
             executed: 0,
             copies: Copies::default(),
+            guesses: vec![Guess::default(); program.guesses as usize],
             turn: 0,
         }
     }
@@ -93,6 +100,7 @@ impl Warp {
         self.local_written.fill(false);
         self.defined.fill(0);
         self.taints.clear();
+        self.tainted_bits = 0;
         // Others are written before they are read, whatever the path.
         for row in &launch.program.tracked {
             (0..LANES).for_each(|lane| self.registers.set_lane(row.width, row.index, lane, u64::MAX));

@@ -30,7 +30,7 @@ pub(crate) fn known() -> impl Iterator<Item = &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{expand, levels, split};
+    use super::super::testing::{expand, levels, spell, split};
     use super::*;
     use std::collections::BTreeSet;
 
@@ -69,20 +69,7 @@ mod tests {
             let longest =
                 all.iter().map(|name| split(name)).filter(|(first, _)| *first == opcode).map(|(_, rest)| rest.len());
             let depth = longest.max().unwrap_or(0).min(3) + 1;
-            spell(opcode, &words, depth, &mut Vec::new(), &all);
-        }
-    }
-
-    fn spell<'a>(opcode: &str, words: &[&'a str], depth: usize, modifiers: &mut Vec<&'a str>, all: &BTreeSet<String>) {
-        let name = std::iter::once(opcode).chain(modifiers.iter().copied()).collect::<Vec<_>>().join(".");
-        let form = select(opcode, modifiers, Level::Portable);
-        assert_eq!(form.is_some(), all.contains(&name), "{name}");
-        if modifiers.len() < depth {
-            for word in words {
-                modifiers.push(word);
-                spell(opcode, words, depth, modifiers, all);
-                modifiers.pop();
-            }
+            spell(select, opcode, (&words, depth), &mut Vec::new(), &all);
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{Form, Level};
 use crate::registers::{LANES, Operands, Registers};
 use crate::types::{Type, Width};
+use std::collections::BTreeSet;
 
 /// Where the harness puts the destinations; the sources have the rows from 0.
 const DST: u32 = 4;
@@ -32,6 +33,25 @@ pub(crate) fn levels() -> [Level; 2] {
 pub(crate) fn split(name: &str) -> (&str, Vec<&str>) {
     let mut words = name.split('.');
     (words.next().unwrap_or_default(), words.collect())
+}
+
+/// Whatever is spelt from the words, with up to so many modifiers, is known if it is among `all`.
+pub(crate) fn spell<'a>(
+    select: fn(&str, &[&str], Level) -> Option<Form>,
+    opcode: &str,
+    (words, depth): (&[&'a str], usize),
+    modifiers: &mut Vec<&'a str>,
+    all: &BTreeSet<String>,
+) {
+    let name = std::iter::once(opcode).chain(modifiers.iter().copied()).collect::<Vec<_>>().join(".");
+    assert_eq!(select(opcode, modifiers, Level::Portable).is_some(), all.contains(&name), "{name}");
+    if modifiers.len() < depth {
+        for word in words {
+            modifiers.push(word);
+            spell(select, opcode, (words, depth), modifiers, all);
+            modifiers.pop();
+        }
+    }
 }
 
 /// The names that a line of a list of known forms stands for: "a{b,c}d" is "abd" and "acd".

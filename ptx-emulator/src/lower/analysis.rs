@@ -2,7 +2,8 @@
 
 use super::{Dynamic, Lowering, contract};
 use crate::error::Result;
-use crate::program::{Code, Info, Instruction, NONE, Program, Row};
+use crate::parse::ast::Space;
+use crate::program::{AtomicOperation, Code, Info, Instruction, NONE, Program, Row};
 use crate::types::Width;
 use std::collections::{HashMap, HashSet};
 
@@ -21,11 +22,14 @@ impl Lowering<'_> {
         if let Some(seed) = contraction {
             contract::contract(&mut program, self.level, seed);
         }
+        number_guesses(&mut program);
         forgive_undefined_parts(&mut program);
         program.tracked = maybe_uninitialised(&program);
         let tracked: HashSet<Row> = program.tracked.iter().copied().collect();
         for (instruction, info) in program.code.iter_mut().zip(&program.info) {
-            instruction.tracked = info.uses.iter().chain(&info.defs).any(|row| tracked.contains(row));
+            let mut rows = info.uses.iter().chain(&info.defs);
+            instruction.touched = rows.clone().fold(0, |bits, row| bits | row.bit());
+            instruction.tracked = rows.any(|row| tracked.contains(row));
         }
         Ok(program)
     }
@@ -61,6 +65,22 @@ impl Lowering<'_> {
         }
         self.program.tables.iter_mut().flatten().for_each(place);
         Ok(())
+    }
+}
+
+/// Plain loads of as many bytes as a compare-and-swap of the kernel takes.
+fn number_guesses(program: &mut Program) {
+    let swaps = program.atomics.iter().filter(|atomic| atomic.operation == AtomicOperation::CompareAndSwap);
+    let sizes: HashSet<u32> = swaps.map(|swap| swap.ty.bytes()).collect();
+    let loads: HashSet<u32> =
+        program.code.iter().filter_map(|one| if let Code::Load(load) = one.code { Some(load) } else { None }).collect();
+    for (index, access) in (0..).zip(&mut program.accesses) {
+        let plain = !access.volatile && !access.noncoherent && access.count == 1 && access.rows[0].is_some();
+        let space = matches!(access.space, Space::Shared | Space::Global | Space::Generic);
+        if plain && space && sizes.contains(&access.size) && loads.contains(&index) {
+            access.guess = program.guesses;
+            program.guesses += 1;
+        }
     }
 }
 

@@ -82,14 +82,8 @@ impl Lowering<'_> {
             ("ballot", "b32") => (ExchangeKind::VoteBallot, Width::Word),
             _ => return Err(self.unknown()),
         };
-        let exchange = Exchange {
-            src: self.source(src, Type::Pred)?,
-            members: self.source(members, Type::U32)?,
-            dst: self.destination_of(dst, width)?,
-            ..blank(kind)
-        };
-        self.push_exchange(exchange, Kind::Shuffle);
-        Ok(())
+        let dst = self.destination_of(dst, width)?;
+        self.of_values(kind, (dst, Row::NONE), (src, Type::Pred), members)
     }
 
     fn matching(&mut self, modifiers: &[&str], operands: &[Operand]) -> Result<()> {
@@ -101,16 +95,8 @@ impl Lowering<'_> {
             "all" => ExchangeKind::MatchAll,
             _ => return Err(self.unknown()),
         };
-        let (dst, dst2) = self.pair(dst, Width::Word)?;
-        let exchange = Exchange {
-            src: self.source(src, if *ty == "b32" { Type::B32 } else { Type::B64 })?,
-            members: self.source(members, Type::U32)?,
-            dst,
-            dst2,
-            ..blank(kind)
-        };
-        self.push_exchange(exchange, Kind::Shuffle);
-        Ok(())
+        let dst = self.pair(dst, Width::Word)?;
+        self.of_values(kind, dst, (src, if *ty == "b32" { Type::B32 } else { Type::B64 }), members)
     }
 
     fn reduction(&mut self, modifiers: &[&str], operands: &[Operand]) -> Result<()> {
@@ -126,13 +112,20 @@ impl Lowering<'_> {
             ("xor", "b32") => (AtomicOperation::Xor, Type::B32),
             _ => return Err(self.unknown()),
         };
-        let exchange = Exchange {
-            src: self.source(src, Type::B32)?,
-            members: self.source(members, Type::U32)?,
-            dst: self.destination_of(dst, Width::Word)?,
-            ..blank(ExchangeKind::Reduce(operation, ty))
-        };
-        self.push_exchange(exchange, Kind::Shuffle);
+        let dst = self.destination_of(dst, Width::Word)?;
+        self.of_values(ExchangeKind::Reduce(operation, ty), (dst, Row::NONE), (src, Type::B32), members)
+    }
+
+    /// An operation on a value of each lane.
+    fn of_values(
+        &mut self,
+        kind: ExchangeKind,
+        (dst, dst2): (Row, Row),
+        (src, ty): (&Operand, Type),
+        members: &Operand,
+    ) -> Result<()> {
+        let (src, members) = (self.source(src, ty)?, self.source(members, Type::U32)?);
+        self.push_exchange(Exchange { src, members, dst, dst2, ..blank(kind) }, Kind::Shuffle);
         Ok(())
     }
 }

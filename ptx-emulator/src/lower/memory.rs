@@ -4,7 +4,7 @@ use super::words::{Owner, Words, words};
 use super::{Dynamic, Lowering};
 use crate::error::Result;
 use crate::parse::ast::{Operand, Space};
-use crate::program::{Access, Atomic, AtomicOperation, Code, CopyAsync, Kind, Row};
+use crate::program::{Access, Atomic, AtomicOperation, Code, CopyAsync, Kind, NONE, Release, Row};
 use crate::registers::Operands;
 use crate::types::{Type, Width};
 
@@ -67,8 +67,10 @@ impl Lowering<'_> {
             rows,
             signed: ty.is_signed(),
             volatile: words.volatile,
+            release: words.release,
             noncoherent: words.noncoherent || space == Space::Const,
             slot,
+            guess: NONE,
         };
         let index = self.program.accesses.len();
         self.program.accesses.push(access);
@@ -126,7 +128,8 @@ impl Lowering<'_> {
         if dynamic {
             self.dynamic.push(Dynamic::Atomic(self.program.atomics.len()));
         }
-        self.program.atomics.push(Atomic { space, address, operation, ty, dst, operand, swap, slot });
+        let release = words.release;
+        self.program.atomics.push(Atomic { space, address, operation, ty, dst, operand, swap, release, slot });
         let code = Code::Atomic(self.program.atomics.len() as u32 - 1);
         let info = self.emit(code, Operands::default(), Kind::Memory);
         info.uses.extend([address.row, operand, swap].into_iter().filter(|row| row.is_some()));
@@ -188,18 +191,20 @@ impl Lowering<'_> {
     }
 
     pub(super) fn fence(&mut self, modifiers: &[&str], operands: &[Operand]) -> Result<()> {
-        let known = match modifiers {
-            ["cta" | "gl" | "sys" | "gpu" | "cluster"] => true,
-            [order, scope] => {
-                matches!(*order, "sc" | "acq_rel" | "acquire" | "release")
-                    && matches!(*scope, "cta" | "gpu" | "sys" | "cluster")
-            }
-            _ => false,
+        let scope = match modifiers {
+            [scope] | ["sc" | "acq_rel" | "acquire" | "release", scope] => *scope,
+            _ => return Err(self.unknown()),
         };
-        if !known || !operands.is_empty() {
+        let release = match scope {
+            "cta" => Release::Block,
+            "gpu" | "sys" | "cluster" => Release::Device,
+            "gl" if modifiers.len() == 1 => Release::Device,
+            _ => return Err(self.unknown()),
+        };
+        if !operands.is_empty() {
             return Err(self.unknown());
         }
-        self.emit(Code::Fence, Operands::default(), Kind::Memory);
+        self.emit(Code::Fence(release), Operands::default(), Kind::Memory);
         Ok(())
     }
 

@@ -218,7 +218,7 @@ impl<'m> Lowering<'m> {
     /// Appends an instruction under the guard in force. Uses and definitions follow through [`Self::touches`].
     fn emit(&mut self, code: Code, operands: Operands, class: Kind) -> &mut Info {
         let (guard, negated) = self.guard;
-        self.program.code.push(Instruction { code, operands, guard, negated, tracked: false });
+        self.program.code.push(Instruction { code, operands, guard, negated, tracked: false, touched: 0 });
         let uses = match guard {
             NONE => Vec::new(),
             index => vec![Row { width: Width::Predicate, index }],

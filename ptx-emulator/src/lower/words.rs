@@ -1,6 +1,7 @@
 //! Modifiers of `ld`, `st`, `atom` and `red` beside their operation and type.
 
 use crate::parse::ast::Space;
+use crate::program::Release;
 
 /// Whose modifiers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,7 @@ pub(super) struct Words {
     pub vector: Option<u32>,
     /// Other blocks may be waiting for it: volatile, or ordered.
     pub volatile: bool,
+    pub release: Release,
     pub noncoherent: bool,
     /// A cache policy follows the operands.
     pub cache_hint: bool,
@@ -42,7 +44,7 @@ enum Kind {
 pub(super) fn words(owner: Owner, modifiers: &[&str]) -> Option<Words> {
     let mut words = Words::default();
     let mut seen: Vec<Kind> = Vec::new();
-    let mut order = "weak";
+    let (mut order, mut scope) = ("weak", "gpu");
     for &modifier in modifiers {
         let kind = kind(owner, modifier)?;
         if seen.contains(&kind) {
@@ -56,12 +58,18 @@ pub(super) fn words(owner: Owner, modifiers: &[&str]) -> Option<Words> {
             Kind::Policy => words.cache_hint = true,
             Kind::NonCoherent => words.noncoherent = true,
             Kind::Vector => words.vector = modifier[1..].parse().ok(),
-            Kind::Mmio | Kind::Scope | Kind::First | Kind::Second | Kind::Prefetch => {}
+            Kind::Scope => scope = modifier,
+            Kind::Mmio | Kind::First | Kind::Second | Kind::Prefetch => {}
         }
     }
     let has = |kind| seen.contains(&kind);
     let ordered = !matches!(order, "weak" | "volatile");
     words.volatile |= ordered || order == "volatile";
+    words.release = match (order, scope) {
+        ("release" | "acq_rel", "cta") => Release::Block,
+        ("release" | "acq_rel", _) => Release::Device,
+        _ => Release::None,
+    };
     let consistent = match owner {
         Owner::Atomic => !matches!(words.space, Some(Space::Local | Space::Const | Space::Param)),
         // A scope belongs to an order; the non-coherent path is that of global memory and knows none.
@@ -132,6 +140,12 @@ mod tests {
         }
         assert!(!read(Owner::Load, "weak.global").unwrap().volatile);
         assert!(read(Owner::Atomic, "acq_rel.gpu.global").is_some() && read(Owner::Atomic, "gpu").is_some());
+        for (text, release) in
+            [("relaxed.gpu", Release::None), ("release.cta", Release::Block), ("release.sys", Release::Device)]
+        {
+            assert_eq!(read(Owner::Store, text).unwrap().release, release, "{text}");
+        }
+        assert_eq!(read(Owner::Atomic, "acq_rel").unwrap().release, Release::Device);
         assert!(read(Owner::Store, "release.cta.shared::cta").is_some());
     }
 

@@ -78,6 +78,9 @@ pub(super) fn parameters(cursor: &mut Cursor) -> Result<Vec<Variable>> {
             return Err(cursor.unexpected("`.param`"));
         }
         let head = head(cursor)?;
+        if register && head.ty == Type::Pred {
+            return Err(cursor.unsupported("a predicate as a parameter"));
+        }
         let mut variable = declarator(cursor, &head, Space::Param)?;
         variable.register = register;
         found.push(variable);

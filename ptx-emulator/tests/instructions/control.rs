@@ -145,3 +145,12 @@ fn endless_loops_end() {
     assert_eq!(report.findings().len(), 1);
     assert!(report.has(FindingKind::Trap) && report.findings()[0].thread == [3, 0, 0], "{report}");
 }
+
+/// The others of its warp do not go on to miss the lane that trapped.
+#[test]
+fn a_trap_ends_the_warp() {
+    let body = "mov.u32 %w2, %tid.x; setp.eq.u32 p1, %w2, 5; @p1 trap;
+        shfl.sync.idx.b32 %w3, %w2, 5, 31, -1; st.global.v2.b32 [%l0], {%w3, 0};";
+    let found = Kernel::new(1, body).findings(&[0]);
+    assert!(found.len() == 1 && found[0].0 == FindingKind::Trap, "{found:?}");
+}

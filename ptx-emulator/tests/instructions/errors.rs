@@ -106,3 +106,13 @@ fn of_modules_and_launches() {
         "kernel `j`: 1048576 bytes of shared memory, expected at most 232448"
     );
 }
+
+#[test]
+fn local_memory_beyond_what_the_host_has() {
+    let text = format!("{HEADER}.entry k() {{ .local .align 4 .b8 own[1048576]; st.local.b32 [own], 1; ret; }}\n");
+    let module = Module::from_ptx(&text).unwrap();
+    let launch = module.launch("k").grid([64, 1, 1]).block([1000, 1, 1]).threads(8);
+    let want = "1048576 bytes of local memory for each of 1024 threads in 8 blocks at once, expected at most 4294967296 bytes together";
+    let error = launch.run(&Device::new()).unwrap_err().to_string();
+    assert!(error.ends_with(want), "{error}");
+}

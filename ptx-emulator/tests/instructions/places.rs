@@ -184,3 +184,41 @@ fn packing() {
         assert_eq!(got, [value.rotate_left(32), reversed, swapped, bytes]);
     }
 }
+
+/// Unoptimised code reads a bit field with its neighbours, which nobody may have written.
+#[test]
+fn a_shift_drops_the_bytes_that_nobody_wrote() {
+    let kernel = |shift: &str| {
+        let body = ".local .align 8 .b8 field[8]; st.local.u8 [field+1], 5; st.local.v2.u8 [field+2], {6, 7};
+            st.local.u32 [field+4], 8; mov.u32 %w4, 12;
+            ld.local.u32 %w2, [field]; ld.local.u64 %l2, [field];\n";
+        Kernel::new(1, format!("{body}{shift}\nst.global.u64 [%l0], %l3;"))
+    };
+    for shift in [
+        "shr.u32 %w3, %w2, 8; cvt.u64.u32 %l3, %w3;",
+        "shr.b32 %w3, %w2, %w4; cvt.u64.u32 %l3, %w3;",
+        "shr.u64 %l3, %l2, 8;",
+    ] {
+        kernel(shift).run(&[0]);
+    }
+    for shift in ["shr.u32 %w3, %w2, 7; cvt.u64.u32 %l3, %w3;", "shl.b64 %l3, %l2, 8;"] {
+        let found = kernel(shift).findings(&[0]);
+        assert!(found.len() == 1 && found[0].0 == FindingKind::UninitialisedLocal, "{shift}: {found:?}");
+    }
+}
+
+/// Unoptimised code writes a bit field by changing the word around it, which nobody may have written.
+#[test]
+fn masks_keep_apart_the_bytes_that_nobody_wrote() {
+    let kernel = |mask: &str, shift: u32| {
+        let body = ".local .align 4 .b32 field; ld.local.u32 %w2, [field]; shl.b32 %w3, %w0, 8;";
+        let change = format!("and.b32 %w4, %w2, {mask}; or.b32 %w4, %w4, %w3; st.local.u32 [field], %w4;");
+        let read = format!("ld.local.u32 %w5, [field]; shr.u32 %w5, %w5, {shift};");
+        Kernel::new(1, format!("{body} {change} {read}\nst.global.v2.u32 [%l0], {{%w5, 0}};"))
+    };
+    assert_eq!(kernel("255", 8).run(&[0]), (0..32).collect::<Vec<u64>>());
+    for (mask, shift) in [("255", 4), ("256", 8), ("-1", 8)] {
+        let found = kernel(mask, shift).findings(&[0]);
+        assert!(found.len() == 1 && found[0].0 == FindingKind::UninitialisedLocal, "{mask}, {shift}: {found:?}");
+    }
+}

@@ -143,9 +143,7 @@ pub(super) fn run<'f, T: Io>(
         Backend::Cpu if options.threads == Some(1) => call.timed(&Cpu::single_thread(), memory)?,
         Backend::Cpu => call.timed(&Cpu::new(), memory)?,
         #[cfg(feature = "emulator")]
-        Backend::Emulator => {
-            return Err(CliError::new(format!("{OP}: --backend emulator has no --backward, expected another")));
-        }
+        Backend::Emulator => call.timed(&crate::run::emulator::device(args).on_host(), memory)?,
         Backend::Reference => call.reference()?,
     };
     let rows = judge(&outlines, &results, input, &Naive(&call))?;

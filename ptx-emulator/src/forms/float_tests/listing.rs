@@ -1,7 +1,7 @@
 //! The lists of what is known, against the selection.
 
-use crate::forms::testing::{expand, levels, split};
-use crate::forms::{Level, float_compare, float_families, float_signs};
+use crate::forms::testing::{expand, levels, spell, split};
+use crate::forms::{float_compare, float_families, float_signs};
 use std::collections::BTreeSet;
 
 #[test]
@@ -34,20 +34,7 @@ fn no_other_spelling_is_known() {
         );
         let words: Vec<&str> = words.into_iter().collect();
         let depth = if words.len() > 25 { 3 } else { 4 };
-        spell(opcode, &words, depth, &mut Vec::new(), &all);
-    }
-}
-
-fn spell<'a>(opcode: &str, words: &[&'a str], depth: usize, modifiers: &mut Vec<&'a str>, all: &BTreeSet<String>) {
-    let name = std::iter::once(opcode).chain(modifiers.iter().copied()).collect::<Vec<_>>().join(".");
-    let form = float_families::select(opcode, modifiers, Level::Portable);
-    assert_eq!(form.is_some(), all.contains(&name), "{name}");
-    if modifiers.len() < depth {
-        for word in words {
-            modifiers.push(word);
-            spell(opcode, words, depth, modifiers, all);
-            modifiers.pop();
-        }
+        spell(float_families::select, opcode, (&words, depth), &mut Vec::new(), &all);
     }
 }
 

@@ -101,6 +101,8 @@ fn what_is_not_supported_is_named() {
         (".global .b32 a<3>;", "a range of names in memory"),
         (".global .b8 a[2] = {0xFF(s), 0xFF00(s)};", "a mask operator in an initial value"),
         (".global .attribute(.unified(1, 2)) .u32 a;", ".attribute(`.unified`)"),
+        (".func f(.reg .pred p) {}", "a predicate as a parameter"),
+        (".func (.reg .pred p) f() {}", "a predicate as a parameter"),
         (".entry k() .unheard {}", "the directive `.unheard` of a function"),
     ] {
         assert_eq!(module(&format!("\n{text}")), Err(unsupported(5, what)), "{text}");

@@ -1,0 +1,155 @@
+// What the scan's two directions share: how channels, states and steps are laid out over threads and blocks.
+//
+// A channel belongs to LANES neighbouring lanes of a warp, each with kStates states in registers; a block holds
+// kThreads / LANES channels of one run (channels that share their rows of B and C). States beyond LANES * kStates are
+// worked off in slabs.
+#pragma once
+
+#include "load_store.cuh"
+#include "math.cuh"
+#include "params.h"
+
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kStates = 16;
+constexpr int kQuad = 4;
+constexpr int kQuads = kStates / kQuad;
+// A block's registers: 16 f32 of each thread, as quads.
+constexpr int kUnit = kQuads * kThreads;
+
+template <int LANES>
+struct Shape {
+    static constexpr int kChannels = kThreads / LANES;
+    static constexpr int kSlab = LANES * kStates;
+    // More lanes come before more slabs, so only the most lanes have them.
+    static constexpr bool kSlabs = LANES == 32;
+};
+
+// The block's part of sequence `seq`: its row of the batch, its place along seqlen, the order of its steps, and which of them
+// are the part's. Steps count from the first of the sequence in scan order; the host refuses lengths beyond 31 bits.
+struct Span {
+    uint32_t batch;
+    int start;
+    int len;
+    int begin;
+    int end;
+    bool reverse;
+
+    __device__ __forceinline__ Span(const SsmSpans &p, uint32_t seq) : reverse(p.reverse != 0) {
+        const int32_t *ends = reinterpret_cast<const int32_t *>(p.cu_seqlens);
+        batch = ends ? 0 : seq;
+        start = ends ? ends[seq] : 0;
+        len = ends ? ends[seq + 1] - start : static_cast<int>(p.seqlen);
+        begin = static_cast<int>(min(blockIdx.z * p.part, static_cast<int64_t>(len)));
+        end = p.parts == 1 ? len : static_cast<int>(min(begin + p.part, static_cast<int64_t>(len)));
+    }
+
+    __device__ __forceinline__ int64_t time(int step) const {
+        return reverse ? start + len - 1 - step : start + step;
+    }
+
+    // The last step of the sequence is this part's; an empty sequence is the first part's.
+    __device__ __forceinline__ bool last() const {
+        return end == len && (begin < end || blockIdx.z == 0);
+    }
+};
+
+// Full chunks of the sequences before `seq`.
+__device__ __forceinline__ int64_t chunks_before(const SsmSpans &p, uint32_t seq) {
+    const int32_t *ends = reinterpret_cast<const int32_t *>(p.cu_seqlens);
+    if (!ends) {
+        return seq * (p.seqlen / p.every);
+    }
+    int64_t chunks = 0;
+#pragma unroll 1
+    for (uint32_t earlier = 0; earlier < seq; ++earlier) {
+        chunks += (ends[earlier + 1] - ends[earlier]) / p.every;
+    }
+    return chunks;
+}
+
+// The rows of B or C that the next `steps` steps need, as f32; states beyond dstate are 0. One row per step if the
+// projection varies with time, one per channel if it is constant.
+template <typename T, int LANES>
+__device__ __forceinline__ void stage(
+    float *staged, const SsmProjection &p, const Span &span, int step0, int steps, uint32_t first_channel,
+    uint32_t channels, uint32_t slab, uint32_t dstate) {
+    constexpr int kSlab = Shape<LANES>::kSlab;
+    const void *base = reinterpret_cast<const void *>(p.address);
+    const int rows = p.constant ? static_cast<int>(channels) : steps;
+#pragma unroll 1
+    for (int i = threadIdx.x; i < rows * kSlab; i += kThreads) {
+        int row = i / kSlab;
+        uint32_t n = slab * kSlab + i % kSlab;
+        float value = 0.0f;
+        if (n < dstate && p.constant) {
+            value = F32::load(base, (first_channel + row) * p.dim_stride + n * p.dstate_stride);
+        } else if (n < dstate) {
+            int64_t group = first_channel / p.channels_per_group;
+            value = T::load(
+                base, span.batch * p.batch_stride + group * p.ngroups_stride + n * p.dstate_stride +
+                          span.time(step0 + row) * p.seqlen_stride);
+        }
+        staged[i] = value;
+    }
+}
+
+__device__ __forceinline__ void load_quads(const float4 *from, float (&v)[kStates]) {
+#pragma unroll
+    for (int k = 0; k < kQuads; ++k) {
+        const float4 quad = from[k * kThreads];
+        v[4 * k] = quad.x;
+        v[4 * k + 1] = quad.y;
+        v[4 * k + 2] = quad.z;
+        v[4 * k + 3] = quad.w;
+    }
+}
+
+__device__ __forceinline__ void store_quads(float4 *to, const float (&v)[kStates]) {
+#pragma unroll
+    for (int k = 0; k < kQuads; ++k) {
+        to[k * kThreads] = make_float4(v[4 * k], v[4 * k + 1], v[4 * k + 2], v[4 * k + 3]);
+    }
+}
+
+// This lane's states of a tensor into `own` in shared memory, or back; those that do not exist are 0. State i lies at
+// own[i / 4 * 4 * kThreads + i % 4 * apart]: `apart` is 1 for quads, kThreads for single states without bank conflicts. Neighbouring quads of states belong to neighbouring lanes. A loop, because there are many of these copies and few
+// states that they move.
+template <int LANES>
+__device__ __forceinline__ void copy_states_of(
+    float *own, int apart, uint64_t address, int64_t offset, int64_t stride, uint32_t slab, uint32_t dstate, bool save) {
+    float *base = reinterpret_cast<float *>(address) + offset;
+    const uint32_t lane = threadIdx.x % LANES;
+#pragma unroll 1
+    for (int i = 0; i < kStates; ++i) {
+        const uint32_t n = slab * Shape<LANES>::kSlab + i / kQuad * (kQuad * LANES) + lane * kQuad + i % kQuad;
+        float *place = own + i / kQuad * (kQuad * kThreads) + i % kQuad * apart;
+        const bool exists = n < dstate && address;
+        if (!save) {
+            *place = exists ? base[n * stride] : 0.0f;
+        } else if (exists) {
+            base[n * stride] = *place;
+        }
+    }
+}
+
+// In every lane of a channel.
+template <int LANES>
+__device__ __forceinline__ float sum_over_lanes(float value) {
+#pragma unroll
+    for (int distance = LANES / 2; distance > 0; distance /= 2) {
+        value += __shfl_xor_sync(0xffffffffu, value, distance);
+    }
+    return value;
+}
+
+__device__ __forceinline__ float load_vector(const SsmVector &v, uint32_t d, float absent) {
+    return v.address ? F32::load(reinterpret_cast<const void *>(v.address), d * v.dim_stride) : absent;
+}
+
+__device__ __forceinline__ void store_row(const SsmRows &rows, int64_t row, uint32_t d, float value) {
+    F32::store(reinterpret_cast<void *>(rows.address), row * rows.batch_stride + d * rows.dim_stride, value);
+}
+
+}  // namespace

@@ -1,0 +1,65 @@
+//! The small passes of the selective scan, one thread per element: carries between chunks, and sums of partial sums.
+//! The scan itself: kernels-cu/selective_scan.cu. Equations: src/ops/selective_scan.
+
+use crate::load_store::{BF16, F16, F32, Io};
+use crate::math;
+use crate::params::{SsmSelectiveScanCarry, SsmSelectiveScanSum};
+use crate::wide::each;
+
+#[cfg(ssm_unit = "selective_scan_carry")]
+#[unsafe(no_mangle)]
+unsafe extern "ptx-kernel" fn selective_scan_carry_f32(params: SsmSelectiveScanCarry) {
+    let SsmSelectiveScanCarry { A, batch, nchunks, dim, dstate, .. } = params;
+    each([1, batch, dim, dstate], |[_, b, d, n]| {
+        // SAFETY: `each` gives every (batch, channel, state) to one thread, and the contract checked the tensors.
+        unsafe {
+            let A = F32::load(A.address, d as i64 * A.dim_stride + n as i64 * A.dstate_stride);
+            let mut carried = if params.initial.address != 0 { params.initial.load_slice::<F32>([b, 0, d, n], 0) } else { 0.0 };
+            let mut i = 0;
+            while i < nchunks {
+                let chunk = if params.reverse != 0 { nchunks - 1 - i } else { i };
+                params.carried.store::<F32>([b, chunk, d, n], || carried);
+                let decay = math::exp_of_product(A, params.delta_sum.load_slice::<F32>([b, chunk, d, 0], 0));
+                // A state of 0 stays 0 whatever the decay, as it does step by step.
+                let kept = if carried == 0.0 { 0.0 } else { decay * carried };
+                carried = kept + params.states.load_slice::<F32>([b, chunk, d, n], 0);
+                i += 1;
+            }
+        }
+    });
+}
+
+#[cfg(ssm_unit = "selective_scan_sum")]
+mod sum {
+    use super::*;
+
+    #[inline(always)]
+    fn sum<T: Io>(params: &SsmSelectiveScanSum) {
+        each(params.extents, |index| {
+            // SAFETY: `each` gives every index to one thread; the host laid the slices out.
+            unsafe {
+                // Of no slices the sum is 0; of one it is that slice, sign of zero included.
+                let mut sum = if params.slices > 0 { params.source.load_slice::<F32>(index, 0) } else { 0.0 };
+                let mut slice = 1;
+                while slice < params.slices {
+                    sum += params.source.load_slice::<F32>(index, slice as i64 * params.slice_stride);
+                    slice += 1;
+                }
+                params.target.store::<T>(index, || sum);
+            }
+        });
+    }
+
+    macro_rules! entry {
+        ($dtype:literal, $name:ident, $io:ty) => {
+            #[cfg(ssm_dtype = $dtype)]
+            #[unsafe(no_mangle)]
+            unsafe extern "ptx-kernel" fn $name(params: SsmSelectiveScanSum) {
+                sum::<$io>(&params);
+            }
+        };
+    }
+    entry!("f32", selective_scan_sum_f32, F32);
+    entry!("f16", selective_scan_sum_f16, F16);
+    entry!("bf16", selective_scan_sum_bf16, BF16);
+}

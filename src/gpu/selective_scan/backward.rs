@@ -1,0 +1,439 @@
+//! Backward: the checkpoints, unless the caller has them; where sequences are cut into parts, what comes back through the
+//! start of each; the main pass; and the sums over blocks, parts and sequences, in fixed order.
+
+use super::forward::{Layout as ForwardLayout, Targets};
+use super::passes::{Rows, Sum};
+use super::{Grid, MOST_LANES, Places, STATES_PER_LANE, Scan, THREADS, UNIT, lanes, projection};
+use crate::error::Result;
+use crate::gpu::launcher::{Launch, Launcher};
+use crate::gpu::{Gpu, narrow, params, ptx};
+use crate::ops::selective_scan::{
+    AlignedProjection, AlignedProjectionMut, CheckedGradients, CheckedUpstream, Dims, Inputs, SelectiveScanGradients,
+    SelectiveScanUpstream,
+};
+use crate::ops::{Backward, Operator, Workspace};
+use crate::plan::Plan;
+use crate::tensor::{Device, Element};
+
+const LANES: [usize; 4] = [1, 4, 8, 32];
+/// Channels for each partial sum of dB and dC at the least: 8 dstate / 64 bytes of workspace per element for both.
+const CHANNELS_PER_SUM: usize = 64;
+/// From this length on, half the tile leaves room for more blocks on a multiprocessor, and the states before tiles, of which
+/// there are twice as many, stay within a byte per element.
+const LONG: usize = 1024;
+
+impl<'a, T: Element, L: Launcher> Backward<Scan<'a, T>> for Gpu<L> {
+    fn backward_plan(&self, op: &Scan<'a, T>) -> Result<Plan> {
+        let inputs = op.inputs()?;
+        let layout = Layout::new(&inputs)?;
+        Ok(layout.grid.plan("bwd", &inputs, layout.bytes))
+    }
+
+    fn backward_with(
+        &self,
+        op: &Scan<'a, T>,
+        upstream: SelectiveScanUpstream<'_, T, Device>,
+        gradients: SelectiveScanGradients<'_, T, Device>,
+        given: &Plan,
+        workspace: Workspace<'_, Device>,
+    ) -> Result<()> {
+        let inputs = op.inputs()?;
+        let upstream = upstream.check(&inputs)?;
+        let gradients = gradients.check(&inputs, &upstream)?;
+        self.check_device(Scan::<T>::NAME, "x", inputs.x.memory.ordinal(), &workspace)?;
+        let layout = Layout::new(&inputs)?;
+        layout.grid.plan("bwd", &inputs, layout.bytes).check(Scan::<T>::NAME, given, &workspace)?;
+        let dims = inputs.dims;
+        let call = Call { inputs: &inputs, gradients: &gradients, layout: &layout, workspace: workspace.address() };
+        if dims.nseqs > 0 && dims.dim > 0 {
+            self.scan_backward(&call, &upstream)?;
+        }
+        self.sum_all(&call)
+    }
+
+    fn backward(
+        &self,
+        op: &Scan<'a, T>,
+        upstream: SelectiveScanUpstream<'_, T, Device>,
+        gradients: SelectiveScanGradients<'_, T, Device>,
+    ) -> Result<()> {
+        let plan = self.backward_plan(op)?;
+        let mut arguments = Some((upstream, gradients));
+        self.with_workspace(&plan, |workspace| {
+            let Some((upstream, gradients)) = arguments.take() else { return Ok(()) };
+            self.backward_with(op, upstream, gradients, &plan, workspace)
+        })
+    }
+}
+
+/// Where what lies in the workspace.
+struct Layout {
+    grid: Grid,
+    tile: usize,
+    window_tiles: usize,
+    /// Of the scan that makes the checkpoints, which ends before what shares its place begins.
+    forward: ForwardLayout,
+    checkpoints: usize,
+    tile_states: usize,
+    slab_states: usize,
+    parts: Option<Rows>,
+    /// A row per part of dA, constant dB, constant dC, dD and ddt_bias, if there are several rows.
+    rows: Option<[usize; 5]>,
+    /// Partial sums of dB and dC.
+    sums: [Option<usize>; 2],
+    bytes: usize,
+}
+
+impl Layout {
+    fn new<T: Element>(inputs: &Inputs<'_, T, Device>) -> Result<Self> {
+        let dims = inputs.dims;
+        let Dims { dim, dstate, nseqs, .. } = dims;
+        let lanes = lanes(dstate, &LANES);
+        let grid = Grid::new(inputs, lanes, |run, tiles| (run / CHANNELS_PER_SUM).clamp(1, tiles));
+        let longest = inputs.longest();
+        let constant =
+            |projection: &AlignedProjection<'_, T, Device>| matches!(projection, AlignedProjection::Constant(_));
+        let tile = match lanes {
+            MOST_LANES => 2,
+            _ if longest >= LONG || constant(&inputs.B) || constant(&inputs.C) => 4,
+            _ => 8,
+        };
+        let window_tiles = longest.min(inputs.checkpoint_every()).div_ceil(tile).max(1);
+        let forward = ForwardLayout::new(inputs);
+        let mut places = Places::default();
+        let mut after = places;
+        after.take(forward.bytes);
+        let tile_states = places.take(grid.units(window_tiles));
+        let slab_states = places.take(if grid.waits() { grid.units(5) } else { 0 });
+        let parts = (grid.split > 1).then(|| Rows::new(&mut places, grid.rows, dims));
+        let rows = (grid.rows > 1).then(|| {
+            let states = |wanted| if wanted { [grid.rows, dim, dstate] } else { [0; 3] };
+            let channels = |wanted| if wanted { [grid.rows, dim] } else { [0; 2] };
+            [
+                places.floats(&states(true)),
+                places.floats(&states(constant(&inputs.B))),
+                places.floats(&states(constant(&inputs.C))),
+                places.floats(&channels(inputs.D.is_some())),
+                places.floats(&channels(inputs.dt_bias.is_some())),
+            ]
+        });
+        let sums = [&inputs.B, &inputs.C].map(|projection| {
+            let slices = slices(projection, &grid).filter(|_| tiles_of_group(projection, &grid) > 1)?;
+            let AlignedProjection::Variable { tensor, .. } = projection else { return None };
+            let extents = tensor.layout.extents;
+            Some(places.floats(&[slices, extents[0], extents[1], extents[2], extents[3]]))
+        });
+        places.end = places.end.max(after.end);
+        let chunks = inputs.chunk_offsets(inputs.checkpoint_every())?;
+        let checkpoints = places.floats(&[chunks[nseqs], dim, dstate]);
+        let bytes = places.end;
+        Ok(Self { grid, tile, window_tiles, forward, checkpoints, tile_states, slab_states, parts, rows, sums, bytes })
+    }
+
+    /// Of a block, as `Shared` in the kernel counts it. `constant_sums`: of constant dB and dC that are asked for.
+    fn shared_bytes<T: Element>(&self, inputs: &Inputs<'_, T, Device>, constant_sums: usize) -> usize {
+        let (channels, slab) = (THREADS / self.grid.lanes, self.grid.lanes * STATES_PER_LANE);
+        let staged = |projection: &AlignedProjection<'_, T, Device>| match projection {
+            AlignedProjection::Variable { .. } => self.tile * slab,
+            AlignedProjection::Constant(_) => channels * slab,
+        };
+        let (earlier, sums) = match self.grid.lanes {
+            MOST_LANES => (3 * self.tile * channels, self.tile * 32 * THREADS),
+            _ => (0, 0),
+        };
+        let floats = staged(&inputs.B) + staged(&inputs.C) + (4 * self.tile + 3) * channels + earlier + sums;
+        // States before each step, A, and sums over time.
+        (self.tile + 1 + constant_sums) * UNIT + floats * size_of::<f32>()
+    }
+}
+
+/// Blocks that share a group of a variable projection.
+fn slices<T, S: crate::tensor::Storage>(projection: &AlignedProjection<'_, T, S>, grid: &Grid) -> Option<usize> {
+    match projection {
+        AlignedProjection::Variable { channels, .. } => Some((channels / grid.run).max(1) * grid.blocks_per_run),
+        AlignedProjection::Constant(_) => None,
+    }
+}
+
+/// Tiles of channels, each of which adds its own sums to a group's.
+fn tiles_of_group<T, S: crate::tensor::Storage>(projection: &AlignedProjection<'_, T, S>, grid: &Grid) -> usize {
+    slices(projection, grid).map_or(0, |slices| slices * grid.tiles_per_block)
+}
+
+/// One call, checked.
+struct Call<'c, 'a, 'o, T: Element> {
+    inputs: &'c Inputs<'a, T, Device>,
+    gradients: &'c CheckedGradients<'o, T, Device>,
+    layout: &'c Layout,
+    workspace: u64,
+}
+
+impl<T: Element> Call<'_, '_, '_, T> {
+    fn at(&self, place: usize) -> u64 {
+        self.workspace + place as u64
+    }
+
+    /// dA, constant dB and constant dC as the caller gave them.
+    fn state_sums(&self) -> [params::SsmState; 3] {
+        let state = |matrix: params::SsmMatrix| params::SsmState {
+            address: matrix.address,
+            batch_stride: 0,
+            dim_stride: matrix.dim_stride,
+            dstate_stride: matrix.dstate_stride,
+        };
+        let constant = |gradient: Option<&AlignedProjectionMut<'_, T, Device>>| match gradient {
+            Some(AlignedProjectionMut::Constant(tensor)) => state(params::matrix_mut(Some(tensor))),
+            _ => Default::default(),
+        };
+        let gradients = self.gradients;
+        [
+            state(params::matrix_mut(gradients.dA.as_ref())),
+            constant(gradients.dB.as_ref()),
+            constant(gradients.dC.as_ref()),
+        ]
+    }
+
+    /// dD and ddt_bias as the caller gave them.
+    fn channel_sums(&self) -> [params::SsmRows; 2] {
+        [&self.gradients.dD, &self.gradients.ddt_bias].map(|gradient| {
+            let vector = params::vector_mut(gradient.as_ref());
+            params::SsmRows { address: vector.address, batch_stride: 0, dim_stride: vector.dim_stride }
+        })
+    }
+
+    /// A row per part of what is asked for, if there are several rows.
+    fn rows(&self) -> ([params::SsmState; 3], [params::SsmRows; 2]) {
+        let (mut states, mut channels) = (self.state_sums(), self.channel_sums());
+        if let Some(rows) = self.layout.rows {
+            let Dims { dim, dstate, .. } = self.inputs.dims;
+            let (dim, dstate) = (dim as i64, dstate as i64);
+            for (state, place) in states.iter_mut().zip(rows).filter(|(state, _)| state.address != 0) {
+                *state = params::state_at(self.at(place), [dim * dstate, dstate, 1]);
+            }
+            for (sum, place) in channels.iter_mut().zip(&rows[3..]).filter(|(sum, _)| sum.address != 0) {
+                *sum = params::SsmRows { address: self.at(*place), batch_stride: dim, dim_stride: 1 };
+            }
+        }
+        (states, channels)
+    }
+
+    /// dB or dC of a variable projection: where blocks put their sums.
+    fn projection_sum(&self, which: usize) -> params::SsmProjectionSum {
+        let gradient = [&self.gradients.dB, &self.gradients.dC][which].as_ref();
+        let Some(AlignedProjectionMut::Variable { tensor, .. }) = gradient else { return Default::default() };
+        let partial = self.layout.sums[which];
+        let dense = dense(tensor.layout.extents);
+        let [batch_stride, ngroups_stride, dstate_stride, seqlen_stride] = match partial {
+            Some(_) => [dense[1], dense[2], dense[3], 1],
+            None => tensor.layout.strides,
+        };
+        params::SsmProjectionSum {
+            address: partial.map_or_else(|| tensor.memory.address(), |place| self.at(place)),
+            partial_stride: dense[0],
+            batch_stride,
+            ngroups_stride,
+            dstate_stride,
+            seqlen_stride,
+            partial: partial.is_some().into(),
+            reserved: 0,
+        }
+    }
+}
+
+/// Elements of the whole, and dense strides of all dimensions but the last.
+fn dense(extents: [usize; 4]) -> [i64; 4] {
+    let [_, e1, e2, e3] = extents.map(|extent| extent as i64);
+    [extents[0] as i64 * e1 * e2 * e3, e1 * e2 * e3, e2 * e3, e3]
+}
+
+impl<L: Launcher> Gpu<L> {
+    fn scan_backward<T: Element>(
+        &self,
+        call: &Call<'_, '_, '_, T>,
+        upstream: &CheckedUpstream<'_, T, Device>,
+    ) -> Result<()> {
+        let mut params = fill(call, upstream)?;
+        let gradients = call.gradients;
+        let only_carry = gradients.dx.is_none()
+            && gradients.ddt.is_none()
+            && gradients.dz.is_none()
+            && gradients.dA.is_none()
+            && gradients.dB.is_none()
+            && gradients.dC.is_none()
+            && gradients.dD.is_none()
+            && gradients.ddt_bias.is_none();
+        params.carry_only = only_carry.into();
+        if !only_carry {
+            params.chunk_states = self.checkpoints(call, upstream)?;
+        }
+        if let Some(parts) = &call.layout.parts {
+            let local = params::SsmSelectiveScanBwd {
+                dlast: params::SsmState::default(),
+                dfirst: parts.local(call.workspace),
+                delta_sum: parts.delta_sum(call.workspace),
+                carry_only: 1,
+                first_per_part: 1,
+                dD: params::SsmRows::default(),
+                ddt_bias: params::SsmRows::default(),
+                ..params
+            };
+            self.launch_backward(call, &local)?;
+            // Against the scan.
+            self.carry_rows(parts, call.workspace, &params.A, &params.dlast, true)?;
+            params.dlast = parts.carried(call.workspace);
+        }
+        self.launch_backward(call, &params)
+    }
+
+    /// The caller's, or those that a scan makes now.
+    fn checkpoints<T: Element>(
+        &self,
+        call: &Call<'_, '_, '_, T>,
+        upstream: &CheckedUpstream<'_, T, Device>,
+    ) -> Result<params::SsmState> {
+        if let Some((_, checkpoints, _)) = &upstream.checkpoints {
+            return Ok(params::state(Some(checkpoints)));
+        }
+        let Dims { dim, dstate, .. } = call.inputs.dims;
+        let chunk_states =
+            params::state_at(call.at(call.layout.checkpoints), [(dim * dstate) as i64, dstate as i64, 1]);
+        let every = call.inputs.checkpoint_every();
+        if call.inputs.longest() > every {
+            let targets = Targets { chunk_states, every, ..Default::default() };
+            self.scan_forward(call.inputs, &targets, &call.layout.forward, call.workspace)?;
+        }
+        Ok(chunk_states)
+    }
+
+    fn launch_backward<T: Element>(
+        &self,
+        call: &Call<'_, '_, '_, T>,
+        params: &params::SsmSelectiveScanBwd,
+    ) -> Result<()> {
+        let op = Scan::<T>::NAME;
+        let grid = &call.layout.grid;
+        let constant_sums = [params.dB_constant, params.dC_constant].iter().filter(|sum| sum.address != 0).count();
+        let (module, kernel) = ptx::find(op, &format!("selective_scan_bwd_{}_lanes{}", T::DTYPE, grid.lanes))?;
+        let launch = Launch {
+            module,
+            kernel,
+            grid: grid.launch(op)?,
+            block: [THREADS as u32, 1, 1],
+            // Below 99 KiB for every plan.
+            shared_bytes: call.layout.shared_bytes(call.inputs, constant_sums) as u32,
+            params: bytemuck::bytes_of(params),
+        };
+        // SAFETY: `fill` made the parameters of this kernel from views that the contract checked, and from places in a
+        // workspace of the plan's size; whoever made the device views guarantees their memory until the work is done.
+        unsafe { self.launcher.launch(&launch) }
+    }
+
+    /// What blocks, parts and sequences left, summed in order. Of none the sum is 0.
+    fn sum_all<T: Element>(&self, call: &Call<'_, '_, '_, T>) -> Result<()> {
+        let Dims { dim, dstate, nseqs, .. } = call.inputs.dims;
+        if call.layout.grid.rows != 1 {
+            let (states, channels) = call.rows();
+            let slices = call.layout.grid.rows;
+            for (source, target) in states.iter().zip(call.state_sums()) {
+                let wide = |state: &params::SsmState| params::SsmWide {
+                    address: state.address,
+                    strides: [0, 0, state.dim_stride, state.dstate_stride],
+                };
+                self.sum_rows(wide(source), wide(&target), [1, 1, dim, dstate], slices, source.batch_stride)?;
+            }
+            for (source, target) in channels.iter().zip(call.channel_sums()) {
+                let wide = |rows: &params::SsmRows| params::SsmWide {
+                    address: rows.address,
+                    strides: [0, 0, 0, rows.dim_stride],
+                };
+                self.sum_rows(wide(source), wide(&target), [1, 1, 1, dim], slices, source.batch_stride)?;
+            }
+        }
+        for (which, gradient) in [&call.gradients.dB, &call.gradients.dC].into_iter().enumerate() {
+            let Some(AlignedProjectionMut::Variable { tensor, .. }) = gradient else { continue };
+            let of = [&call.inputs.B, &call.inputs.C][which];
+            let nothing = dim == 0 || nseqs == 0;
+            if call.layout.sums[which].is_none() && !nothing {
+                continue;
+            }
+            let source = call.projection_sum(which);
+            self.sum::<T>(&Sum {
+                source: params::SsmWide {
+                    address: source.address,
+                    strides: [source.batch_stride, source.ngroups_stride, source.dstate_stride, source.seqlen_stride],
+                },
+                target: params::wide_mut(Some(tensor)),
+                extents: tensor.layout.extents,
+                slices: if nothing { 0 } else { slices(of, &call.layout.grid).unwrap_or(0) },
+                slice_stride: source.partial_stride,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn sum_rows(
+        &self,
+        source: params::SsmWide,
+        target: params::SsmWide,
+        extents: [usize; 4],
+        slices: usize,
+        slice_stride: i64,
+    ) -> Result<()> {
+        if target.address == 0 {
+            return Ok(());
+        }
+        self.sum::<f32>(&Sum { source, target, extents, slices, slice_stride })
+    }
+}
+
+/// The kernel's parameters for the main pass over sequences in one part.
+fn fill<T: Element>(
+    call: &Call<'_, '_, '_, T>,
+    upstream: &CheckedUpstream<'_, T, Device>,
+) -> Result<params::SsmSelectiveScanBwd> {
+    let op = Scan::<T>::NAME;
+    let Call { inputs, gradients, layout, .. } = call;
+    let grid = &layout.grid;
+    let dim = narrow(op, "dim", inputs.dims.dim)?;
+    let ([dA, dB_constant, dC_constant], [dD, ddt_bias]) = call.rows();
+    Ok(params::SsmSelectiveScanBwd {
+        x: params::sequence(Some(&inputs.x)),
+        dt: params::sequence(Some(&inputs.dt)),
+        z: params::sequence(inputs.z.as_ref()),
+        dout: params::sequence(upstream.dout.as_ref()),
+        A: params::matrix(&inputs.A),
+        B: projection(&inputs.B, dim),
+        C: projection(&inputs.C, dim),
+        D: params::vector(inputs.D.as_ref()),
+        dt_bias: params::vector(inputs.dt_bias.as_ref()),
+        initial_state: params::state(inputs.initial_state.as_ref()),
+        chunk_states: params::SsmState::default(),
+        dlast: params::state(upstream.dfinal_state.as_ref()),
+        dfirst: params::state_mut(gradients.dinitial_state.as_ref()),
+        dx: params::sequence_mut(gradients.dx.as_ref()),
+        ddt: params::sequence_mut(gradients.ddt.as_ref()),
+        dz: params::sequence_mut(gradients.dz.as_ref()),
+        dB: call.projection_sum(0),
+        dC: call.projection_sum(1),
+        dA,
+        dB_constant,
+        dC_constant,
+        dD,
+        ddt_bias,
+        delta_sum: params::SsmRows::default(),
+        tile_states: call.at(layout.tile_states),
+        slab_states: if grid.waits() { call.at(layout.slab_states) } else { 0 },
+        spans: grid.spans(inputs, inputs.checkpoint_every())?,
+        dim,
+        dstate: narrow(op, "dstate", inputs.dims.dstate)?,
+        run: narrow(op, "dim", grid.run)?,
+        blocks_per_run: narrow(op, "blocks", grid.blocks_per_run)?,
+        tiles_per_block: narrow(op, "blocks", grid.tiles_per_block)?,
+        tile: layout.tile as u32,
+        window_tiles: narrow(op, "tiles", layout.window_tiles)?,
+        carry_only: 0,
+        first_per_part: 0,
+        reserved: 0,
+        step: params::step(inputs.step),
+    })
+}

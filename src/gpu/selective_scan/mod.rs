@@ -1,0 +1,215 @@
+//! The selective scan on a GPU: which lanes, which blocks, which parts, which parameters. The kernels:
+//! kernels-cu/selective_scan*.cu, and the passes between them in kernels-rs/selective_scan.rs.
+
+mod backward;
+mod forward;
+mod passes;
+
+use super::{narrow, params};
+use crate::error::{Error, Result};
+use crate::ops::Operator;
+use crate::ops::selective_scan::{AlignedProjection, Inputs, SelectiveScan, part_steps};
+use crate::plan::Plan;
+use crate::tensor::{Device, Element};
+
+type Scan<'a, T> = SelectiveScan<'a, T, Device>;
+
+/// Threads of a block, as in the kernels.
+const THREADS: usize = 128;
+/// States that a lane holds in registers, as in the kernels.
+const STATES_PER_LANE: usize = 16;
+const MOST_LANES: usize = 32;
+/// Blocks along y; sequences beyond take turns.
+const MOST_GRID_Y: u32 = 65_535;
+/// Bytes of a block's registers, 16 f32 of each thread: the unit of what blocks keep in the workspace.
+const UNIT: usize = THREADS * STATES_PER_LANE * size_of::<f32>();
+/// Sequences are cut while their channels make fewer blocks than this: half of the multiprocessors of the largest devices.
+const FEW_BLOCKS: usize = 64;
+/// Steps of a part at the least, unless parts are forced: cutting doubles the exponentials.
+const LEAST_PART: usize = 4096;
+
+/// How the channels, states and steps of a call lie over blocks.
+#[derive(Debug, Clone, Copy)]
+struct Grid {
+    lanes: usize,
+    slabs: usize,
+    /// Channels that share their rows of B and C.
+    run: usize,
+    blocks_per_run: usize,
+    tiles_per_block: usize,
+    /// Blocks along x.
+    blocks: usize,
+    /// Parts of each sequence, and steps of a part.
+    split: usize,
+    part: usize,
+    /// Sequences, and parts of sequences: rows of states and sums.
+    nseqs: usize,
+    rows: usize,
+}
+
+impl Grid {
+    /// `most_blocks`: of a run, from its channels and its tiles of channels.
+    fn new<T: Element>(inputs: &Inputs<'_, T, Device>, lanes: usize, most_blocks: fn(usize, usize) -> usize) -> Self {
+        let dims = inputs.dims;
+        let run = greatest_common_divisor(inputs.B.channels(dims.dim), inputs.C.channels(dims.dim)).max(1);
+        let tiles = run.div_ceil(THREADS / lanes);
+        let tiles_per_block = tiles.div_ceil(most_blocks(run, tiles).max(1));
+        let blocks_per_run = tiles.div_ceil(tiles_per_block);
+        let blocks = dims.dim / run * blocks_per_run;
+        let longest = inputs.longest();
+        let by_rule = (longest / LEAST_PART).min(FEW_BLOCKS / blocks.max(1)).max(1);
+        let split = inputs.split.unwrap_or(by_rule);
+        let part = if split > 1 { part_steps(longest, split, inputs.checkpoint_every()) } else { 0 };
+        Self {
+            lanes,
+            slabs: dims.dstate.div_ceil(lanes * STATES_PER_LANE).max(1),
+            run,
+            blocks_per_run,
+            tiles_per_block,
+            blocks,
+            split,
+            part,
+            nseqs: dims.nseqs,
+            rows: dims.nseqs.saturating_mul(split),
+        }
+    }
+
+    /// There may be several slabs, one of which is worked on while the others wait in the workspace.
+    fn waits(&self) -> bool {
+        self.lanes == MOST_LANES
+    }
+
+    /// Bytes of `units` units of each block and slab.
+    fn units(&self, units: usize) -> usize {
+        [self.rows, self.blocks, self.slabs, units].into_iter().fold(UNIT, usize::saturating_mul)
+    }
+
+    /// Of the plan: what it is called, and how it is cut.
+    fn plan<T: Element>(&self, direction: &str, inputs: &Inputs<'_, T, Device>, bytes: usize) -> Plan {
+        let kernel = format!("selective_scan_{direction}_{}_lanes{}", T::DTYPE, self.lanes);
+        let mut plan = Plan::new(kernel, inputs.dims.named(), bytes);
+        (plan.lanes, plan.split, plan.part) = (self.lanes, self.split, self.part);
+        plan.checkpoint_every = inputs.checkpoint_every();
+        plan
+    }
+
+    fn launch(&self, op: &'static str) -> Result<[u32; 3]> {
+        let parts = u32::try_from(self.split).ok().filter(|&parts| parts <= MOST_GRID_Y).ok_or_else(|| {
+            let what = format!("split {}", self.split);
+            Error::Unsupported { op, what, expected: format!("at most {MOST_GRID_Y} on a GPU") }
+        })?;
+        Ok([narrow(op, "blocks", self.blocks)?, narrow(op, "nseqs", self.nseqs)?.min(MOST_GRID_Y), parts])
+    }
+
+    /// Parts without parts: whole sequences.
+    fn spans<T: Element>(&self, inputs: &Inputs<'_, T, Device>, every: usize) -> Result<params::SsmSpans> {
+        let op = Scan::<T>::NAME;
+        narrow(op, "nseqs times split", self.rows)?;
+        Ok(params::SsmSpans {
+            cu_seqlens: match (inputs.segments, inputs.segments_table) {
+                (None, _) => 0,
+                (Some(_), Some(table)) => table.address(),
+                (Some(_), None) => {
+                    let reason = "packed sequences need their boundaries on the device: use segments_on";
+                    return Err(Error::Missing { op, arg: "segments_table", reason });
+                }
+            },
+            seqlen: narrow(op, "seqlen", inputs.dims.seqlen)?.into(),
+            every: i64::try_from(every).unwrap_or(i64::MAX),
+            part: i64::try_from(self.part).unwrap_or(i64::MAX),
+            parts: narrow(op, "split", self.split)?,
+            nseqs: narrow(op, "nseqs", self.nseqs)?,
+            reverse: inputs.reverse.into(),
+            reserved: 0,
+        })
+    }
+}
+
+/// The smallest of `choices` that holds all states, or the last.
+fn lanes(dstate: usize, choices: &[usize]) -> usize {
+    choices.iter().copied().find(|lanes| lanes * STATES_PER_LANE >= dstate).unwrap_or(MOST_LANES)
+}
+
+/// What a plan of this operator launches beside its own kernel.
+#[cfg(feature = "cuda")]
+pub(super) fn other_kernels(plan: &Plan) -> Vec<String> {
+    let mut kernels = Vec::new();
+    let Some((direction, rest)) = plan.kernel.strip_prefix("selective_scan_").and_then(|rest| rest.split_once('_'))
+    else {
+        return kernels;
+    };
+    let dtype = rest.split('_').next().unwrap_or_default();
+    if plan.split > 1 {
+        kernels.extend(["selective_scan_carry_f32", "selective_scan_sum_f32"].map(String::from));
+    }
+    if direction == "bwd" {
+        let dstate = plan.dims.iter().find(|(name, _)| *name == "dstate").map_or(0, |(_, extent)| *extent);
+        kernels.push(format!("selective_scan_fwd_{dtype}_lanes{}", lanes(dstate, &forward::LANES)));
+        kernels.extend(["f32", dtype].map(|dtype| format!("selective_scan_sum_{dtype}")));
+    }
+    kernels
+}
+
+/// Places in a workspace, one after another.
+#[derive(Debug, Clone, Copy, Default)]
+struct Places {
+    end: usize,
+}
+
+impl Places {
+    /// The offset of `bytes` bytes, a multiple of 256.
+    fn take(&mut self, bytes: usize) -> usize {
+        let here = self.end;
+        self.end = here.saturating_add(bytes).checked_next_multiple_of(256).unwrap_or(usize::MAX);
+        here
+    }
+
+    fn floats(&mut self, extents: &[usize]) -> usize {
+        self.take(extents.iter().copied().fold(size_of::<f32>(), usize::saturating_mul))
+    }
+}
+
+impl<T, S: crate::tensor::Storage> AlignedProjection<'_, T, S> {
+    /// Channels that share a row.
+    fn channels(&self, dim: usize) -> usize {
+        match self {
+            Self::Variable { channels, .. } => *channels,
+            Self::Constant(_) => dim,
+        }
+    }
+}
+
+fn projection<T: Element>(projection: &AlignedProjection<'_, T, Device>, dim: u32) -> params::SsmProjection {
+    match projection {
+        AlignedProjection::Variable { tensor, channels } => {
+            let [batch_stride, ngroups_stride, dstate_stride, seqlen_stride] = tensor.layout.strides;
+            params::SsmProjection {
+                address: tensor.memory.address(),
+                batch_stride,
+                ngroups_stride,
+                dim_stride: 0,
+                dstate_stride,
+                seqlen_stride,
+                // At most dim, which is narrow.
+                channels_per_group: *channels as u32,
+                constant: 0,
+            }
+        }
+        AlignedProjection::Constant(tensor) => {
+            let [dim_stride, dstate_stride] = tensor.layout.strides;
+            params::SsmProjection {
+                address: tensor.memory.address(),
+                dim_stride,
+                dstate_stride,
+                channels_per_group: dim,
+                constant: 1,
+                ..Default::default()
+            }
+        }
+    }
+}
+
+/// The longest run of channels that share their rows of B and of C.
+fn greatest_common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
