@@ -58,9 +58,10 @@ struct Shared {
     const int g;
     // The derivative of delta by the raw step.
     const int slope;
-    // What a channel sums over time, like A kept here for the registers' sake: dD, delta in a carry pass, ddt_bias.
-    const int dD;
+    // What a channel sums over time, like A kept here for the registers' sake: delta in a carry pass; dD and ddt_bias, and
+    // behind each what rounding its sum lost.
     const int delta_sum;
+    const int dD;
     const int ddt_bias;
     // Sums over earlier slabs, and over channels at 32 lanes.
     const int earlier;
@@ -72,8 +73,8 @@ struct Shared {
           B(constant_C + (p.dC_constant.address ? kUnit * kQuad : 0)),
           C(B + (p.B.constant ? S::kChannels : p.tile) * S::kSlab),
           delta(C + (p.C.constant ? S::kChannels : p.tile) * S::kSlab), x(delta + p.tile * S::kChannels),
-          g(x + p.tile * S::kChannels), slope(g + p.tile * S::kChannels), dD(slope + p.tile * S::kChannels), delta_sum(dD + S::kChannels),
-          ddt_bias(delta_sum + S::kChannels), earlier(ddt_bias + S::kChannels),
+          g(x + p.tile * S::kChannels), slope(g + p.tile * S::kChannels), delta_sum(slope + p.tile * S::kChannels),
+          dD(delta_sum + S::kChannels), ddt_bias(dD + 2 * S::kChannels), earlier(ddt_bias + 2 * S::kChannels),
           sums(S::kSlabs ? earlier + 3 * p.tile * S::kChannels : 0) {}
 
     __device__ __forceinline__ static float *at(int place) {
@@ -236,6 +237,17 @@ struct Backward {
         }
     }
 
+    // Adds a value and what lies below its last bit to a sum in two f32. Nothing but its own error would disturb a sum of
+    // numbers that are given: in one f32 it would be no better than the plainest loop.
+    __device__ __forceinline__ void add_to(int place, float value, float below) const {
+        float *high = shared.at(place), *low = shared.at(place + S::kChannels);
+        const float before = *high;
+        const float sum = __fadd_rn(before, value);
+        const float added = __fadd_rn(sum, -before);
+        *low += __fadd_rn(__fadd_rn(before, -__fadd_rn(sum, -added)), __fadd_rn(value, -added)) + below;
+        *high = sum;
+    }
+
     // Adds dB or dC of a constant projection, which this thread alone touches.
     __device__ __forceinline__ static void add_quads(float4 *sum, const float *v) {
 #pragma unroll
@@ -377,8 +389,8 @@ struct Backward {
         *shared.at(shared.delta + place) = fmaf(g, D, none ? 0.0f : by_B * delta);
         *shared.at(shared.x + place) = none ? 0.0f : fmaf(by_B, x, by_A);
         *shared.at(shared.g + place) = fmaf(D, x, none ? 0.0f : y);
-        float *dD = shared.at(shared.dD + channel);
-        *dD = fmaf(g, x, *dD);
+        const float product = g * x;
+        add_to(shared.dD + channel, product, fmaf(g, x, -product));
     }
 
     // dB and dC of a tile: the sum over the block's channels.
@@ -491,8 +503,8 @@ struct Backward {
         for (int i = 0; i < kStates; ++i) {
             dA[i] = 0.0f;
         }
-        for (int i = threadIdx.x; i < 3 * S::kChannels; i += kThreads) {
-            *shared.at(shared.dD + i) = 0.0f;
+        for (int i = threadIdx.x; i < 5 * S::kChannels; i += kThreads) {
+            *shared.at(shared.delta_sum + i) = 0.0f;
         }
 #pragma unroll 1
         for (int k = 0; k < kQuads; ++k) {
@@ -536,13 +548,15 @@ struct Backward {
             }
         }
         if (lane == 0 && active && p.dD.address) {
-            store_row(p.dD, row(), d(), *shared.at(shared.dD + channel));
+            store_row(p.dD, row(), d(), *shared.at(shared.dD + channel) + *shared.at(shared.dD + S::kChannels + channel));
         }
         if (lane == 0 && active && p.delta_sum.address) {
             store_row(p.delta_sum, row(), d(), *shared.at(shared.delta_sum + channel));
         }
         if (threadIdx.x < channels && p.ddt_bias.address) {
-            store_row(p.ddt_bias, row(), first_channel + threadIdx.x, *shared.at(shared.ddt_bias + threadIdx.x));
+            const int place = shared.ddt_bias + threadIdx.x;
+            const float sum = *shared.at(place) + *shared.at(place + S::kChannels);
+            store_row(p.ddt_bias, row(), first_channel + threadIdx.x, sum);
         }
     }
 
@@ -590,7 +604,7 @@ struct Backward {
             __syncthreads();
 #pragma unroll 1
             for (int s = steps - 1; s >= 0 && threadIdx.x < channels; --s) {
-                *shared.at(shared.ddt_bias + threadIdx.x) += *shared.at(shared.x + s * S::kChannels + threadIdx.x);
+                add_to(shared.ddt_bias + threadIdx.x, *shared.at(shared.x + s * S::kChannels + threadIdx.x), 0.0f);
             }
         }
     }

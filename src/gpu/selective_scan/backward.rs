@@ -141,7 +141,7 @@ impl Layout {
             MOST_LANES => (3 * self.tile * channels, self.tile * 32 * THREADS),
             _ => (0, 0),
         };
-        let floats = staged(&inputs.B) + staged(&inputs.C) + (4 * self.tile + 3) * channels + earlier + sums;
+        let floats = staged(&inputs.B) + staged(&inputs.C) + (4 * self.tile + 5) * channels + earlier + sums;
         // States before each step, A, and sums over time.
         (self.tile + 1 + constant_sums) * UNIT + floats * size_of::<f32>()
     }
