@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::backends::{self, BackwardBackend};
+use common::backends::{self, Backend};
 use common::buffer::{Buffer, Order};
 use common::compare::expect_accurate;
 use common::parts::{gathered, joined, part, upstream_part};
@@ -17,7 +17,7 @@ fn upstream<T: Element>(case: &ScanCase<T>, spec: &ScanSpec) -> ScanUpstream<T> 
     ScanUpstream::new(case, !spec.seed.is_multiple_of(5), spec.final_state, Order::Dense, spec.seed ^ 2)
 }
 
-fn run<B: BackwardBackend, T: Element>(
+fn run<B: Backend, T: Element>(
     backend: &B,
     case: &ScanCase<T>,
     upstream: &ScanUpstream<T>,
@@ -42,7 +42,7 @@ fn expect_bits<T: Element>(law: &str, a: &ScanGradients<T>, b: &ScanGradients<T>
 }
 
 /// Packed sequences do not see each other.
-fn packed_is_separate<B: BackwardBackend, T: Element>() {
+fn packed_is_separate<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("backward packed is separate {} {}", B::NAME, T::DTYPE);
     shared_property(file!(), &label, 48, B::SHARE, spec(), |spec| {
@@ -65,7 +65,7 @@ fn packed_is_separate<B: BackwardBackend, T: Element>() {
 }
 
 /// `reverse` is a flip before and a flip after, inside each packed sequence.
-fn reverse_is_flip<B: BackwardBackend, T: Element>() {
+fn reverse_is_flip<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("backward reverse is flip {} {}", B::NAME, T::DTYPE);
     shared_property(file!(), &label, 48, B::SHARE, spec(), |spec| {
@@ -107,7 +107,7 @@ fn reverse_is_flip<B: BackwardBackend, T: Element>() {
 }
 
 /// batch n is n times batch 1, bit by bit; sums over the batch are sums of the rows' gradients, in order.
-fn batch_is_rows<B: BackwardBackend, T: Element>() {
+fn batch_is_rows<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("backward batch is rows {} {}", B::NAME, T::DTYPE);
     shared_property(file!(), &label, 48, B::SHARE, spec(), |spec| {
@@ -146,7 +146,7 @@ fn unstacked(carried: &Buffer<f32>, chunk: usize) -> Buffer<f32> {
 }
 
 /// The carry pass over these chunks.
-fn carry<B: BackwardBackend>(
+fn carry<B: Backend>(
     backend: &B,
     A: &Buffer<f32>,
     delta_sum: &Buffer<f32>,
@@ -162,7 +162,7 @@ fn carry<B: BackwardBackend>(
 }
 
 /// Chunks that see of each other only what the carry pass hands on are one scan, forward and backward.
-fn chunks_are_whole<B: BackwardBackend, T: Element>() {
+fn chunks_are_whole<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("chunks are whole {} {}", B::NAME, T::DTYPE);
     shared_property(file!(), &label, 48, B::SHARE, spec(), |spec| {

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::backends::{self, Backend, BackwardBackend};
+use common::backends::{self, Backend};
 use common::buffer::Order;
 use common::compare::expect_accurate;
 use common::discretise::{DiscretiseBuffers, DiscretiseCase, NaiveForward, yardsticks};
@@ -111,7 +111,7 @@ fn selective_scan<B: Backend, T: Element>() {
     say(format_args!("selective_scan {} {}: {} files in 3 orders", B::NAME, T::DTYPE, fixtures.len()));
 }
 
-fn selective_scan_backward<B: BackwardBackend, T: Element>() {
+fn selective_scan_backward<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let fixtures = all("selective_scan");
     for fixture in &fixtures {

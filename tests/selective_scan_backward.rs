@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::backends::{self, BackwardBackend};
+use common::backends::{self, Backend};
 use common::buffer::{Buffer, Order};
 use common::compare::expect_accurate;
 use common::random::Random;
@@ -11,7 +11,7 @@ use common::scan::{NaiveScan, ProjectionBuffer, ScanBuffers, ScanCase, ScanSpec,
 use common::scan_backward::{CarryCase, GRADIENTS, NaiveScanBackward, ScanGradients, ScanUpstream, spec};
 use common::{property, say, shared_property};
 use proptest::prelude::*;
-use ssm_kernels::Element;
+use ssm_kernels::{Dtype, Element};
 use ssm_kernels::prelude::*;
 use ssm_kernels::reference::accuracy::{Loop, Yardstick};
 
@@ -35,12 +35,12 @@ fn how() -> impl Strategy<Value = How> {
     })
 }
 
-fn check<B: BackwardBackend, T: Element>(backend: &B, spec: &ScanSpec, how: How) {
+fn check<B: Backend, T: Element>(backend: &B, spec: &ScanSpec, how: How) {
     check_case(backend, ScanCase::<T>::new(spec), spec, how);
 }
 
 /// One case under the accuracy rule, all its gradients.
-fn check_case<B: BackwardBackend, T: Element>(backend: &B, mut case: ScanCase<T>, spec: &ScanSpec, how: How) {
+fn check_case<B: Backend, T: Element>(backend: &B, mut case: ScanCase<T>, spec: &ScanSpec, how: How) {
     case.split = how.split;
     let upstream = ScanUpstream::new(&case, how.dout, how.dfinal_state, spec.order, spec.seed ^ 1);
     let expected = NaiveScanBackward { case: &case, upstream: &upstream }.yardsticks();
@@ -59,7 +59,7 @@ fn check_case<B: BackwardBackend, T: Element>(backend: &B, mut case: ScanCase<T>
 }
 
 /// The states that forward saves for backward, which keep the rule too.
-fn saved<B: BackwardBackend, T: Element>(
+fn saved<B: Backend, T: Element>(
     backend: &B,
     case: &ScanCase<T>,
     order: Order,
@@ -71,7 +71,7 @@ fn saved<B: BackwardBackend, T: Element>(
     outputs.chunk_states.expect("asked for")
 }
 
-fn drawn<B: BackwardBackend, T: Element>() {
+fn drawn<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("selective_scan backward {} {}", B::NAME, T::DTYPE);
     shared_property(file!(), &label, 192, B::SHARE, (spec(), how()), |(spec, how)| {
@@ -80,12 +80,16 @@ fn drawn<B: BackwardBackend, T: Element>() {
 }
 
 /// Lengths around the borders of windows and parts, in every memory order, either way.
-fn lengths<B: BackwardBackend, T: Element>() {
+fn lengths<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let mut count = 0;
     for seqlen in [0, 1, 2, 7, 31, 33, 64, 127, 128, 129, 255, 256, 257, 384, 509] {
         for (i, order) in [Order::Dense, Order::ChannelLast, Order::Strided(seqlen as u64)].into_iter().enumerate() {
             for (split, checkpoints) in [(None, false), (None, true), (Some(2), i == 0), (Some(3), i != 0)] {
+                // On a slow backend the 16-bit types, which differ in loads and stores alone, take every fourth turn.
+                if B::SLOW && T::DTYPE != Dtype::F32 && (seqlen + i + split.unwrap_or(0)) % 4 != 0 {
+                    continue;
+                }
                 let spec = ScanSpec { order, reverse: i == 1, ..ScanSpec::all(2, 3, 4, seqlen) };
                 check::<B, T>(&backend, &spec, How { checkpoints, split, ..ALL });
                 let spec = ScanSpec { order, reverse: i == 1, ..ScanSpec::plain(1, 2, 3, seqlen) };
@@ -98,7 +102,7 @@ fn lengths<B: BackwardBackend, T: Element>() {
 }
 
 /// Every dstate, group and tile of channels that a window, a lane or a sum might trip over, 0 included.
-fn shapes<B: BackwardBackend, T: Element>() {
+fn shapes<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let mut count = 0;
     for dstate in [0, 1, 2, 15, 16, 17, 31, 33, 40, 64, 300, 513] {
@@ -137,11 +141,18 @@ fn shapes<B: BackwardBackend, T: Element>() {
         check::<B, T>(&backend, &ScanSpec::all(1, 2, dstate, seqlen), How { split: Some(2), ..ALL });
         count += 2;
     }
+    // Several tiles of channels for a partial sum, and several partial sums.
+    for (dstate, channels_per_group) in [(40, 100), (100, 150), (300, 70)] {
+        let spec = ScanSpec { channels_per_group, ..ScanSpec::all(2, 1, dstate, 21) };
+        check::<B, T>(&backend, &spec, ALL);
+        check::<B, T>(&backend, &ScanSpec { constant_B: true, ngroups: 2, ..spec }, How { split: Some(2), ..ALL });
+        count += 2;
+    }
     say(format_args!("selective_scan backward shapes {} {}: {count} cases", B::NAME, T::DTYPE));
 }
 
 /// B and C in different numbers of groups.
-fn groups<B: BackwardBackend, T: Element>() {
+fn groups<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let mut count = 0;
     for (of_B, of_C) in [(1, 6), (6, 1), (2, 3), (3, 2), (1, 2)] {
@@ -158,7 +169,7 @@ fn groups<B: BackwardBackend, T: Element>() {
 }
 
 /// Packed sequences with empty, single and long ones, either way, with their own states.
-fn packed<B: BackwardBackend, T: Element>() {
+fn packed<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let mut count = 0;
     for lengths in
@@ -178,7 +189,7 @@ fn packed<B: BackwardBackend, T: Element>() {
 }
 
 /// States that grow by e^80 in all: whatever every step errs adds up.
-fn growing<B: BackwardBackend, T: Element>() {
+fn growing<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let mut count = 0;
     for (seqlen, total, split) in [(20, 80.0, None), (400, 80.0, None), (400, 40.0, Some(2)), (400, 80.0, Some(2))] {
@@ -197,7 +208,7 @@ fn growing<B: BackwardBackend, T: Element>() {
 }
 
 /// A gradient has the same bits whichever others are asked for.
-fn alone<B: BackwardBackend, T: Element>() {
+fn alone<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("selective_scan gradients alone {} {}", B::NAME, T::DTYPE);
     shared_property(file!(), &label, 48, B::SHARE, (spec(), how()), |(spec, how)| {
@@ -222,7 +233,7 @@ fn alone<B: BackwardBackend, T: Element>() {
 }
 
 /// Forward in parts, and what it gives without out: states and the sums of delta.
-fn forward_split<B: BackwardBackend, T: Element>() {
+fn forward_split<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("selective_scan forward split {} {}", B::NAME, T::DTYPE);
     let lengths = prop::sample::select(vec![0usize, 1, 127, 128, 129, 256, 257, 300]);
@@ -265,7 +276,7 @@ fn carry_case(extents: [usize; 4], initial: bool, reverse: bool, order: Order, s
 }
 
 /// The carry pass by itself.
-fn carry<B: BackwardBackend>() {
+fn carry<B: Backend>() {
     let Some(backend) = backends::open::<B>() else { return };
     let strategy = ([0usize..4, 0..6, 0..5, 0..20], any::<[bool; 2]>(), order(), any::<u64>());
     let label = format!("selective_scan_carry {}", B::NAME);

@@ -77,14 +77,15 @@ fn selective_scan() {
 
 #[test]
 fn selective_scan_split() {
-    runs("selective_scan", &[&["cpu"]], &[&["--split", "2"]]);
+    runs("selective_scan", BACKENDS, &[&["--split", "2"]]);
 }
 
 #[test]
 fn selective_scan_backward() {
     let layouts: &[&[&str]] =
         &[&["--backward"], &["--backward", "--layout", "channel-last"], &["--backward", "--split", "3"]];
-    runs("selective_scan", &[&["cpu"], &["reference"]], layouts);
+    runs("selective_scan", BACKENDS, layouts);
+    runs("selective_scan", &[&["reference"]], layouts);
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub trait Backend: Sized {
     const PRIMITIVE_ULPS: f64;
     /// Drawn cases are divided by this: more than 1 for a backend that is slow.
     const SHARE: u32 = 1;
+    /// So slow that suites leave out cases that differ in the I/O dtype alone.
+    const SLOW: bool = false;
     /// The backend, or why it is absent on this machine.
     fn open() -> std::result::Result<Self, String>;
     /// The same backend in another mode, if the case of this number is to be run in it too.
@@ -55,12 +57,6 @@ pub trait Backend: Sized {
     }
     fn selective_scan_forward<T: Element>(&self, case: &ScanCase<T>, outputs: &mut ScanBuffers<T>) -> Result<()>;
     fn discretise_forward<T: Element>(&self, case: &DiscretiseCase<T>, outputs: &mut DiscretiseBuffers) -> Result<()>;
-    fn discretise_backward<T: Element>(&self, case: &DiscretiseCase<T>, outputs: &mut GradientBuffers<T>)
-    -> Result<()>;
-}
-
-/// A backend that runs the selective scan backward too.
-pub trait BackwardBackend: Backend {
     fn selective_scan_backward<T: Element>(
         &self,
         case: &ScanCase<T>,
@@ -68,6 +64,8 @@ pub trait BackwardBackend: Backend {
         gradients: &mut ScanGradients<T>,
     ) -> Result<()>;
     fn selective_scan_carry(&self, case: &CarryCase, carried: &mut Buffer<f32>) -> Result<()>;
+    fn discretise_backward<T: Element>(&self, case: &DiscretiseCase<T>, outputs: &mut GradientBuffers<T>)
+    -> Result<()>;
 }
 
 /// The backend, or `None` after saying aloud that it is skipped. `SSM_REQUIRE=cpu,emulator` makes absence a failure.
@@ -187,9 +185,7 @@ impl Backend for CpuBackend {
         }
         Cpu::new().backward_with(&op, case.upstream(), wanted, &plan, (&mut dirty(&plan)).into())
     }
-}
 
-impl BackwardBackend for CpuBackend {
     fn selective_scan_backward<T: Element>(
         &self,
         case: &ScanCase<T>,

@@ -1,7 +1,7 @@
 //! The GPU backend's kernels on the emulator, checks on: every tensor is an allocation of its own, in which all but the
 //! elements is forbidden, and outputs and workspace hold nothing that anyone wrote.
 
-use super::backends::{Backend, BackwardBackend};
+use super::backends::Backend;
 use super::buffer::{Buffer, Placed};
 use super::discretise::{DiscretiseBuffers, DiscretiseCase, GradientBuffers};
 use super::emulator_scan::{carry, scan_backward, scan_forward};
@@ -27,6 +27,7 @@ impl EmulatorBackend {
 impl Backend for EmulatorBackend {
     const NAME: &'static str = "emulator";
     const PRIMITIVE_ULPS: f64 = 3.0;
+    const SLOW: bool = true;
 
     fn open() -> std::result::Result<Self, String> {
         Ok(Self(Mode::Nominal))
@@ -95,9 +96,7 @@ impl Backend for EmulatorBackend {
         fetch(&mut outputs.dlambda, &dlambda)?;
         done
     }
-}
 
-impl BackwardBackend for EmulatorBackend {
     fn selective_scan_backward<T: Element>(
         &self,
         case: &ScanCase<T>,

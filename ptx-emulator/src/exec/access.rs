@@ -158,11 +158,20 @@ impl Warp {
         write(&self.registers, access, good, |lane, at, bits| {
             let start = (addresses[lane] + at) as usize;
             let place = &mut shared[start..start + access.size as usize];
-            let bytes = &bits.to_le_bytes()[..access.size as usize];
-            if place != bytes {
+            let bytes = bits.to_le_bytes();
+            // The usual width without calls of memcmp and memcpy.
+            let unchanged = if let Ok(place) = <&mut [u8; 4]>::try_from(&mut *place) {
+                let word = [bytes[0], bytes[1], bytes[2], bytes[3]];
+                std::mem::replace(place, word) == word
+            } else {
+                let bytes = &bytes[..access.size as usize];
+                let unchanged = place == bytes;
+                place.copy_from_slice(bytes);
+                unchanged
+            };
+            if !unchanged {
                 same &= !(1 << lane);
             }
-            place.copy_from_slice(bytes);
         });
         let strong = access.volatile.then_some((Strong::Store, access.release));
         // Lanes that store the same bytes do not race, whatever was there before.
