@@ -17,11 +17,7 @@ fn upstream<T: Element>(case: &ScanCase<T>, spec: &ScanSpec) -> ScanUpstream<T> 
     ScanUpstream::new(case, !spec.seed.is_multiple_of(5), spec.final_state, Order::Dense, spec.seed ^ 2)
 }
 
-fn run<B: Backend, T: Element>(
-    backend: &B,
-    case: &ScanCase<T>,
-    upstream: &ScanUpstream<T>,
-) -> ScanGradients<T> {
+fn run<B: Backend, T: Element>(backend: &B, case: &ScanCase<T>, upstream: &ScanUpstream<T>) -> ScanGradients<T> {
     let mut gradients = ScanGradients::new(case, &GRADIENTS, Order::Dense);
     backend.selective_scan_backward(case, upstream, &mut gradients).expect("a valid case runs");
     gradients
@@ -219,6 +215,23 @@ fn chunks_are_whole<B: Backend, T: Element>() {
 }
 
 suites!(packed_is_separate, reverse_is_flip, batch_is_rows, chunks_are_whole);
+
+/// The kernels' bits do not depend on the order of warps and blocks.
+#[cfg(feature = "emulator")]
+#[test]
+fn schedules_do_not_change_bits() {
+    use common::emulator::EmulatorBackend;
+    use ssm_kernels::gpu::Mode;
+    property(file!(), "backward schedules do not change bits", 12, spec(), |spec| {
+        let mut case = ScanCase::<f32>::new(&spec);
+        case.split = [None, Some(3)][spec.seed as usize % 2];
+        let upstream = upstream(&case, &spec);
+        let nominal = run(&EmulatorBackend(Mode::Nominal), &case, &upstream);
+        for seed in [spec.seed, spec.seed ^ 0x5eed] {
+            expect_bits("schedules", &nominal, &run(&EmulatorBackend(Mode::Shuffled { seed }), &case, &upstream));
+        }
+    });
+}
 
 /// The CPU backend's bits do not depend on the number of threads.
 #[test]

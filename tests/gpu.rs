@@ -404,7 +404,9 @@ fn bytes_per_element_of_the_backward_direction() {
         let elements = (batch * dim * seqlen) as f64;
         let rows = *op.chunk_offsets(plan.checkpoint_every).expect("valid").last().expect("an end");
         let (saved, workspace) = ((rows * dim * 16 * 4) as f64 / elements, plan.workspace_bytes as f64 / elements);
-        println!("gpu backward, batch {batch}, dim {dim}, seqlen {seqlen}: {saved:.3} saved, {workspace:.3} of workspace");
+        println!(
+            "gpu backward, batch {batch}, dim {dim}, seqlen {seqlen}: {saved:.3} saved, {workspace:.3} of workspace"
+        );
         assert!(saved <= 0.5 && workspace <= 4.0, "seqlen {seqlen}: {saved} and {workspace}");
         assert_eq!(recorder.gpu().forward_plan(&op).expect("valid").checkpoint_every, plan.checkpoint_every);
     }
@@ -440,7 +442,11 @@ fn launches_of_the_backward_direction() {
         // 700 steps are more than a window, unless windows grow with dstate; parts are multiples of a window.
         let windows = 700 > 128.max(8 * dstate);
         let cut = split > 1;
-        assert_eq!((bwd, carries), (1 + usize::from(cut), usize::from(cut) * (1 + usize::from(windows))), "{kernels:?}");
+        assert_eq!(
+            (bwd, carries),
+            (1 + usize::from(cut), usize::from(cut) * (1 + usize::from(windows))),
+            "{kernels:?}"
+        );
         assert_eq!(fwd, usize::from(windows) * (1 + usize::from(cut)), "{kernels:?}");
         assert!(kernels.iter().any(|kernel| kernel == "selective_scan_sum_f32"), "{kernels:?}");
     }

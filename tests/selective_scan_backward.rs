@@ -11,9 +11,9 @@ use common::scan::{NaiveScan, ProjectionBuffer, ScanBuffers, ScanCase, ScanSpec,
 use common::scan_backward::{CarryCase, GRADIENTS, NaiveScanBackward, ScanGradients, ScanUpstream, spec};
 use common::{property, say, shared_property};
 use proptest::prelude::*;
-use ssm_kernels::{Dtype, Element};
 use ssm_kernels::prelude::*;
 use ssm_kernels::reference::accuracy::{Loop, Yardstick};
+use ssm_kernels::{Dtype, Element};
 
 /// How a case is run backward.
 #[derive(Debug, Clone, Copy)]
@@ -59,12 +59,7 @@ fn check_case<B: Backend, T: Element>(backend: &B, mut case: ScanCase<T>, spec: 
 }
 
 /// The states that forward saves for backward, which keep the rule too.
-fn saved<B: Backend, T: Element>(
-    backend: &B,
-    case: &ScanCase<T>,
-    order: Order,
-    text: &str,
-) -> (usize, Buffer<f32>) {
+fn saved<B: Backend, T: Element>(backend: &B, case: &ScanCase<T>, order: Order, text: &str) -> (usize, Buffer<f32>) {
     let every = case.scan().and_then(|scan| scan.checkpoint_every()).expect("a valid case");
     let mut outputs = ScanBuffers::new(case, false, Some(every), order);
     backend.selective_scan_forward(case, &mut outputs).unwrap_or_else(|error| panic!("forward: {error}\n{text}"));

@@ -34,6 +34,12 @@ pub enum Mode {
     /// Approximate operations correctly rounded, warps and blocks in their order.
     #[default]
     Nominal,
+    /// Rounded like [`Mode::Nominal`]; warps, blocks and atomics in an order drawn from the seed: what changes with it
+    /// depends on the order.
+    Shuffled {
+        /// The same seed gives the same order.
+        seed: u64,
+    },
     /// Drawn from the seed: approximate operations disturbed within their documented bounds, `mul` and `add` that say
     /// nothing of rounding fused or not, warps, blocks and atomics in any order.
     Adversarial {
@@ -164,11 +170,12 @@ impl<'m> LaunchBuilder<'m> {
     /// If kernel, arguments, grid or block are wrong, or the kernel holds what the emulator does not know. What the
     /// running kernel does wrong is in the report.
     pub fn run(self, device: &Device) -> Result<Report> {
-        let seed = match self.mode {
-            Mode::Nominal => None,
-            Mode::Adversarial { seed } => Some(seed),
+        let (order, disturbance) = match self.mode {
+            Mode::Nominal => (None, None),
+            Mode::Shuffled { seed } => (Some(seed), None),
+            Mode::Adversarial { seed } => (Some(seed), Some(seed)),
         };
-        let program = self.module.program(&self.kernel, device, seed)?;
+        let program = self.module.program(&self.kernel, device, disturbance)?;
         self.check_extents(&program)?;
         let threads = self.threads.unwrap_or_else(processors);
         self.check_local(&program, threads)?;
@@ -184,7 +191,8 @@ impl<'m> LaunchBuilder<'m> {
             dynamic_shared: self.shared_bytes,
             checks: self.checks,
             counting: self.counters,
-            seed,
+            order,
+            disturbed: disturbance.is_some(),
             budget: self.budget,
         };
         let outcome = execute(&launch, threads);
@@ -310,7 +318,7 @@ fn execute(launch: &Launch<'_>, threads: usize) -> Outcome {
 /// The order of the blocks in adversarial mode; empty where they run in their own, as very many do.
 fn drawn_order(launch: &Launch<'_>, blocks: u32) -> Vec<u32> {
     const MOST: u32 = 1 << 20;
-    let Some(seed) = launch.seed.filter(|_| blocks <= MOST) else { return Vec::new() };
+    let Some(seed) = launch.order.filter(|_| blocks <= MOST) else { return Vec::new() };
     let mut order: Vec<u32> = (0..blocks).collect();
     for i in (1..order.len()).rev() {
         order.swap(i, (crate::arith::mix(seed ^ i as u64) % (i as u64 + 1)) as usize);

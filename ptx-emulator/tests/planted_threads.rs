@@ -171,6 +171,8 @@ fn sums_whose_order_is_open_change_with_the_seed_alone() {
     let seeded = |seed, threads| sum(Mode::Adversarial { seed }, threads).to_bits();
     let sums: Vec<u32> = (0..8).map(|seed| seeded(seed, 1)).collect();
     assert!(sums.iter().any(|&bits| bits != nominal.to_bits()), "no seed changes the order");
+    let shuffled = (0..8).map(|seed| sum(Mode::Shuffled { seed }, 1).to_bits());
+    assert!(shuffled.collect::<Vec<_>>() == sums, "sums have nothing else that a seed changes");
     for seed in 0..8 {
         assert_eq!(seeded(seed, 2), sums[seed as usize], "seed {seed} on two threads");
     }

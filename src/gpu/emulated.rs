@@ -132,6 +132,7 @@ impl Emulator {
     fn mode_name(&self) -> String {
         match self.mode {
             Mode::Nominal => "nominal mode".into(),
+            Mode::Shuffled { seed } => format!("shuffled mode, seed {seed}"),
             Mode::Adversarial { seed } => format!("adversarial mode, seed {seed}"),
             other => format!("{other:?}"),
         }

@@ -35,7 +35,7 @@ pub(super) struct Common<'a> {
     pub pending_copies: usize,
     /// A trap, a deadlock or an empty budget: the block ends.
     pub aborted: bool,
-    /// Random numbers of the adversarial mode.
+    /// Random numbers of the shuffled and the adversarial mode.
     pub random: Option<u64>,
 }
 
@@ -51,7 +51,7 @@ impl Common<'_> {
         self.findings.note(kind, pc, thread, address, detail);
     }
 
-    /// A number below `bound` in adversarial mode, otherwise 0.
+    /// A number below `bound` in shuffled and adversarial mode, otherwise 0.
     pub fn random_below(&mut self, bound: u64) -> u64 {
         match &mut self.random {
             Some(state) if bound > 0 => {
@@ -130,10 +130,11 @@ impl<'a> Block<'a> {
         common.barriers = Barriers::default();
         common.pending_copies = 0;
         common.aborted = false;
-        common.random = launch.seed.map(|seed| mix(seed ^ mix(u64::from(number) + 1)));
+        common.random = launch.order.map(|seed| mix(seed ^ mix(u64::from(number) + 1)));
         let block = unflatten(number, launch.grid);
         for warp in &mut self.warps {
-            let noise = common.random.map(|random| mix(random ^ u64::from(warp.index) << 32));
+            let noise =
+                common.random.filter(|_| launch.disturbed).map(|random| mix(random ^ u64::from(warp.index) << 32));
             warp.start(launch, block, noise);
         }
     }

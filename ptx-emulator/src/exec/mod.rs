@@ -59,8 +59,10 @@ pub(crate) struct Launch<'a> {
     pub dynamic_shared: u32,
     pub checks: Checks,
     pub counting: bool,
-    /// Adversarial mode.
-    pub seed: Option<u64>,
+    /// Shuffled and adversarial mode: the seed of the order.
+    pub order: Option<u64>,
+    /// Adversarial mode: approximate operations err.
+    pub disturbed: bool,
     /// Instructions that one warp may execute.
     pub budget: u64,
 }
