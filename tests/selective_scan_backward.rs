@@ -202,6 +202,18 @@ fn growing<B: Backend, T: Element>() {
     say(format_args!("selective_scan backward growing {} {}: {count} cases", B::NAME, T::DTYPE));
 }
 
+/// Steps on both sides of the switch of softplus, which drawn cases hardly reach.
+fn switch<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    let spec = ScanSpec { dt_softplus: true, ..ScanSpec::plain(2, 5, 9, 40) };
+    let mut case = ScanCase::<T>::new(&spec);
+    let mut random = Random::new(7);
+    case.dt = Buffer::filled(&case.dt.dims(), Order::Dense, || random.uniform(15.0, 25.0));
+    case.A = Buffer::filled(&case.A.dims(), Order::Dense, || -random.log_uniform(1e-3, 1e-1));
+    check_case(&backend, case, &spec, ALL);
+    say(format_args!("selective_scan backward switch {} {}: 1 case", B::NAME, T::DTYPE));
+}
+
 /// A gradient has the same bits whichever others are asked for.
 fn alone<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
@@ -293,7 +305,7 @@ fn carry<B: Backend>() {
     assert_eq!(carried.dense(), [0.0; 6]);
 }
 
-suites!(drawn, lengths, shapes, groups, packed, growing, alone, forward_split);
+suites!(drawn, lengths, shapes, groups, packed, growing, switch, alone, forward_split);
 
 // The carry pass has no I/O dtype.
 #[test]
