@@ -14,7 +14,7 @@ __device__ __forceinline__ float exp2_approx(float x) {
     return value;
 }
 
-// e^v by the same unit, with nothing but its error: what rounding v log2(e) loses is put back. Without that the error
+// e^v by the same unit, with hardly more than its error: what rounding v log2(e) loses is put back. Without that the error
 // grows with |v|, and where a state grows the errors of all steps add up; a factor with log2(e) already in it would even be
 // off by the same part in every step. The limit keeps -infinity out, which has no remainder, and lets NaN pass; e^-200 is
 // 0 like all below. Beyond the largest number the result is infinite or NaN.

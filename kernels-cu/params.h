@@ -126,7 +126,7 @@ typedef struct {
     uint32_t reserved;
 } SsmProjectionSum;
 
-/* An absent gradient is not computed. */
+/* An absent gradient is not written. Without dout there is no dC, dD or dz: the host sets them to 0. */
 typedef struct {
     SsmSequence x;
     SsmSequence dt;
@@ -192,12 +192,14 @@ typedef struct {
     uint32_t reserved;
 } SsmSelectiveScanCarry;
 
-/* target[i] = the sum of source[i] over `slices`, in order. The source is f32. */
+/* target[i] = the sum of source[i] over `slices`, in order: first of each `group` neighbouring slices, then of these sums.
+   The source is f32. */
 typedef struct {
     SsmWide source;
     SsmWide target;
     uint64_t extents[4];
     uint64_t slices;
+    uint64_t group;
     int64_t slice_stride;
 } SsmSelectiveScanSum;
 

@@ -146,13 +146,14 @@ static_assert(offsetof(SsmSelectiveScanCarry, dim) == 200, "SsmSelectiveScanCarr
 static_assert(offsetof(SsmSelectiveScanCarry, dstate) == 208, "SsmSelectiveScanCarry.dstate");
 static_assert(offsetof(SsmSelectiveScanCarry, reverse) == 216, "SsmSelectiveScanCarry.reverse");
 static_assert(offsetof(SsmSelectiveScanCarry, reserved) == 220, "SsmSelectiveScanCarry.reserved");
-static_assert(sizeof(SsmSelectiveScanSum) == 128, "SsmSelectiveScanSum");
+static_assert(sizeof(SsmSelectiveScanSum) == 136, "SsmSelectiveScanSum");
 static_assert(alignof(SsmSelectiveScanSum) == 8, "SsmSelectiveScanSum");
 static_assert(offsetof(SsmSelectiveScanSum, source) == 0, "SsmSelectiveScanSum.source");
 static_assert(offsetof(SsmSelectiveScanSum, target) == 40, "SsmSelectiveScanSum.target");
 static_assert(offsetof(SsmSelectiveScanSum, extents) == 80, "SsmSelectiveScanSum.extents");
 static_assert(offsetof(SsmSelectiveScanSum, slices) == 112, "SsmSelectiveScanSum.slices");
-static_assert(offsetof(SsmSelectiveScanSum, slice_stride) == 120, "SsmSelectiveScanSum.slice_stride");
+static_assert(offsetof(SsmSelectiveScanSum, group) == 120, "SsmSelectiveScanSum.group");
+static_assert(offsetof(SsmSelectiveScanSum, slice_stride) == 128, "SsmSelectiveScanSum.slice_stride");
 static_assert(sizeof(SsmDiscretise) == 256, "SsmDiscretise");
 static_assert(alignof(SsmDiscretise) == 8, "SsmDiscretise");
 static_assert(offsetof(SsmDiscretise, dt) == 0, "SsmDiscretise.dt");

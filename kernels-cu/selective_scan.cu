@@ -75,7 +75,7 @@ struct Scan {
     __device__ __forceinline__ void copy_states(const SsmState &s, int64_t row, uint32_t slab, bool save) const {
         const int64_t offset = row * s.batch_stride + d * s.dim_stride;
         const uint32_t dstate = active || !save ? p.dstate : 0;
-        copy_states_of<LANES>(own, kThreads, s.address, offset, s.dstate_stride, slab, dstate, save);
+        copy_states_of<LANES>(own, kThreads, s.address, offset, s.dstate_stride, slab, dstate, 0.0f, save);
     }
 
     // Where A and the states of a slab wait while another is worked on.
@@ -86,7 +86,8 @@ struct Scan {
 
     __device__ __forceinline__ void load(uint32_t slab, float (&A)[kStates], float (&h)[kStates]) const {
         const int64_t offset = d * p.A.dim_stride;
-        copy_states_of<LANES>(own, kThreads, p.A.address, offset, p.A.dstate_stride, slab, p.dstate, false);
+        copy_states_of<LANES>(
+            own, kThreads, p.A.address, offset, p.A.dstate_stride, slab, p.dstate, kAbsentA, false);
 #pragma unroll
         for (int i = 0; i < kStates; ++i) {
             A[i] = own[i * kThreads];

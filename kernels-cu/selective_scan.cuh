@@ -15,6 +15,8 @@ constexpr int kThreads = 128;
 constexpr int kStates = 16;
 constexpr int kQuad = 4;
 constexpr int kQuads = kStates / kQuad;
+// A of a state that does not exist: its decay is a number whatever the step is, infinity included.
+constexpr float kAbsentA = -1.0f;
 // A block's registers: 16 f32 of each thread, as quads.
 constexpr int kUnit = kQuads * kThreads;
 
@@ -113,12 +115,14 @@ __device__ __forceinline__ void store_quads(float4 *to, const float (&v)[kStates
     }
 }
 
-// This lane's states of a tensor into `own` in shared memory, or back; those that do not exist are 0. State i lies at
-// own[i / 4 * 4 * kThreads + i % 4 * apart]: `apart` is 1 for quads, kThreads for single states without bank conflicts. Neighbouring quads of states belong to neighbouring lanes. A loop, because there are many of these copies and few
-// states that they move.
+// This lane's states of a tensor into `own` in shared memory, or back; those that do not exist are `absent`. State i lies
+// at own[i / 4 * 4 * kThreads + i % 4 * apart]: `apart` is 1 for quads, kThreads for single states without bank
+// conflicts. Neighbouring quads of states belong to neighbouring lanes. A loop, because there are many of these copies
+// and few states that they move.
 template <int LANES>
 __device__ __forceinline__ void copy_states_of(
-    float *own, int apart, uint64_t address, int64_t offset, int64_t stride, uint32_t slab, uint32_t dstate, bool save) {
+    float *own, int apart, uint64_t address, int64_t offset, int64_t stride, uint32_t slab, uint32_t dstate, float absent,
+    bool save) {
     float *base = reinterpret_cast<float *>(address) + offset;
     const uint32_t lane = threadIdx.x % LANES;
 #pragma unroll 1
@@ -127,7 +131,7 @@ __device__ __forceinline__ void copy_states_of(
         float *place = own + i / kQuad * (kQuad * kThreads) + i % kQuad * apart;
         const bool exists = n < dstate && address;
         if (!save) {
-            *place = exists ? base[n * stride] : 0.0f;
+            *place = exists ? base[n * stride] : absent;
         } else if (exists) {
             base[n * stride] = *place;
         }

@@ -39,12 +39,12 @@ __device__ __forceinline__ void sum_over_channels(float *v) {
 
 extern __shared__ float4 shared_memory[];
 
-// Shared memory of a block: places in f32 from its beginning, which take half the registers of pointers.
+// Shared memory of a block: places in f32 from its beginning, which take half the registers of pointers. First, the states
+// before each step of the tile; once those are read, sums over channels.
 // src/gpu/selective_scan/backward.rs counts the same bytes.
 template <int LANES>
 struct Shared {
     using S = Shape<LANES>;
-    // First, the states before each step of the tile; once those are read, sums over channels.
     // This thread's A: read in every step, but registers are the scarcer.
     const int A;
     // What is summed over time alone: dB and dC of constant B and C.
@@ -58,8 +58,8 @@ struct Shared {
     const int g;
     // The derivative of delta by the raw step.
     const int slope;
-    // What a channel sums over time, like A kept here for the registers' sake: delta in a carry pass; dD and ddt_bias, and
-    // behind each what rounding its sum lost.
+    // What a channel sums over time, like A kept here for the registers' sake, each in two f32: ddt_bias; and dD, or, in a
+    // carry pass, delta.
     const int delta_sum;
     const int dD;
     const int ddt_bias;
@@ -74,7 +74,7 @@ struct Shared {
           C(B + (p.B.constant ? S::kChannels : p.tile) * S::kSlab),
           delta(C + (p.C.constant ? S::kChannels : p.tile) * S::kSlab), x(delta + p.tile * S::kChannels),
           g(x + p.tile * S::kChannels), slope(g + p.tile * S::kChannels), delta_sum(slope + p.tile * S::kChannels),
-          dD(delta_sum + S::kChannels), ddt_bias(dD + 2 * S::kChannels), earlier(ddt_bias + 2 * S::kChannels),
+          dD(delta_sum), ddt_bias(dD + 2 * S::kChannels), earlier(ddt_bias + 2 * S::kChannels),
           sums(S::kSlabs ? earlier + 3 * p.tile * S::kChannels : 0) {}
 
     __device__ __forceinline__ static float *at(int place) {
@@ -139,7 +139,8 @@ struct Backward {
         return (row() * gridDim.x + blockIdx.x) * slabs;
     }
     __device__ __forceinline__ float4 *before_tile(int tile, uint32_t slab) const {
-        const int64_t unit = (block_row() + slab) * p.window_tiles + tile;
+        // The first tile's are the window's own.
+        const int64_t unit = (block_row() + slab) * (p.window_tiles - 1) + tile - 1;
         return reinterpret_cast<float4 *>(p.tile_states) + unit * kUnit + threadIdx.x;
     }
     __device__ __forceinline__ float4 *waiting(uint32_t slab, int what) const {
@@ -149,12 +150,12 @@ struct Backward {
     __device__ __forceinline__ void copy_states(
         const SsmState &s, int64_t row, uint32_t slab, float4 *own, bool save) const {
         const int64_t offset = row * s.batch_stride + d() * s.dim_stride;
-        copy_states_of<LANES>(reinterpret_cast<float *>(own), 1, s.address, offset, s.dstate_stride, slab, active ? p.dstate : 0, save);
+        copy_states_of<LANES>(reinterpret_cast<float *>(own), 1, s.address, offset, s.dstate_stride, slab, active ? p.dstate : 0, 0.0f, save);
     }
     __device__ __forceinline__ void load_A(uint32_t slab) const {
         const int64_t offset = d() * p.A.dim_stride;
         copy_states_of<LANES>(
-            reinterpret_cast<float *>(shared.own(shared.A)), 1, p.A.address, offset, p.A.dstate_stride, slab, active ? p.dstate : 0, false);
+            reinterpret_cast<float *>(shared.own(shared.A)), 1, p.A.address, offset, p.A.dstate_stride, slab, active ? p.dstate : 0, kAbsentA, false);
     }
 
     // The states before a tile: those of the last chunk, or those kept on the way forward.
@@ -202,9 +203,10 @@ struct Backward {
     __device__ __forceinline__ void stage_rows(int step0, int steps, uint32_t slab, bool forward) const {
 #pragma unroll 1
         for (int of_C = p.carry_only; of_C < (forward ? 1 : 2); ++of_C) {
+            // Without a gradient of the output C is left out: even infinity times nothing is nothing.
             stage<T, LANES>(
                 shared.at(of_C ? shared.C : shared.B), of_C ? p.C : p.B, span, step0, steps, first_channel, channels, slab,
-                p.dstate);
+                of_C && !p.dout.address ? 0 : p.dstate);
         }
     }
 
@@ -248,6 +250,10 @@ struct Backward {
         *high = sum;
     }
 
+    __device__ __forceinline__ void store_sum(const SsmRows &rows, uint32_t d, int place) const {
+        store_row(rows, row(), d, *shared.at(place) + *shared.at(place + S::kChannels));
+    }
+
     // Adds dB or dC of a constant projection, which this thread alone touches.
     __device__ __forceinline__ static void add_quads(float4 *sum, const float *v) {
 #pragma unroll
@@ -281,17 +287,11 @@ struct Backward {
         }
     }
 
-    // Backward through one step. h: the states after it, then those before it. `carry`: what comes back through them; in a
-    // carry pass nothing else is needed.
-    __device__ __forceinline__ void step_back(
-        int s, uint32_t slab, float (&h)[kStates], float (&carry)[kStates], float (&dA)[kStates]) const {
-        const int place = s * S::kChannels + channel;
-        const float delta = *shared.at(shared.delta + place);
-        const float x = *shared.at(shared.x + place);
-        const float g = *shared.at(shared.g + place);
-        float y = 0.0f, by_B = 0.0f, by_A = 0.0f;
-        float dC[kStates], dB[kStates];
+    // What a step's gradient of the ungated output gives to the state and to dC; and that output.
+    __device__ __forceinline__ float by_output(
+        int s, float g, const float (&h)[kStates], float (&carry)[kStates], float (&dC)[kStates]) const {
         const float *C = row_of(shared.C, p.C, s);
+        float y = 0.0f;
 #pragma unroll
         for (int k = 0; k < kQuads; ++k) {
             const float4 c4 = *reinterpret_cast<const float4 *>(C + k * kQuad * LANES);
@@ -304,25 +304,29 @@ struct Backward {
                 dC[i] = g * h[i];
             }
         }
-        if (!p.carry_only) {
-            sum_states(p.dC, p.dC_constant, shared.constant_C, dC);
-            if (S::kSlabs) {
-                put_sums(s, 1, dC);
-            }
-            const float *B = row_of(shared.B, p.B, s);
+        return y;
+    }
+
+    // dB of a step, and the sum of the state's gradient times B.
+    __device__ __forceinline__ float by_input(int s, float delta_x, const float (&dh)[kStates], float (&dB)[kStates]) const {
+        const float *B = row_of(shared.B, p.B, s);
+        float by_B = 0.0f;
 #pragma unroll
-            for (int k = 0; k < kQuads; ++k) {
-                const float4 b4 = *reinterpret_cast<const float4 *>(B + k * kQuad * LANES);
-                const float b[kQuad] = {b4.x, b4.y, b4.z, b4.w};
+        for (int k = 0; k < kQuads; ++k) {
+            const float4 b4 = *reinterpret_cast<const float4 *>(B + k * kQuad * LANES);
+            const float b[kQuad] = {b4.x, b4.y, b4.z, b4.w};
 #pragma unroll
-                for (int j = 0; j < kQuad; ++j) {
-                    const int i = k * kQuad + j;
-                    dB[i] = carry[i] * (delta * x);
-                    by_B = fmaf(carry[i], b[j], by_B);
-                }
+            for (int j = 0; j < kQuad; ++j) {
+                const int i = k * kQuad + j;
+                dB[i] = dh[i] * delta_x;
+                by_B = fmaf(dh[i], b[j], by_B);
             }
-            sum_states(p.dB, p.dB_constant, shared.constant_B, dB);
         }
+        return by_B;
+    }
+
+    // Through the decay of a step.
+    __device__ __forceinline__ void decay(float delta, float (&carry)[kStates]) const {
 #pragma unroll
         for (int k = 0; k < kQuads; ++k) {
             const float4 a4 = shared.own(shared.A)[k * kThreads];
@@ -332,12 +336,12 @@ struct Backward {
                 carry[k * kQuad + j] *= exp_approx(delta * A[j]);
             }
         }
-        if (p.carry_only) {
-            if (lane == 0 && slab == 0) {
-                *shared.at(shared.delta_sum + channel) += delta;
-            }
-            return;
-        }
+    }
+
+    // What the decay of a step gives to A and to delta; h becomes the states before the step.
+    __device__ __forceinline__ float by_decay(
+        int s, float delta, const float (&carry)[kStates], float (&h)[kStates], float (&dA)[kStates]) const {
+        float by_A = 0.0f;
 #pragma unroll
         for (int k = 0; k < kQuads; ++k) {
             const float4 h4 = own_states(s)[k * kThreads];
@@ -353,6 +357,40 @@ struct Backward {
                 h[i] = before[j];
             }
         }
+        return by_A;
+    }
+
+    // Backward through one step. h: the states after it, then those before it. `carry`: what comes back through them; in a
+    // carry pass nothing else is needed. In several loops over the states, so that fewer registers are live.
+    __device__ __forceinline__ void step_back(
+        int s, uint32_t slab, float (&h)[kStates], float (&carry)[kStates], float (&dA)[kStates]) const {
+        const int place = s * S::kChannels + channel;
+        const float delta = *shared.at(shared.delta + place);
+        const float x = *shared.at(shared.x + place);
+        const float g = *shared.at(shared.g + place);
+        float by_B = 0.0f;
+        float dC[kStates], dB[kStates];
+        float y = by_output(s, g, h, carry, dC);
+        if (!p.carry_only) {
+            sum_states(p.dC, p.dC_constant, shared.constant_C, dC);
+            // A place of their own: no need to wait.
+            if (S::kSlabs) {
+                put_sums(s, 1, dC);
+            }
+            by_B = by_input(s, delta * x, carry, dB);
+            sum_states(p.dB, p.dB_constant, shared.constant_B, dB);
+            if (S::kSlabs) {
+                put_sums(s, 0, dB);
+            }
+        }
+        decay(delta, carry);
+        if (p.carry_only) {
+            if (lane == 0 && slab == 0) {
+                add_to(shared.delta_sum + channel, delta, 0.0f);
+            }
+            return;
+        }
+        float by_A = by_decay(s, delta, carry, h, dA);
         y = sum_over_lanes<LANES>(y);
         by_B = sum_over_lanes<LANES>(by_B);
         by_A = sum_over_lanes<LANES>(by_A);
@@ -361,8 +399,8 @@ struct Backward {
         if (lane == 0) {
             put(s, slab, delta, x, g, y, by_B, by_A);
         }
-        put_sums(s, 0, dB);
         if (!S::kSlabs) {
+            put_sums(s, 0, dB);
             put_sums(s, 1, dC);
         }
     }
@@ -386,7 +424,7 @@ struct Backward {
         const float D = active ? load_vector(p.D, d(), 0.0f) : 0.0f;
         // Without states there is nothing to sum, not even 0 * infinity.
         const bool none = p.dstate == 0;
-        *shared.at(shared.delta + place) = fmaf(g, D, none ? 0.0f : by_B * delta);
+        *shared.at(shared.delta + place) = fmaf(g, p.dout.address ? D : 0.0f, none ? 0.0f : by_B * delta);
         *shared.at(shared.x + place) = none ? 0.0f : fmaf(by_B, x, by_A);
         *shared.at(shared.g + place) = fmaf(D, x, none ? 0.0f : y);
         const float product = g * x;
@@ -459,12 +497,9 @@ struct Backward {
             }
             if (p.dz.address) {
                 const float z = T::load(reinterpret_cast<const void *>(p.z.address), at(p.z, c, t));
-                float dout = 0.0f;
-                if (p.dout.address) {
-                    dout = T::load(reinterpret_cast<const void *>(p.dout.address), at(p.dout, c, t));
-                }
                 const float gate = sigmoid(z);
                 const float slope = gate * fmaf(z, 1.0f - gate, 1.0f);
+                const float dout = T::load(reinterpret_cast<const void *>(p.dout.address), at(p.dout, c, t));
                 T::store(reinterpret_cast<void *>(p.dz.address), at(p.dz, c, t), dout * *shared.at(shared.g + place) * slope);
             }
         }
@@ -503,7 +538,7 @@ struct Backward {
         for (int i = 0; i < kStates; ++i) {
             dA[i] = 0.0f;
         }
-        for (int i = threadIdx.x; i < 5 * S::kChannels; i += kThreads) {
+        for (int i = threadIdx.x; i < 4 * S::kChannels; i += kThreads) {
             *shared.at(shared.delta_sum + i) = 0.0f;
         }
 #pragma unroll 1
@@ -544,19 +579,17 @@ struct Backward {
                 const int64_t to_row = per_sequence ? seq : row();
                 copy_states_of<LANES>(
                     reinterpret_cast<float *>(what < 2 ? own_states(what) : constant), 1, per_sequence && blockIdx.z > 0 ? 0 : to.address,
-                    to_row * to.batch_stride + d() * to.dim_stride, to.dstate_stride, slab, active ? p.dstate : 0, true);
+                    to_row * to.batch_stride + d() * to.dim_stride, to.dstate_stride, slab, active ? p.dstate : 0, 0.0f, true);
             }
         }
         if (lane == 0 && active && p.dD.address) {
-            store_row(p.dD, row(), d(), *shared.at(shared.dD + channel) + *shared.at(shared.dD + S::kChannels + channel));
+            store_sum(p.dD, d(), shared.dD + channel);
         }
         if (lane == 0 && active && p.delta_sum.address) {
-            store_row(p.delta_sum, row(), d(), *shared.at(shared.delta_sum + channel));
+            store_sum(p.delta_sum, d(), shared.delta_sum + channel);
         }
         if (threadIdx.x < channels && p.ddt_bias.address) {
-            const int place = shared.ddt_bias + threadIdx.x;
-            const float sum = *shared.at(place) + *shared.at(place + S::kChannels);
-            store_row(p.ddt_bias, row(), first_channel + threadIdx.x, sum);
+            store_sum(p.ddt_bias, first_channel + threadIdx.x, shared.ddt_bias + threadIdx.x);
         }
     }
 
@@ -610,12 +643,13 @@ struct Backward {
     }
 
     __device__ __forceinline__ void run() const {
-        const int first_chunk = p.carry_only ? 0 : static_cast<int>(chunks_before(p.spans, seq));
+        const bool one_window = span.len <= p.spans.every;
+        const int first_chunk = p.carry_only || one_window ? 0 : static_cast<int>(chunks_before(p.spans, seq));
         float h[kStates] = {}, carry[kStates], dA[kStates];
         start(carry, dA);
         // As long as the sequence, if that is shorter.
         const int every = static_cast<int>(min(p.spans.every, static_cast<int64_t>(max(span.len, 1))));
-        const int windows = (span.end - span.begin + every - 1) / every;
+        const int windows = span.end > span.begin ? (span.end - span.begin - 1) / every + 1 : 0;
 #pragma unroll 1
         for (int window = windows - 1; window >= 0; --window) {
             const int w0 = span.begin + window * every;

@@ -262,7 +262,7 @@ const _: () = {
     ["Offset of field: SsmProjectionSum::partial"][::core::mem::offset_of!(SsmProjectionSum, partial) - 48usize];
     ["Offset of field: SsmProjectionSum::reserved"][::core::mem::offset_of!(SsmProjectionSum, reserved) - 52usize];
 };
-#[doc = " An absent gradient is not computed."]
+#[doc = " An absent gradient is not written. Without dout there is no dC, dD or dz: the host sets them to 0."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
 pub struct SsmSelectiveScanBwd {
@@ -410,7 +410,7 @@ const _: () = {
     ["Offset of field: SsmSelectiveScanCarry::reserved"]
         [::core::mem::offset_of!(SsmSelectiveScanCarry, reserved) - 220usize];
 };
-#[doc = " target[i] = the sum of source[i] over `slices`, in order. The source is f32."]
+#[doc = " target[i] = the sum of source[i] over `slices`, in order: first of each `group` neighbouring slices, then of these sums.\nThe source is f32."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
 pub struct SsmSelectiveScanSum {
@@ -418,18 +418,20 @@ pub struct SsmSelectiveScanSum {
     pub target: SsmWide,
     pub extents: [u64; 4usize],
     pub slices: u64,
+    pub group: u64,
     pub slice_stride: i64,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SsmSelectiveScanSum"][::core::mem::size_of::<SsmSelectiveScanSum>() - 128usize];
+    ["Size of SsmSelectiveScanSum"][::core::mem::size_of::<SsmSelectiveScanSum>() - 136usize];
     ["Alignment of SsmSelectiveScanSum"][::core::mem::align_of::<SsmSelectiveScanSum>() - 8usize];
     ["Offset of field: SsmSelectiveScanSum::source"][::core::mem::offset_of!(SsmSelectiveScanSum, source) - 0usize];
     ["Offset of field: SsmSelectiveScanSum::target"][::core::mem::offset_of!(SsmSelectiveScanSum, target) - 40usize];
     ["Offset of field: SsmSelectiveScanSum::extents"][::core::mem::offset_of!(SsmSelectiveScanSum, extents) - 80usize];
     ["Offset of field: SsmSelectiveScanSum::slices"][::core::mem::offset_of!(SsmSelectiveScanSum, slices) - 112usize];
+    ["Offset of field: SsmSelectiveScanSum::group"][::core::mem::offset_of!(SsmSelectiveScanSum, group) - 120usize];
     ["Offset of field: SsmSelectiveScanSum::slice_stride"]
-        [::core::mem::offset_of!(SsmSelectiveScanSum, slice_stride) - 120usize];
+        [::core::mem::offset_of!(SsmSelectiveScanSum, slice_stride) - 128usize];
 };
 pub const SSM_RULE_EULER: _bindgen_ty_1 = 0;
 pub const SSM_RULE_EXP_EULER: _bindgen_ty_1 = 1;

@@ -39,11 +39,17 @@ mod sum {
             // SAFETY: `each` gives every index to one thread; the host laid the slices out.
             unsafe {
                 // Of no slices the sum is 0; of one it is that slice, sign of zero included.
-                let mut sum = if params.slices > 0 { params.source.load_slice::<F32>(index, 0) } else { 0.0 };
-                let mut slice = 1;
-                while slice < params.slices {
-                    sum += params.source.load_slice::<F32>(index, slice as i64 * params.slice_stride);
-                    slice += 1;
+                let mut sum = 0.0;
+                let mut first = 0;
+                while first < params.slices {
+                    let mut own = params.source.load_slice::<F32>(index, first as i64 * params.slice_stride);
+                    let mut slice = first + 1;
+                    while slice < first + params.group {
+                        own += params.source.load_slice::<F32>(index, slice as i64 * params.slice_stride);
+                        slice += 1;
+                    }
+                    sum = if first == 0 { own } else { sum + own };
+                    first += params.group;
                 }
                 params.target.store::<T>(index, || sum);
             }

@@ -140,8 +140,8 @@ fn launches_reach_the_driver() {
 #[test]
 fn the_backward_direction_asks_for_shared_memory() {
     let Some(printed) = act("scene_backward", "") else { return };
-    assert_eq!(lines(&printed, "attribute "), ["attribute 8 of 0x40 is 93696"]);
-    assert!(lines(&printed, "launch ")[0].contains("grid 6 2 1 block 128 1 1 shared 93696 stream 0x50"), "{printed}");
+    assert_eq!(lines(&printed, "attribute "), ["attribute 8 of 0x40 is 93184"]);
+    assert!(lines(&printed, "launch ")[0].contains("grid 6 2 1 block 128 1 1 shared 93184 stream 0x50"), "{printed}");
     let all = "result CUDA driver: cuFuncSetAttribute failed with CUDA_ERROR_FAKE (as the test asked)";
     let Some(printed) = act("scene_backward", "fail=cuFuncSetAttribute:1") else { return };
     assert_eq!(lines(&printed, "result "), [all]);

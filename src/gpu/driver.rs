@@ -120,6 +120,8 @@ struct Opened {
 struct Loaded {
     modules: HashMap<&'static str, Handle>,
     functions: HashMap<&'static str, Handle>,
+    /// Dynamic shared memory that a function may have, where it asked.
+    shared: HashMap<&'static str, u32>,
 }
 
 impl std::fmt::Debug for Opened {
@@ -214,6 +216,23 @@ impl Driver {
     }
 }
 
+impl Driver {
+    /// Dynamic shared memory beyond what is free is asked for once, and never lowered: other threads launch the function, too.
+    fn allow_shared(&self, function: Handle, launch: &Launch<'_>) -> Result<()> {
+        let mut loaded = self.0.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        let allowed = loaded.shared.get(launch.kernel).copied().unwrap_or(FREE_SHARED);
+        if launch.shared_bytes <= allowed {
+            return Ok(());
+        }
+        let bytes = launch.shared_bytes as c_int;
+        // SAFETY: the function is of a loaded module, and its context is current.
+        let asked = unsafe { self.0.api.cuFuncSetAttribute(function, sys::MAX_DYNAMIC_SHARED, bytes) };
+        asked.map_err(|code| code.into_error(self.0.api))?;
+        loaded.shared.insert(launch.kernel, launch.shared_bytes);
+        Ok(())
+    }
+}
+
 /// Makes a context current on this thread, and the one before it again when dropped.
 struct Current(&'static Api);
 
@@ -249,12 +268,7 @@ impl Launcher for OnStream {
         let opened = self.driver.0;
         let _current = Current::push(opened)?;
         let function = self.driver.function(launch.module, launch.kernel)?;
-        if launch.shared_bytes > FREE_SHARED {
-            let bytes = launch.shared_bytes as c_int;
-            // SAFETY: the function is of a loaded module.
-            let allowed = unsafe { opened.api.cuFuncSetAttribute(function, sys::MAX_DYNAMIC_SHARED, bytes) };
-            allowed.map_err(|code| code.into_error(opened.api))?;
-        }
+        self.driver.allow_shared(function, launch)?;
         let ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]) = (launch.grid, launch.block);
         // The driver copies the parameter during the call, and does not write it.
         let mut params = [launch.params.as_ptr().cast_mut().cast::<c_void>()];

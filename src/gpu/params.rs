@@ -26,7 +26,7 @@ plain_old_data! {
     SsmSelectiveScanBwd: 4 * 32 + 24 + 2 * 56 + 2 * 16 + 4 * 32 + 3 * 32 + 2 * size_of::<SsmProjectionSum>() + 3 * 32
         + 3 * 24 + 2 * 8 + size_of::<SsmSpans>() + 10 * 4 + 16,
     SsmSelectiveScanCarry: 24 + 4 * 40 + 4 * 8 + 2 * 4,
-    SsmSelectiveScanSum: 2 * 40 + 4 * 8 + 2 * 8,
+    SsmSelectiveScanSum: 2 * 40 + 4 * 8 + 3 * 8,
     SsmDiscretise: 5 * 40 + 4 * 8 + 2 * 4 + 16,
     SsmDiscretiseFwd: size_of::<SsmDiscretise>() + 4 * 40,
     SsmDiscretiseBwd: size_of::<SsmDiscretise>() + 9 * 40,

@@ -44,7 +44,8 @@ impl<'a, T: Element, L: Launcher> Backward<Scan<'a, T>> for Gpu<L> {
         let layout = Layout::new(&inputs)?;
         layout.grid.plan("bwd", &inputs, layout.bytes).check(Scan::<T>::NAME, given, &workspace)?;
         let dims = inputs.dims;
-        let call = Call { inputs: &inputs, gradients: &gradients, layout: &layout, workspace: workspace.address() };
+        let (dout, workspace) = (upstream.dout.is_some(), workspace.address());
+        let call = Call { inputs: &inputs, gradients: &gradients, layout: &layout, workspace, dout };
         if dims.nseqs > 0 && dims.dim > 0 {
             self.scan_backward(&call, &upstream)?;
         }
@@ -103,7 +104,7 @@ impl Layout {
         let mut places = Places::default();
         let mut after = places;
         after.take(forward.bytes);
-        let tile_states = places.take(grid.units(window_tiles));
+        let tile_states = places.take(grid.units(window_tiles - 1));
         let slab_states = places.take(if grid.waits() { grid.units(5) } else { 0 });
         let parts = (grid.split > 1).then(|| Rows::new(&mut places, grid.rows, dims));
         let rows = (grid.rows > 1).then(|| {
@@ -124,8 +125,11 @@ impl Layout {
             Some(places.floats(&[slices, extents[0], extents[1], extents[2], extents[3]]))
         });
         places.end = places.end.max(after.end);
-        let chunks = inputs.chunk_offsets(inputs.checkpoint_every())?;
-        let checkpoints = places.floats(&[chunks[nseqs], dim, dstate]);
+        // Without elements there may be sequences beyond counting.
+        let nothing = dim == 0 || dstate == 0 || longest <= inputs.checkpoint_every();
+        let chunks = if nothing { 0 } else { inputs.chunk_offsets(inputs.checkpoint_every())?[nseqs] };
+        narrow(Scan::<T>::NAME, "number of checkpoints", chunks)?;
+        let checkpoints = places.floats(&[chunks, dim, dstate]);
         let bytes = places.end;
         Ok(Self { grid, tile, window_tiles, forward, checkpoints, tile_states, slab_states, parts, rows, sums, bytes })
     }
@@ -141,7 +145,7 @@ impl Layout {
             MOST_LANES => (3 * self.tile * channels, self.tile * 32 * THREADS),
             _ => (0, 0),
         };
-        let floats = staged(&inputs.B) + staged(&inputs.C) + (4 * self.tile + 5) * channels + earlier + sums;
+        let floats = staged(&inputs.B) + staged(&inputs.C) + (4 * self.tile + 4) * channels + earlier + sums;
         // States before each step, A, and sums over time.
         (self.tile + 1 + constant_sums) * UNIT + floats * size_of::<f32>()
     }
@@ -166,6 +170,8 @@ struct Call<'c, 'a, 'o, T: Element> {
     gradients: &'c CheckedGradients<'o, T, Device>,
     layout: &'c Layout,
     workspace: u64,
+    /// There is a gradient of the output.
+    dout: bool,
 }
 
 impl<T: Element> Call<'_, '_, '_, T> {
@@ -263,6 +269,10 @@ impl<L: Launcher> Gpu<L> {
             && gradients.dD.is_none()
             && gradients.ddt_bias.is_none();
         params.carry_only = only_carry.into();
+        if upstream.dout.is_none() {
+            // Not 0 times what may be infinite: `sum_all` sets them to 0.
+            (params.dC, params.dC_constant, params.dD, params.dz) = Default::default();
+        }
         if !only_carry {
             params.chunk_states = self.checkpoints(call, upstream)?;
         }
@@ -331,28 +341,37 @@ impl<L: Launcher> Gpu<L> {
     /// What blocks, parts and sequences left, summed in order. Of none the sum is 0.
     fn sum_all<T: Element>(&self, call: &Call<'_, '_, '_, T>) -> Result<()> {
         let Dims { dim, dstate, nseqs, .. } = call.inputs.dims;
-        if call.layout.grid.rows != 1 {
+        if let (false, Some(dz)) = (call.dout, &call.gradients.dz) {
+            let [batch, dim, seqlen] = dz.layout.extents;
+            let [batch_stride, dim_stride, seqlen_stride] = dz.layout.strides;
+            let target =
+                params::SsmWide { address: dz.memory.address(), strides: [0, batch_stride, dim_stride, seqlen_stride] };
+            let extents = [1, batch, dim, seqlen];
+            self.sum::<T>(&Sum { source: target, target, extents, slices: 0, group: 1, slice_stride: 0 })?;
+        }
+        if call.layout.grid.rows != 1 || !call.dout {
             let (states, channels) = call.rows();
-            let slices = call.layout.grid.rows;
-            for (source, target) in states.iter().zip(call.state_sums()) {
+            for (which, (source, target)) in states.iter().zip(call.state_sums()).enumerate() {
                 let wide = |state: &params::SsmState| params::SsmWide {
                     address: state.address,
                     strides: [0, 0, state.dim_stride, state.dstate_stride],
                 };
-                self.sum_rows(wide(source), wide(&target), [1, 1, dim, dstate], slices, source.batch_stride)?;
+                let there = call.dout || which != 2;
+                self.sum_rows(call, wide(source), wide(&target), [1, 1, dim, dstate], source.batch_stride, there)?;
             }
-            for (source, target) in channels.iter().zip(call.channel_sums()) {
+            for (which, (source, target)) in channels.iter().zip(call.channel_sums()).enumerate() {
                 let wide = |rows: &params::SsmRows| params::SsmWide {
                     address: rows.address,
                     strides: [0, 0, 0, rows.dim_stride],
                 };
-                self.sum_rows(wide(source), wide(&target), [1, 1, 1, dim], slices, source.batch_stride)?;
+                let there = call.dout || which != 0;
+                self.sum_rows(call, wide(source), wide(&target), [1, 1, 1, dim], source.batch_stride, there)?;
             }
         }
         for (which, gradient) in [&call.gradients.dB, &call.gradients.dC].into_iter().enumerate() {
             let Some(AlignedProjectionMut::Variable { tensor, .. }) = gradient else { continue };
             let of = [&call.inputs.B, &call.inputs.C][which];
-            let nothing = dim == 0 || nseqs == 0;
+            let nothing = dim == 0 || nseqs == 0 || (which == 1 && !call.dout);
             if call.layout.sums[which].is_none() && !nothing {
                 continue;
             }
@@ -365,24 +384,36 @@ impl<L: Launcher> Gpu<L> {
                 target: params::wide_mut(Some(tensor)),
                 extents: tensor.layout.extents,
                 slices: if nothing { 0 } else { slices(of, &call.layout.grid).unwrap_or(0) },
+                group: 1,
                 slice_stride: source.partial_stride,
             })?;
         }
         Ok(())
     }
 
-    fn sum_rows(
+    /// Over all rows: a sequence's parts first, so that a batch is the sum of its rows. 0 if they are not `there`.
+    fn sum_rows<T: Element>(
         &self,
+        call: &Call<'_, '_, '_, T>,
         source: params::SsmWide,
         target: params::SsmWide,
         extents: [usize; 4],
-        slices: usize,
         slice_stride: i64,
+        there: bool,
     ) -> Result<()> {
-        if target.address == 0 {
+        // One row is the sum itself.
+        if target.address == 0 || (there && call.layout.grid.rows == 1) {
             return Ok(());
         }
-        self.sum::<f32>(&Sum { source, target, extents, slices, slice_stride })
+        let Grid { rows, split, .. } = call.layout.grid;
+        self.sum::<f32>(&Sum {
+            source,
+            target,
+            extents,
+            slices: if there { rows } else { 0 },
+            group: split,
+            slice_stride,
+        })
     }
 }
 

@@ -23,7 +23,8 @@ const MOST_LANES: usize = 32;
 const MOST_GRID_Y: u32 = 65_535;
 /// Bytes of a block's registers, 16 f32 of each thread: the unit of what blocks keep in the workspace.
 const UNIT: usize = THREADS * STATES_PER_LANE * size_of::<f32>();
-/// Sequences are cut while their channels make fewer blocks than this: half of the multiprocessors of the largest devices.
+/// Sequences are cut into so many parts that their channels make this many blocks or fewer: half of the multiprocessors of
+/// the largest devices.
 const FEW_BLOCKS: usize = 64;
 /// Steps of a part at the least, unless parts are forced: cutting doubles the exponentials.
 const LEAST_PART: usize = 4096;
@@ -114,7 +115,7 @@ impl Grid {
                     return Err(Error::Missing { op, arg: "segments_table", reason });
                 }
             },
-            seqlen: narrow(op, "seqlen", inputs.dims.seqlen)?.into(),
+            seqlen: checked_length(inputs.dims.seqlen)?,
             every: i64::try_from(every).unwrap_or(i64::MAX),
             part: i64::try_from(self.part).unwrap_or(i64::MAX),
             parts: narrow(op, "split", self.split)?,
@@ -123,6 +124,17 @@ impl Grid {
             reserved: 0,
         })
     }
+}
+
+/// Kernels count steps in 32 bits, a tile beyond the last included.
+fn checked_length(seqlen: usize) -> Result<i64> {
+    const MOST: usize = i32::MAX as usize - 1023;
+    let length = i64::try_from(seqlen).ok().filter(|_| seqlen <= MOST);
+    length.ok_or_else(|| Error::Unsupported {
+        op: "selective_scan",
+        what: format!("seqlen {seqlen}"),
+        expected: format!("at most {MOST} on a GPU"),
+    })
 }
 
 /// The smallest of `choices` that holds all states, or the last.

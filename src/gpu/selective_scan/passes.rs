@@ -110,12 +110,13 @@ impl Rows {
     }
 }
 
-/// One launch of the summing kernel: over `slices` slices that lie `slice_stride` apart.
+/// One launch of the summing kernel: over `slices` slices that lie `slice_stride` apart, each `group` of them first.
 pub(super) struct Sum {
     pub source: params::SsmWide,
     pub target: params::SsmWide,
     pub extents: [usize; 4],
     pub slices: usize,
+    pub group: usize,
     pub slice_stride: i64,
 }
 
@@ -129,6 +130,7 @@ impl Sum {
             target: wide(target.address, target.batch_stride, target.dim_stride),
             extents: [1, rows.nseqs, rows.dim, 1],
             slices: rows.parts,
+            group: rows.parts,
             slice_stride: dim,
         }
     }
@@ -180,6 +182,7 @@ impl<L: Launcher> Gpu<L> {
             target: sum.target,
             extents: sum.extents.map(|extent| extent as u64),
             slices: sum.slices as u64,
+            group: sum.group.max(1) as u64,
             slice_stride: sum.slice_stride,
         };
         self.launch_pass("selective_scan", &kernel, params.extents.iter().product(), bytemuck::bytes_of(&params))
