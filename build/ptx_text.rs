@@ -84,7 +84,8 @@ fn rewrite(line: &str) -> String {
         return format!("{head}\"{}\"{tail}", relative(path));
     }
     if body.starts_with(".loc") {
-        return line.split(", function_name").next().unwrap_or(line).to_string();
+        let place = body.split(", function_name").next().unwrap_or(body);
+        return place.split_whitespace().collect::<Vec<_>>().join(" ");
     }
     // Blanks between operands are a twentieth of the text.
     let line = without_path_hashes(line.trim_end());
@@ -179,14 +180,14 @@ mod tests {
         let ptx = "\t.loc\t1 7 5, function_name $L__info_string0, inlined_at 1 9 3\n$L__tmp1:\n\tret;\n}\n\
                    \t.section\t.debug_str\n\t{\n$L__info_string0:\n.b8 95,90\n\n\t}\n\t.file\t1 \"a.cu\"\n\
                    \t.section\t.debug_macinfo\t{\t}\n";
-        assert_eq!(normalise(ptx), "\t.loc\t1 7 5\n\tret;\n}\n\t.file\t1 \"a.cu\"\n");
+        assert_eq!(normalise(ptx), ".loc 1 7 5\n\tret;\n}\n\t.file\t1 \"a.cu\"\n");
     }
 
     #[test]
     fn comments_and_lines_that_repeat_themselves_go() {
         let ptx = "\t// begin inline asm\n\t.loc\t1 7 5\n\tret;\n\n\t.loc\t1 7 9\n\tret;\n\t.loc\t2 7 9\n\t.loc\t1 8 9\n\
                    $L__BB0_1:\n\tret;\n";
-        assert_eq!(normalise(ptx), "\t.loc\t1 7 5\n\tret;\n\tret;\n$L__BB0_1:\n\t.loc\t1 8 9\n\tret;\n");
+        assert_eq!(normalise(ptx), ".loc 1 7 5\n\tret;\n\tret;\n$L__BB0_1:\n.loc 1 8 9\n\tret;\n");
     }
 
     #[test]

@@ -183,6 +183,28 @@ fn packed<B: Backend, T: Element>() {
     say(format_args!("selective_scan backward packed {} {}: {count} cases", B::NAME, T::DTYPE));
 }
 
+/// An infinite step or input in the middle: what lies before and after it, and states that a lane has beyond dstate, stay
+/// what they are; an absent dout is left out, not multiplied by 0.
+fn infinities<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    let mut count = 0;
+    for dstate in [8, 16] {
+        for (dt, x, dout) in [(f32::INFINITY, 1.0, true), (0.5, f32::INFINITY, false), (0.5, f32::INFINITY, true)] {
+            let spec = ScanSpec { z: true, D: true, ..ScanSpec::plain(1, 2, dstate, 9) };
+            let mut case = ScanCase::<T>::new(&spec);
+            let mut at = 0..;
+            let mut once = |value: f32, usual: f32| if at.next() == Some(4) { value } else { usual };
+            case.dt = Buffer::filled(&case.dt.dims(), Order::Dense, || once(dt, 0.25));
+            let mut at = 0..;
+            let mut once = |value: f32, usual: f32| if at.next() == Some(4) { value } else { usual };
+            case.x = Buffer::filled(&case.x.dims(), Order::Dense, || once(x, 0.5));
+            check_case(&backend, case, &spec, How { dout, ..ALL });
+            count += 1;
+        }
+    }
+    say(format_args!("selective_scan backward infinities {} {}: {count} cases", B::NAME, T::DTYPE));
+}
+
 /// States that grow by e^80 in all: whatever every step errs adds up.
 fn growing<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
@@ -305,7 +327,7 @@ fn carry<B: Backend>() {
     assert_eq!(carried.dense(), [0.0; 6]);
 }
 
-suites!(drawn, lengths, shapes, groups, packed, growing, switch, alone, forward_split);
+suites!(drawn, lengths, shapes, groups, packed, growing, switch, alone, forward_split, infinities);
 
 // The carry pass has no I/O dtype.
 #[test]

@@ -200,7 +200,8 @@ fn committed_only_refuses_changed_sources() {
 
 #[test]
 fn only_the_changed_language_is_compiled() {
-    let tree = Tree::new("one_language").edit(SCAN, |text| text + "\n").program("nvcc", COMPILES);
+    // Every CUDA unit includes it.
+    let tree = Tree::new("one_language").edit("kernels-cu/math.cuh", |text| text + "\n").program("nvcc", COMPILES);
     let table = tree.program("rustc", FAILS).table();
     assert!(table.contains("\"compiled\"") && table.contains("\"from_the_fake\""), "{table}");
     assert!(table.contains("\"nvcc 99.1.2\", \"rustc "), "{table}");
