@@ -41,7 +41,7 @@ extern __shared__ float4 shared_memory[];
 
 // Shared memory of a block: places in f32 from its beginning, which take half the registers of pointers. First, the states
 // before each step of the tile; once those are read, sums over channels.
-// src/gpu/selective_scan/backward.rs counts the same bytes.
+// src/gpu/selective_scan/layout.rs counts the same bytes.
 template <int LANES>
 struct Shared {
     using S = Shape<LANES>;

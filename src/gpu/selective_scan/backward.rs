@@ -1,26 +1,20 @@
 //! Backward: the checkpoints, unless the caller has them; where sequences are cut into parts, what comes back through the
 //! start of each; the main pass; and the sums over blocks, parts and sequences, in fixed order.
 
-use super::forward::{Layout as ForwardLayout, Targets};
-use super::passes::{Rows, Sum};
-use super::{Grid, MOST_LANES, Places, STATES_PER_LANE, Scan, THREADS, UNIT, lanes, projection};
+use super::forward::Targets;
+use super::layout::{Layout, slices};
+use super::passes::Sum;
+use super::{Grid, Scan, THREADS, projection};
 use crate::error::Result;
 use crate::gpu::launcher::{Launch, Launcher};
 use crate::gpu::{Gpu, narrow, params, ptx};
 use crate::ops::selective_scan::{
-    AlignedProjection, AlignedProjectionMut, CheckedGradients, CheckedUpstream, Dims, Inputs, SelectiveScanGradients,
+    AlignedProjectionMut, CheckedGradients, CheckedUpstream, Dims, Inputs, SelectiveScanGradients,
     SelectiveScanUpstream,
 };
 use crate::ops::{Backward, Operator, Workspace};
 use crate::plan::Plan;
 use crate::tensor::{Device, Element};
-
-const LANES: [usize; 4] = [1, 4, 8, 32];
-/// Channels for each partial sum of dB and dC at the least: 8 dstate / 64 bytes of workspace per element for both.
-const CHANNELS_PER_SUM: usize = 64;
-/// From this length on, half the tile leaves room for more blocks on a multiprocessor, and the states before tiles, of which
-/// there are twice as many, stay within a byte per element.
-const LONG: usize = 1024;
 
 impl<'a, T: Element, L: Launcher> Backward<Scan<'a, T>> for Gpu<L> {
     fn backward_plan(&self, op: &Scan<'a, T>) -> Result<Plan> {
@@ -65,103 +59,6 @@ impl<'a, T: Element, L: Launcher> Backward<Scan<'a, T>> for Gpu<L> {
             self.backward_with(op, upstream, gradients, &plan, workspace)
         })
     }
-}
-
-/// Where what lies in the workspace.
-struct Layout {
-    grid: Grid,
-    tile: usize,
-    window_tiles: usize,
-    /// Of the scan that makes the checkpoints, which ends before what shares its place begins.
-    forward: ForwardLayout,
-    checkpoints: usize,
-    tile_states: usize,
-    slab_states: usize,
-    parts: Option<Rows>,
-    /// A row per part of dA, constant dB, constant dC, dD and ddt_bias, if there are several rows.
-    rows: Option<[usize; 5]>,
-    /// Partial sums of dB and dC.
-    sums: [Option<usize>; 2],
-    bytes: usize,
-}
-
-impl Layout {
-    fn new<T: Element>(inputs: &Inputs<'_, T, Device>) -> Result<Self> {
-        let dims = inputs.dims;
-        let Dims { dim, dstate, nseqs, .. } = dims;
-        let lanes = lanes(dstate, &LANES);
-        let grid = Grid::new(inputs, lanes, |run, tiles| (run / CHANNELS_PER_SUM).clamp(1, tiles));
-        let longest = inputs.longest();
-        let constant =
-            |projection: &AlignedProjection<'_, T, Device>| matches!(projection, AlignedProjection::Constant(_));
-        let tile = match lanes {
-            MOST_LANES => 2,
-            _ if longest >= LONG || constant(&inputs.B) || constant(&inputs.C) => 4,
-            _ => 8,
-        };
-        let window_tiles = longest.min(inputs.checkpoint_every()).div_ceil(tile).max(1);
-        let forward = ForwardLayout::new(inputs);
-        let mut places = Places::default();
-        let mut after = places;
-        after.take(forward.bytes);
-        let tile_states = places.take(grid.units(window_tiles - 1));
-        let slab_states = places.take(if grid.waits() { grid.units(5) } else { 0 });
-        let parts = (grid.split > 1).then(|| Rows::new(&mut places, grid.rows, dims));
-        let rows = (grid.rows > 1).then(|| {
-            let states = |wanted| if wanted { [grid.rows, dim, dstate] } else { [0; 3] };
-            let channels = |wanted| if wanted { [grid.rows, dim] } else { [0; 2] };
-            [
-                places.floats(&states(true)),
-                places.floats(&states(constant(&inputs.B))),
-                places.floats(&states(constant(&inputs.C))),
-                places.floats(&channels(inputs.D.is_some())),
-                places.floats(&channels(inputs.dt_bias.is_some())),
-            ]
-        });
-        let sums = [&inputs.B, &inputs.C].map(|projection| {
-            let slices = slices(projection, &grid).filter(|_| tiles_of_group(projection, &grid) > 1)?;
-            let AlignedProjection::Variable { tensor, .. } = projection else { return None };
-            let extents = tensor.layout.extents;
-            Some(places.floats(&[slices, extents[0], extents[1], extents[2], extents[3]]))
-        });
-        places.end = places.end.max(after.end);
-        // Without elements there may be sequences beyond counting.
-        let nothing = dim == 0 || dstate == 0 || longest <= inputs.checkpoint_every();
-        let chunks = if nothing { 0 } else { inputs.chunk_offsets(inputs.checkpoint_every())?[nseqs] };
-        narrow(Scan::<T>::NAME, "number of checkpoints", chunks)?;
-        let checkpoints = places.floats(&[chunks, dim, dstate]);
-        let bytes = places.end;
-        Ok(Self { grid, tile, window_tiles, forward, checkpoints, tile_states, slab_states, parts, rows, sums, bytes })
-    }
-
-    /// Of a block, as `Shared` in the kernel counts it. `constant_sums`: of constant dB and dC that are asked for.
-    fn shared_bytes<T: Element>(&self, inputs: &Inputs<'_, T, Device>, constant_sums: usize) -> usize {
-        let (channels, slab) = (THREADS / self.grid.lanes, self.grid.lanes * STATES_PER_LANE);
-        let staged = |projection: &AlignedProjection<'_, T, Device>| match projection {
-            AlignedProjection::Variable { .. } => self.tile * slab,
-            AlignedProjection::Constant(_) => channels * slab,
-        };
-        let (earlier, sums) = match self.grid.lanes {
-            MOST_LANES => (3 * self.tile * channels, self.tile * 32 * THREADS),
-            _ => (0, 0),
-        };
-        let floats = staged(&inputs.B) + staged(&inputs.C) + (4 * self.tile + 4) * channels + earlier + sums;
-        // States before each step, A, and sums over time.
-        (self.tile + 1 + constant_sums) * UNIT + floats * size_of::<f32>()
-    }
-}
-
-/// Blocks that share a group of a variable projection.
-fn slices<T, S: crate::tensor::Storage>(projection: &AlignedProjection<'_, T, S>, grid: &Grid) -> Option<usize> {
-    match projection {
-        AlignedProjection::Variable { channels, .. } => Some((channels / grid.run).max(1) * grid.blocks_per_run),
-        AlignedProjection::Constant(_) => None,
-    }
-}
-
-/// Tiles of channels, each of which adds its own sums to a group's.
-fn tiles_of_group<T, S: crate::tensor::Storage>(projection: &AlignedProjection<'_, T, S>, grid: &Grid) -> usize {
-    slices(projection, grid).map_or(0, |slices| slices * grid.tiles_per_block)
 }
 
 /// One call, checked.

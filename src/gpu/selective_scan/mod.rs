@@ -3,6 +3,7 @@
 
 mod backward;
 mod forward;
+mod layout;
 mod passes;
 
 use super::{narrow, params};
