@@ -14,8 +14,7 @@ pub(crate) const TAG_SHIFT: u32 = 56;
 /// What never-written memory holds: a NaN in f32 and f64, far from any address.
 pub(crate) const POISON: u8 = 0xff;
 
-/// State of a byte.
-const UNWRITTEN: u8 = 0;
+/// State of a byte, in bits.
 const WRITTEN: u8 = 1;
 const FORBIDDEN: u8 = 2;
 
@@ -74,7 +73,7 @@ impl Allocation {
         let mut allocation =
             Self { base, len, words, states: None, forbidden: false, freed: false, read_only: false, name: None };
         if !written {
-            allocation.states = Some((0..len).map(|_| AtomicU8::new(UNWRITTEN)).collect());
+            allocation.states = Some((0..len).map(|_| AtomicU8::new(0)).collect());
         }
         allocation
     }
@@ -121,27 +120,30 @@ impl Allocation {
 
     /// Some byte of the range is forbidden.
     pub fn is_forbidden(&self, offset: u64, size: u64) -> bool {
-        self.any_state(offset, size, FORBIDDEN)
+        self.any_state(offset, size, |state| state & FORBIDDEN != 0)
     }
 
     /// Some byte of the range has never been written.
     pub fn is_unwritten(&self, offset: u64, size: u64) -> bool {
-        self.any_state(offset, size, UNWRITTEN)
+        self.any_state(offset, size, |state| state & WRITTEN == 0)
     }
 
-    fn any_state(&self, offset: u64, size: u64, state: u8) -> bool {
+    fn any_state(&self, offset: u64, size: u64, is: impl Fn(u8) -> bool) -> bool {
         let Some(states) = &self.states else { return false };
-        states[offset as usize..(offset + size) as usize].iter().any(|cell| cell.load(Relaxed) == state)
+        states[offset as usize..(offset + size) as usize].iter().any(|cell| is(cell.load(Relaxed)))
     }
 
     /// Notes that the range has been written, or has not.
     pub fn mark_written(&self, offset: u64, size: u64, written: bool) {
-        self.mark(offset, size, if written { WRITTEN } else { UNWRITTEN });
+        self.mark(offset, size, WRITTEN, written);
     }
 
-    fn mark(&self, offset: u64, size: u64, state: u8) {
+    /// Sets or clears a bit; not in one step: while kernels run, only `WRITTEN` is ever set.
+    fn mark(&self, offset: u64, size: u64, bit: u8, set: bool) {
         if let Some(states) = &self.states {
-            states[offset as usize..(offset + size) as usize].iter().for_each(|cell| cell.store(state, Relaxed));
+            for cell in &states[offset as usize..(offset + size) as usize] {
+                cell.store(cell.load(Relaxed) & !bit | if set { bit } else { 0 }, Relaxed);
+            }
         }
     }
 
@@ -252,7 +254,7 @@ impl Memory {
             let len = allocation.len;
             allocation.states.get_or_insert_with(|| (0..len).map(|_| AtomicU8::new(WRITTEN)).collect());
             allocation.forbidden |= forbidden;
-            allocation.mark(offset, size, if forbidden { FORBIDDEN } else { WRITTEN });
+            allocation.mark(offset, size, FORBIDDEN, forbidden);
         }
         Ok(())
     }

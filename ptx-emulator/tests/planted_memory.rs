@@ -63,6 +63,9 @@ fn writes_past_a_view_into_the_next_are_found_where_the_space_between_is_forbidd
         device.forbid(arena.slice(64, 32).unwrap(), true).unwrap();
         planted.assert_found(&run(65), "write_into_neighbour", OutOfBounds);
         assert!(run(64).is_clean());
+        // Writing by the host allows nothing.
+        device.write(arena, &[-1.0; 160]).unwrap();
+        planted.assert_found(&run(65), "write_into_neighbour", OutOfBounds);
         assert_eq!(device.read(next).unwrap(), [-1.0; 64]);
         assert!(arena.slice(100, 61).is_err());
         device.forbid(arena.slice(64, 32).unwrap(), false).unwrap();
@@ -159,6 +162,12 @@ fn memory_that_nobody_wrote() {
         let report =
             report!(planted.module, "global_never_written", device, mode, [1, 1, 1], [64, 1, 1], 0; fresh, out);
         planted.assert_found(&report, "global_never_written", UninitialisedGlobal);
+        // Forbidding and allowing writes nothing.
+        device.forbid(fresh, true).unwrap();
+        device.forbid(fresh, false).unwrap();
+        let report =
+            report!(planted.module, "global_never_written", device, mode, [1, 1, 1], [64, 1, 1], 0; fresh, out);
+        planted.assert_found(&report, "global_never_written", UninitialisedGlobal);
         device.write(fresh, &[1; 64]).unwrap();
         clean!(planted.module, "global_never_written", device, mode, [1, 1, 1], [64, 1, 1], 0; fresh, out);
 
@@ -185,7 +194,11 @@ fn registers_that_nobody_wrote() {
         let device = Device::new();
         let out: Buffer<u32> = device.alloc(32).unwrap();
         let cases = [("uninitialised", "add.u32 %r2, %r0, %r1", 0), ("predicate", "@%p0 st.global.u32 [%rd0], 1", 0)];
-        for (kernel, instruction, thread) in cases.into_iter().chain([("in_some_lanes", "[%rd0], %r1", 5)]) {
+        for (kernel, instruction, thread) in cases.into_iter().chain([
+            ("in_some_lanes", "[%rd0], %r1", 5),
+            ("through_shared", "add.u32 %r3, %r1, 3", 0),
+            ("used_by_some", "add.u32 %r3, %r1, 4", 10),
+        ]) {
             let report = report!(module, kernel, device, mode, [1, 1, 1], [32, 1, 1], 0; out);
             let found: Vec<_> = report.findings().iter().filter(|f| f.kind == UninitialisedRegister).collect();
             assert!(!found.is_empty(), "{kernel}:\n{report}");

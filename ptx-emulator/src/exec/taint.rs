@@ -176,14 +176,15 @@ impl Warp {
     }
 
     /// Whether an instruction only stores the row where it may stay unused: to local memory, from where it is followed
-    /// further, or, a register that nobody wrote, to shared memory (structures are copied whole, empty ones too).
+    /// further, or, a plain copy of a register that nobody wrote, to shared memory (structures are copied whole, empty
+    /// ones too).
     fn kept_private(&self, program: &Program, code: Code, row: Row, mask: u32) -> bool {
         let Code::Store(index) = code else { return false };
         let access = &program.accesses[index as usize];
         if !access.rows.contains(&row) {
             return false;
         }
-        let unwritten = matches!(self.tainted(row), Some(Taint { read: Read::Register, .. }));
+        let unwritten = matches!(self.tainted(row), Some(Taint { read: Read::Register, origin: NONE, .. }));
         match access.space {
             Space::Local => true,
             Space::Shared => unwritten,
@@ -287,7 +288,11 @@ impl Warp {
         let Some(taint) = self.tainted(row).filter(|taint| taint.lanes & mask != 0) else { return };
         let line = common.launch.program.info[pc as usize].line;
         let origin = taint.origin_or(pc);
-        let (reader, thread) = (taint.reader, self.first_thread() + taint.reader);
+        let using = taint.lanes & mask;
+        // The recorded lane may use its value elsewhere or nowhere.
+        let known = using >> taint.reader & 1 != 0;
+        let thread = self.first_thread() + if known { taint.reader } else { lanes::first(using) as u32 };
+        let reader = taint.reader;
         match taint.read {
             Read::Register => common.note(FindingKind::UninitialisedRegister, origin, thread, None, || {
                 if origin == pc { String::new() } else { format!("PTX line {line} uses what comes of it") }
@@ -296,7 +301,7 @@ impl Warp {
                 format!("lane {reader} reads lane {read}, which takes no part; PTX line {line} uses what comes of it")
             }),
             Read::Local(address) => {
-                common.note(FindingKind::UninitialisedLocal, origin, thread, Some(address), || {
+                common.note(FindingKind::UninitialisedLocal, origin, thread, known.then_some(address), || {
                     format!("PTX line {line} uses what comes of it")
                 });
             }

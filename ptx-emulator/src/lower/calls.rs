@@ -8,6 +8,9 @@ use crate::program::{Code, Kind, NONE, Row};
 use crate::registers::Operands;
 use crate::types::Width;
 
+/// Calls inside each other that are inlined; deeper ones would use up the host's stack.
+const MOST_CALLS: usize = 256;
+
 impl<'m> Lowering<'m> {
     pub(super) fn call(&mut self, modifiers: &[&str], operands: &[Operand]) -> Result<()> {
         if !matches!(modifiers, [] | ["uni"]) {
@@ -32,6 +35,10 @@ impl<'m> Lowering<'m> {
         };
         if self.calls.iter().any(|call| call.name == name) {
             return Err(self.unsupported(format!("the recursive function `{name}`")));
+        }
+        // The kernel is the first.
+        if self.calls.len() > MOST_CALLS {
+            return Err(self.unsupported(format!("a call of `{name}` more than {MOST_CALLS} calls deep")));
         }
         if function.params.len() != arguments.len() || function.returns.len() != returns.len() {
             return Err(self.bad_operands());

@@ -71,6 +71,19 @@ fn of_modules_and_launches() {
     let recursive = format!("{HEADER}.func f() {{ call f; }}\n.entry k() {{ call f; }}");
     let error = Module::from_ptx(&recursive).unwrap().check().unwrap_err();
     assert_eq!(error.to_string(), "PTX line 4: the recursive function `f` is not supported");
+
+    for (deep, refused) in [(256, false), (257, true), (5000, true)] {
+        let calls: String = (1..deep).map(|i| format!(".func f{}() {{ call f{i}; }}\n", i - 1)).collect();
+        let text = format!("{HEADER}{calls}.func f{}() {{ ret; }}\n.entry k() {{ call f0; }}", deep - 1);
+        let checked = Module::from_ptx(&text).unwrap().check();
+        assert_eq!(checked.is_err(), refused, "{deep}");
+        if let Err(error) = checked {
+            assert!(
+                error.to_string().ends_with("a call of `f256` more than 256 calls deep is not supported"),
+                "{error}"
+            );
+        }
+    }
     let external = format!("{HEADER}.extern .func vprintf();\n.entry k() {{\ncall vprintf; }}");
     let error = Module::from_ptx(&external).unwrap().check().unwrap_err();
     assert_eq!(error.to_string(), "PTX line 6: a call of `vprintf`, which has no body here is not supported");
