@@ -52,3 +52,26 @@ fn nan_stays() {
         assert!(function(f32::NAN).is_nan());
     }
 }
+
+/// The exponent of a carry is a product as large as a sum over thousands of steps: its rounding must not count that often.
+#[test]
+fn exp_of_a_product() {
+    let (mut furthest, mut seed) = (0.0f64, 1u64);
+    let mut draw = |from: f32, to: f32| {
+        seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        from + (to - from) * ((seed >> 40) as f32 / (1u64 << 24) as f32)
+    };
+    for _ in 0..200_000 {
+        let (a, sum) = (draw(-20.0, 0.1), draw(0.0, 80.0));
+        let truth = (f64::from(a) * f64::from(sum)).exp();
+        if truth < f64::from(f32::MIN_POSITIVE) {
+            continue;
+        }
+        furthest = furthest.max((f64::from(math::exp_of_product(a, sum)) - truth).abs() / Dtype::F32.ulp(truth));
+    }
+    println!("exp_of_product: at most {furthest:.3} ulp");
+    assert!(furthest <= 2.0, "{furthest} ulp");
+    assert_eq!(math::exp_of_product(-1e4, 1e4), 0.0);
+    assert_eq!(math::exp_of_product(1e3, 1e3), f32::INFINITY);
+    assert!(math::exp_of_product(f32::NAN, 1.0).is_nan());
+}
