@@ -26,7 +26,7 @@
 //! dinitial_state[n] = exp(delta_0 A[d,n]) dh_0[n]
 //! ```
 //! An absent dout or dfinal_state is left out. Backward needs the states: it recomputes them, from the start of each
-//! sequence or from the checkpoints that forward saved, and no tensor of (batch, dim, dstate, seqlen) ever exists.
+//! sequence or from the checkpoints that forward saved, a window at a time: those of all steps never exist at once.
 //!
 //! # Shapes
 //! | tensor | dimensions, in any memory order | dtype |
