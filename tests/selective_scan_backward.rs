@@ -236,6 +236,16 @@ fn switch<B: Backend, T: Element>() {
     say(format_args!("selective_scan backward switch {} {}: 1 case", B::NAME, T::DTYPE));
 }
 
+/// One channel whose dD the plain loop has right to the last bit by luck, at 1/30 of its terms.
+fn lucky<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    for seed in [17_307_455_935_641_468_802, 1, 2, 3] {
+        let spec = ScanSpec { D: true, seed, ..ScanSpec::plain(3, 1, 1, 14) };
+        check::<B, T>(&backend, &spec, How { dfinal_state: false, ..ALL });
+    }
+    say(format_args!("selective_scan backward lucky {} {}: 4 cases", B::NAME, T::DTYPE));
+}
+
 /// A gradient has the same bits whichever others are asked for.
 fn alone<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
@@ -327,7 +337,7 @@ fn carry<B: Backend>() {
     assert_eq!(carried.dense(), [0.0; 6]);
 }
 
-suites!(drawn, lengths, shapes, groups, packed, growing, switch, alone, forward_split, infinities);
+suites!(drawn, lengths, shapes, groups, packed, growing, switch, lucky, alone, forward_split, infinities);
 
 // The carry pass has no I/O dtype.
 #[test]

@@ -3,7 +3,8 @@
 use super::Real;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-/// f32 whose exp and log are wrong by a relative error of up to 2^-22, as the approximate units of a GPU may be.
+/// f32 whose exp and log are wrong by a relative error of up to 2^-22, as the approximate units of a GPU may be, and whose
+/// [`Real::sum`] begins at another term and goes either way: no order of a sum is plainer than another.
 ///
 /// The error is a pure function of `SEED` and the argument, so that runs repeat.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
@@ -60,6 +61,13 @@ impl<const SEED: u64> Real for Noisy<SEED> {
     fn ln_1p(self) -> Self {
         Self::disturb(self.0, self.0.ln_1p())
     }
+    fn sum(terms: &mut [Self]) -> Self {
+        terms.rotate_left(SEED as usize % 9 * terms.len() / 9);
+        if SEED % 2 == 1 {
+            terms.reverse();
+        }
+        terms.iter().fold(Self(0.0), |sum, &term| sum + term)
+    }
 }
 
 #[cfg(test)]
@@ -79,5 +87,20 @@ mod tests {
         assert!(differ > 10_000);
         let bound = (-22.0f64).exp2();
         assert!(largest < 1.6 * bound && largest > 0.8 * bound, "{largest:e}");
+    }
+
+    /// A sum without any exp, which the plain loop has right by luck, is not right in every order.
+    #[test]
+    fn sums_differ_by_seed() {
+        let terms = [1.0, -1.0, 1e-8, 0.25, -0.25, 3e-8, 0.5, -0.5];
+        fn sum<R: Real>(terms: &[f32]) -> f64 {
+            let mut terms: Vec<R> = terms.iter().map(|&term| R::of(term)).collect();
+            R::sum(&mut terms).to_f64()
+        }
+        let truth = sum::<f64>(&terms);
+        assert!((truth - 4e-8).abs() < 1e-14);
+        let sums = [sum::<Noisy<1>>(&terms), sum::<Noisy<2>>(&terms), sum::<Noisy<3>>(&terms), sum::<Noisy<8>>(&terms)];
+        assert!(sums.iter().any(|sum| (sum - truth).abs() > 1e-9), "{sums:?}");
+        assert!(sums.iter().any(|sum| *sum != sums[0]), "{sums:?}");
     }
 }

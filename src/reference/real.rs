@@ -24,6 +24,10 @@ pub trait Real:
     fn exp_m1(self) -> Self;
     /// ln(1 + self).
     fn ln_1p(self) -> Self;
+    /// The sum of the terms, one after the other; it may reorder them.
+    fn sum(terms: &mut [Self]) -> Self {
+        terms.iter().fold(Self::of(0.0), |sum, &term| sum + term)
+    }
 }
 
 macro_rules! real_float {

@@ -51,10 +51,20 @@ pub fn backward<R: Real, T: Element>(
     };
     // Without elements there may be sequences beyond counting.
     let empty = gradients.dx.is_empty() && gradients.dinitial_state.is_empty();
+    // What dD sums, and ddt what ddt_bias does. Without z no exp disturbs the terms of dD: the order of the sum is all in
+    // which plain loops differ.
+    let mut by_D = sequence()?;
     for seq in 0..if empty { 0 } else { nseqs } {
         for d in 0..dim {
-            gradients.row(&Channel::new(&inputs, seq, d), &upstream)?;
+            gradients.row(&Channel::new(&inputs, seq, d), &upstream, &mut by_D)?;
         }
+    }
+    for d in 0..dim {
+        let sum = |terms: &Tensor<R>| {
+            let rows = (0..batch).flat_map(|b| &terms[(b * dim + d) * seqlen..][..seqlen]);
+            R::sum(&mut rows.copied().collect::<Vec<R>>())
+        };
+        (gradients.dD[d], gradients.ddt_bias[d]) = (sum(&by_D), sum(&gradients.ddt));
     }
     Ok(gradients)
 }
@@ -79,7 +89,12 @@ fn place<T: Element>(projection: &AlignedProjection<'_, T, Host>, [b, d, n, t]: 
 
 impl<R: Real> Gradients<R> {
     /// Adds what one channel of one sequence gives.
-    fn row<T: Element>(&mut self, channel: &Channel<'_, '_, T>, upstream: &CheckedUpstream<'_, T, Host>) -> Result<()> {
+    fn row<T: Element>(
+        &mut self,
+        channel: &Channel<'_, '_, T>,
+        upstream: &CheckedUpstream<'_, T, Host>,
+        by_D: &mut Tensor<R>,
+    ) -> Result<()> {
         let (Channel { inputs, span, seq, d }, dstate) = (channel, channel.inputs.dims.dstate);
         let (b, d, seq) = (span.batch, *d, *seq);
         // Row k is the state before step k.
@@ -97,7 +112,8 @@ impl<R: Real> Gradients<R> {
             let t = span.time(step);
             let dout = upstream.dout.map(|dout| R::of(dout.at([b, d, t]).to_f32()));
             let [before, after] = [step, step + 1].map(|row| &states[row * dstate..][..dstate]);
-            self.step(channel, t, dout, [before, after], &mut later);
+            let product = self.step(channel, t, dout, [before, after], &mut later);
+            by_D[(b * inputs.dims.dim + d) * inputs.dims.seqlen + t] = product;
             if let (Some(dout), Some(z)) = (dout, channel.z(t)) {
                 let dims = inputs.dims;
                 let y: R = channel.ungated(t, after);
@@ -108,7 +124,8 @@ impl<R: Real> Gradients<R> {
         Ok(())
     }
 
-    /// One step back; `later` is the gradient by the state after it, and then by the state before it.
+    /// One step back; `later` is the gradient by the state after it, and then by the state before it. Returns the step's
+    /// term of dD.
     fn step<T: Element>(
         &mut self,
         channel: &Channel<'_, '_, T>,
@@ -116,7 +133,7 @@ impl<R: Real> Gradients<R> {
         dout: Option<R>,
         [before, after]: [&[R]; 2],
         later: &mut [R],
-    ) {
+    ) -> R {
         let (Channel { inputs, span, d, .. }, dims) = (channel, channel.inputs.dims);
         let (x, (delta, slope)) = (channel.x::<R>(t), channel.delta::<R>(t));
         let g = dout.map(|dout| if inputs.z.is_some() { dout * channel.gate(t) } else { dout });
@@ -140,11 +157,10 @@ impl<R: Real> Gradients<R> {
         let ddt = (x * by_input + by_decay) * slope;
         let mut dx = delta * by_input;
         if let Some(g) = g {
-            self.dD[*d] = self.dD[*d] + g * x;
             dx = inputs.D.map_or(dx, |D| R::of(D.at([*d])) * g + dx);
         }
         let place = (span.batch * dims.dim + d) * dims.seqlen + t;
         (self.dx[place], self.ddt[place]) = (dx, ddt);
-        self.ddt_bias[*d] = self.ddt_bias[*d] + ddt;
+        g.map_or(R::of(0.0), |g| g * x)
     }
 }
