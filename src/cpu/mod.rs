@@ -1,7 +1,8 @@
 //! The CPU backend: host memory, threads outside, one row per task.
 
 mod discretise;
-mod math;
+#[doc(hidden)]
+pub mod math;
 mod selective_scan;
 mod writer;
 

@@ -1,55 +1,58 @@
-//! The scalar functions of the CPU backend, in f32. Their errors are bounded by `tests/primitives.rs`.
+//! The elementary functions of the CPU backend, in f32: on vectors in [`exp`](mod@exp) and [`logistic`], generic over
+//! the instruction set; over slices in [`slices`]; and on single numbers here.
+//!
+//! One text serves all, and every operation in it rounds the same way in every instruction set: an element has the
+//! same bits wherever it stands. The errors that the functions state are in ulp of the exact result; they were measured
+//! over all 2^32 arguments, and `tests/primitives.rs` holds every instruction set that the machine has to them.
+
+pub mod exp;
+pub mod lanes;
+pub mod logistic;
+pub mod slices;
 
 use crate::ops::StepOptions;
+use slices::one;
 
-/// e^v.
+/// [`exp::exp`] of a number.
 #[inline(always)]
 pub fn exp(v: f32) -> f32 {
-    v.exp()
+    one(slices::Exp, v)
 }
 
-/// e^v - 1.
+/// [`exp::exp_m1`] of a number.
 #[inline(always)]
 pub fn exp_m1(v: f32) -> f32 {
-    v.exp_m1()
+    one(slices::ExpM1, v)
 }
 
-/// ln(1 + e^v), and v itself above 20. Relative error of a few ulp from the smallest subnormal result up.
+/// [`logistic::softplus`] of a number.
 #[inline(always)]
 pub fn softplus(v: f32) -> f32 {
-    if v > 20.0 { v } else { v.max(0.0) + (-v.abs()).exp().ln_1p() }
+    one(slices::Softplus, v)
 }
 
-/// The derivative of [`softplus`]: the logistic function, and 1 above 20.
+/// [`logistic::softplus_derivative`] of a number.
 #[inline(always)]
 pub fn softplus_derivative(v: f32) -> f32 {
-    if v > 20.0 { 1.0 } else { sigmoid(v) }
+    one(slices::SoftplusDerivative, v)
 }
 
-/// 1 / (1 + e^-v), without overflow on either side.
+/// [`logistic::sigmoid`] of a number.
 #[inline(always)]
 pub fn sigmoid(v: f32) -> f32 {
-    let e = (-v.abs()).exp();
-    if v < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) }
+    one(slices::Sigmoid, v)
 }
 
-/// v / (1 + e^-v).
+/// [`logistic::silu`] of a number.
 #[inline(always)]
 pub fn silu(v: f32) -> f32 {
-    if v < -80.0 {
-        // e^v may be subnormal here although v e^v is not: e^(v/2) keeps all its bits.
-        let e = (0.5 * v).exp();
-        (v * e) * e
-    } else {
-        v / (1.0 + (-v).exp())
-    }
+    one(slices::Silu, v)
 }
 
-/// The derivative of [`silu`].
+/// [`logistic::silu_derivative`] of a number.
 #[inline(always)]
 pub fn silu_derivative(v: f32) -> f32 {
-    // sigmoid(-v) is 1 - sigmoid(v) without cancellation.
-    sigmoid(v) * (1.0 + v * sigmoid(-v))
+    one(slices::SiluDerivative, v)
 }
 
 impl StepOptions {

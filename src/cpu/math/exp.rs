@@ -1,0 +1,174 @@
+//! exp and its relatives: 2^y is 2^n 2^r with n the nearest integer, and a polynomial for 2^r.
+
+use super::lanes::{abs, at_least, at_most, bits_up, fma, polynomial};
+use pulp::Simd;
+
+/// log2(e) in two parts.
+const LOG2_E: [f32; 2] = [std::f32::consts::LOG2_E, 1.925_963e-8];
+
+/// ln 2 in two parts: the first has 9 trailing zero bits, so that its product with a small integer is exact.
+const LN_2: [f32; 2] = [0.693_145_75, 1.428_606_8e-6];
+
+/// 1.5 * 2^23: adding it rounds to an integer, which then stands in the low bits.
+const ROUNDER: f32 = 12_582_912.0;
+
+/// 2^r for |r| <= 1/2, times a power of two. (Computed in a function they would be loaded again and again.)
+pub(super) const fn power(scale: f32) -> [f32; 7] {
+    let mut c = [1.0, 0.693_147_24, 0.240_226_55, 0.055_502_76, 0.009_617_038, 0.001_341_254_8, 0.000_157_422_52];
+    let mut i = 0;
+    while i < c.len() {
+        c[i] *= scale;
+        i += 1;
+    }
+    c
+}
+
+/// (e^r - 1 - r) / r^2 for |r| <= ln(2) / 2.
+const EXP_M1: [f32; 5] = [0.499_999_97, 0.166_665_4, 0.041_667_756, 0.008_367_118, 0.001_383_583_6];
+
+/// The exponents y that 2^y is asked for. Results for the same exponent have the same bits in both.
+pub trait Range: Copy + Send + Sync + 'static {
+    /// Added to n, so that [`raise`](Range::raise) finds biased exponents in the low bits.
+    const BIAS: f32;
+    /// The coefficients of 2^r, times a power of two.
+    const POWER: [f32; 7];
+
+    /// y no further outside the range of results than the arithmetic bears.
+    fn within<S: Simd>(simd: S, y: S::f32s, bounds: [f32; 2]) -> S::f32s;
+
+    /// 2^r 2^n, rounded once, from the polynomial's value and n + BIAS in the low bits of `shifted`.
+    fn raise<S: Simd>(simd: S, power: S::f32s, shifted: S::f32s) -> S::f32s;
+}
+
+/// All exponents.
+#[derive(Debug, Clone, Copy)]
+pub struct Any;
+
+/// Exponents of e up to 70 (of 2 up to 101): the results for others are not specified.
+#[derive(Debug, Clone, Copy)]
+pub struct UpTo70;
+
+impl Range for Any {
+    const BIAS: f32 = 254.0;
+    const POWER: [f32; 7] = power(1.0);
+
+    #[inline(always)]
+    fn within<S: Simd>(simd: S, y: S::f32s, [lowest, highest]: [f32; 2]) -> S::f32s {
+        at_most(simd, highest, at_least(simd, lowest, y))
+    }
+
+    #[inline(always)]
+    fn raise<S: Simd>(simd: S, power: S::f32s, shifted: S::f32s) -> S::f32s {
+        // Two factors of about half the exponent each: 2^n itself may be infinite or subnormal where the result is not.
+        let lower = simd.and_u32s(bits_up(simd, shifted, 22), simd.splat_u32s(0x7f80_0000));
+        let upper = simd.sub_u32s(bits_up(simd, shifted, 23), lower);
+        let [lower, upper] = [simd.transmute_f32s_u32s(lower), simd.transmute_f32s_u32s(upper)];
+        simd.mul_f32s(simd.mul_f32s(power, lower), upper)
+    }
+}
+
+impl Range for UpTo70 {
+    const BIAS: f32 = 127.0 + 25.0;
+    const POWER: [f32; 7] = power(1.0 / (1 << 25) as f32);
+
+    #[inline(always)]
+    fn within<S: Simd>(simd: S, y: S::f32s, [lowest, _]: [f32; 2]) -> S::f32s {
+        at_least(simd, lowest, y)
+    }
+
+    #[inline(always)]
+    fn raise<S: Simd>(simd: S, power: S::f32s, shifted: S::f32s) -> S::f32s {
+        // 2^-25 of the factor stands in the coefficients, so that this one is normal down to the last subnormal result.
+        simd.mul_f32s(power, simd.transmute_f32s_u32s(bits_up(simd, shifted, 23)))
+    }
+}
+
+/// 2^(n + r), n + BIAS being in the low bits of `shifted`.
+#[inline(always)]
+fn power_of_two<S: Simd, R: Range>(simd: S, _: R, shifted: S::f32s, r: S::f32s) -> S::f32s {
+    R::raise(simd, polynomial(simd, r, R::POWER), shifted)
+}
+
+/// e^v.
+#[inline(always)]
+pub fn exp<S: Simd, R: Range>(simd: S, range: R, v: S::f32s) -> S::f32s {
+    let v = R::within(simd, v, [-104.5, 89.0]);
+    let [high, low, rounder] = [LOG2_E[0], LOG2_E[1], ROUNDER + R::BIAS].map(|c| simd.splat_f32s(c));
+    let shifted = fma(simd, v, high, rounder);
+    let n_negated = simd.sub_f32s(rounder, shifted);
+    let r = fma(simd, v, low, fma(simd, v, high, n_negated));
+    power_of_two(simd, range, shifted, r)
+}
+
+/// 2^v.
+#[inline(always)]
+pub fn exp2<S: Simd, R: Range>(simd: S, range: R, v: S::f32s) -> S::f32s {
+    let v = R::within(simd, v, [-151.0, 129.0]);
+    let rounder = simd.splat_f32s(ROUNDER + R::BIAS);
+    let shifted = simd.add_f32s(v, rounder);
+    let r = simd.sub_f32s(v, simd.sub_f32s(shifted, rounder));
+    power_of_two(simd, range, shifted, r)
+}
+
+/// A number times log2(e), in two parts: for [`exp_of_multiple`].
+#[derive(Debug, Clone, Copy)]
+pub struct Rate<S: Simd> {
+    pub high: S::f32s,
+    pub low: S::f32s,
+}
+
+impl<S: Simd> Rate<S> {
+    #[inline(always)]
+    pub fn new(simd: S, a: S::f32s) -> Self {
+        let [log2_e, log2_e_low] = LOG2_E.map(|c| simd.splat_f32s(c));
+        // A finite number has a finite rate, so that e^(0 a) is 1.
+        let high = at_most(simd, f32::MAX, at_least(simd, f32::MIN, simd.mul_f32s(a, log2_e)));
+        let negated = simd.xor_f32s(high, simd.splat_f32s(-0.0));
+        let low = fma(simd, a, log2_e_low, fma(simd, a, log2_e, negated));
+        let infinite = simd.equal_f32s(abs(simd, a), simd.splat_f32s(f32::INFINITY));
+        let zero = simd.splat_f32s(0.0);
+        Self { high: simd.select_f32s(infinite, a, high), low: simd.select_f32s(infinite, zero, low) }
+    }
+}
+
+/// e^(delta a) for `a` as [`Rate::new`] takes it, without the error of a rounded product. Where delta is infinite the
+/// result may be NaN.
+#[inline(always)]
+pub fn exp_of_multiple<S: Simd, R: Range>(simd: S, range: R, delta: S::f32s, rate: Rate<S>) -> S::f32s {
+    let rounder = ROUNDER + R::BIAS;
+    let shifted = fma(simd, delta, rate.high, simd.splat_f32s(rounder));
+    let shifted = R::within(simd, shifted, [rounder - 151.0, rounder + 129.0]);
+    let n_negated = simd.sub_f32s(simd.splat_f32s(rounder), shifted);
+    let r = fma(simd, delta, rate.low, fma(simd, delta, rate.high, n_negated));
+    // Where n is bounded r is not; these leave it on its side.
+    power_of_two(simd, range, shifted, R::within(simd, r, [-1.0, 1.0]))
+}
+
+/// e^(a b), without the error of a rounded product.
+#[inline(always)]
+pub fn exp_of_product<S: Simd, R: Range>(simd: S, range: R, a: S::f32s, b: S::f32s) -> S::f32s {
+    let power = exp_of_multiple(simd, range, a, Rate::new(simd, b));
+    let product = simd.mul_f32s(a, b);
+    let infinite = simd.equal_f32s(abs(simd, product), simd.splat_f32s(f32::INFINITY));
+    simd.select_f32s(infinite, at_least(simd, 0.0, product), power)
+}
+
+/// e^v - 1.
+#[inline(always)]
+pub fn exp_m1<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
+    // Half of 2^n, which is finite where 2^n is not.
+    const BIAS: f32 = 126.0;
+    let inside = Any::within(simd, v, [-20.0, 89.0]);
+    let rounder = simd.splat_f32s(ROUNDER + BIAS);
+    let shifted = fma(simd, inside, simd.splat_f32s(LOG2_E[0]), rounder);
+    let n_negated = simd.sub_f32s(rounder, shifted);
+    let [high, low] = LN_2.map(|c| simd.splat_f32s(c));
+    let r = fma(simd, n_negated, low, fma(simd, n_negated, high, inside));
+    let less_one = fma(simd, simd.mul_f32s(r, r), polynomial(simd, r, EXP_M1), r);
+    let scale = simd.transmute_f32s_u32s(bits_up(simd, shifted, 23));
+    // 2^n (e^r - 1) + (2^n - 1): nothing cancels where n = 0, and the second term is exact up to n = 24.
+    let half = fma(simd, scale, less_one, simd.sub_f32s(scale, simd.splat_f32s(0.5)));
+    // Half of a subnormal loses a bit, and -0 its sign.
+    let tiny = simd.less_than_f32s(abs(simd, v), simd.splat_f32s(1.0 / (1 << 25) as f32));
+    simd.select_f32s(tiny, v, simd.add_f32s(half, half))
+}

@@ -1,0 +1,84 @@
+//! What the functions are made of. One text for vectors and scalars, and one result: every operation here rounds the
+//! same way in every instruction set, so that an element has the same bits in a vector and in a scalar tail.
+
+use pulp::Simd;
+
+/// a * b + c with one rounding.
+#[inline(always)]
+pub fn fma<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+    // Baseline x86 has no such instruction, and the C library's function is a call, or emulated and slower than this.
+    if S::IS_SCALAR && cfg!(all(any(target_arch = "x86", target_arch = "x86_64"), not(target_feature = "fma"))) {
+        return pulp::bytemuck::cast(fma_in_f64(
+            pulp::bytemuck::cast(a),
+            pulp::bytemuck::cast(b),
+            pulp::bytemuck::cast(c),
+        ));
+    }
+    simd.mul_add_f32s(a, b, c)
+}
+
+/// a * b + c with one rounding to f32, by f64: the sum is rounded to odd there, after which the second rounding gives
+/// what one would have given.
+#[inline(always)]
+pub(super) fn fma_in_f64(a: f32, b: f32, c: f32) -> f32 {
+    let (product, c) = (f64::from(a) * f64::from(b), f64::from(c));
+    let sum = product + c;
+    let part = sum - product;
+    let lost = (product - (sum - part)) + (c - part);
+    let bits = sum.to_bits();
+    // Away from 0 if the loss has the sum's sign, towards it otherwise. Not where the loss is NaN: the sum is infinite.
+    let inexact = lost.abs() > 0.0 && bits & 1 == 0;
+    let step = if (lost > 0.0) == (sum > 0.0) { 1 } else { u64::MAX };
+    f64::from_bits(if inexact { bits.wrapping_add(step) } else { bits }) as f32
+}
+
+/// v, or `bound` if v is above it; NaN stays.
+#[inline(always)]
+pub fn at_most<S: Simd>(simd: S, bound: f32, v: S::f32s) -> S::f32s {
+    let bound = simd.splat_f32s(bound);
+    if S::IS_SCALAR {
+        // A scalar minimum drops NaN; that of vectors keeps the second argument's.
+        return simd.select_f32s(simd.greater_than_f32s(v, bound), bound, v);
+    }
+    simd.min_f32s(bound, v)
+}
+
+/// v, or `bound` if v is below it; NaN stays.
+#[inline(always)]
+pub fn at_least<S: Simd>(simd: S, bound: f32, v: S::f32s) -> S::f32s {
+    let bound = simd.splat_f32s(bound);
+    if S::IS_SCALAR {
+        return simd.select_f32s(simd.less_than_f32s(v, bound), bound, v);
+    }
+    simd.max_f32s(bound, v)
+}
+
+/// |v|.
+#[inline(always)]
+pub fn abs<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
+    let magnitude = simd.splat_u32s(0x7fff_ffff);
+    simd.transmute_f32s_u32s(simd.and_u32s(magnitude, simd.transmute_u32s_f32s(v)))
+}
+
+/// -|v|.
+#[inline(always)]
+pub fn neg_abs<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
+    let sign = simd.splat_u32s(0x8000_0000);
+    simd.transmute_f32s_u32s(simd.or_u32s(sign, simd.transmute_u32s_f32s(v)))
+}
+
+/// The bits of v, moved up by `places`.
+#[inline(always)]
+pub fn bits_up<S: Simd>(simd: S, v: S::f32s, places: u32) -> S::u32s {
+    simd.wrapping_dyn_shl_u32s(simd.transmute_u32s_f32s(v), simd.splat_u32s(places))
+}
+
+/// c[0] + c[1] x + c[2] x^2 + ..
+#[inline(always)]
+pub fn polynomial<S: Simd, const N: usize>(simd: S, x: S::f32s, c: [f32; N]) -> S::f32s {
+    let mut sum = simd.splat_f32s(c[N - 1]);
+    for &c in c[..N - 1].iter().rev() {
+        sum = fma(simd, sum, x, simd.splat_f32s(c));
+    }
+    sum
+}

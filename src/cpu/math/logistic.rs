@@ -1,0 +1,120 @@
+//! softplus, the logistic function and silu, by e^-|v|, which never overflows.
+
+use super::exp::{Range, UpTo70, exp, power};
+use super::lanes::{at_least, bits_up, fma, neg_abs, polynomial};
+use pulp::Simd;
+
+/// Above this softplus is the identity.
+const SWITCH: f32 = 20.0;
+
+/// (ln(1 + y) - y) / y^2 for 0 <= y <= 1.
+const LN_1P: [f32; 10] = [
+    -0.499_999_88,
+    0.333_327_14,
+    -0.249_888_64,
+    0.198_996_23,
+    -0.161_351_73,
+    0.124_795_325,
+    -0.083_238_86,
+    0.042_114_507,
+    -0.013_691_349,
+    0.002_084_434_5,
+];
+
+/// ln(1 + y) for 0 <= y <= 1.
+#[inline(always)]
+pub fn ln_1p_unit<S: Simd>(simd: S, y: S::f32s) -> S::f32s {
+    fma(simd, simd.mul_f32s(y, y), polynomial(simd, y, LN_1P), y)
+}
+
+/// ln(1 + e^v), and v itself above 20.
+#[inline(always)]
+pub fn softplus<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
+    let tail = ln_1p_unit(simd, exp(simd, UpTo70, neg_abs(simd, v)));
+    let sum = simd.add_f32s(at_least(simd, 0.0, v), tail);
+    simd.select_f32s(simd.greater_than_f32s(v, simd.splat_f32s(SWITCH)), v, sum)
+}
+
+/// The derivative of [`softplus`]: the logistic function, and 1 above 20.
+#[inline(always)]
+pub fn softplus_derivative<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
+    let above = simd.greater_than_f32s(v, simd.splat_f32s(SWITCH));
+    simd.select_f32s(above, simd.splat_f32s(1.0), sigmoid(simd, v))
+}
+
+/// 1 / (1 + e^-v).
+#[inline(always)]
+pub fn sigmoid<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
+    let (e, one) = (exp(simd, UpTo70, neg_abs(simd, v)), simd.splat_f32s(1.0));
+    let negative = simd.less_than_f32s(v, simd.splat_f32s(0.0));
+    simd.div_f32s(simd.select_f32s(negative, e, one), simd.add_f32s(one, e))
+}
+
+/// e^v 2^64 for v <= 0: e^v may be subnormal where v e^v is not.
+#[derive(Debug, Clone, Copy)]
+struct Lifted;
+
+const LIFT: f32 = (1u128 << 64) as f32;
+
+impl Range for Lifted {
+    const BIAS: f32 = 127.0 + 64.0;
+    const POWER: [f32; 7] = power(1.0);
+
+    #[inline(always)]
+    fn within<S: Simd>(simd: S, y: S::f32s, _: [f32; 2]) -> S::f32s {
+        at_least(simd, LOWEST, y)
+    }
+
+    #[inline(always)]
+    fn raise<S: Simd>(simd: S, power: S::f32s, shifted: S::f32s) -> S::f32s {
+        simd.mul_f32s(power, simd.transmute_f32s_u32s(bits_up(simd, shifted, 23)))
+    }
+}
+
+/// Below this v e^v is 0, and for no v down to here is it when multiplied by 2^64.
+const LOWEST: f32 = -130.0;
+
+/// What silu and its derivative are made of.
+struct Parts<S: Simd> {
+    /// v, but no lower than [`LOWEST`].
+    v: S::f32s,
+    /// e^-|v| times [`LIFT`].
+    lifted: S::f32s,
+    e: S::f32s,
+    negative: S::m32s,
+}
+
+impl<S: Simd> Parts<S> {
+    #[inline(always)]
+    fn new(simd: S, v: S::f32s) -> Self {
+        let lifted = exp(simd, Lifted, neg_abs(simd, v));
+        let e = simd.mul_f32s(lifted, simd.splat_f32s(1.0 / LIFT));
+        let negative = simd.less_than_f32s(v, simd.splat_f32s(0.0));
+        Self { v: at_least(simd, LOWEST, v), lifted, e, negative }
+    }
+}
+
+/// v / (1 + e^-v).
+#[inline(always)]
+pub fn silu<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
+    let parts = Parts::new(simd, v);
+    let small = simd.mul_f32s(simd.mul_f32s(parts.v, parts.lifted), simd.splat_f32s(1.0 / LIFT));
+    // NaN for -inf, as the formula has it.
+    let small = fma(simd, v, simd.splat_f32s(0.0), small);
+    let numerator = simd.select_f32s(parts.negative, small, v);
+    simd.div_f32s(numerator, simd.add_f32s(simd.splat_f32s(1.0), parts.e))
+}
+
+/// The derivative of [`silu`]: s(v) (1 + v s(-v)) for the logistic function s.
+#[inline(always)]
+pub fn silu_derivative<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
+    let (parts, one) = (Parts::new(simd, v), simd.splat_f32s(1.0));
+    let large = simd.div_f32s(one, simd.add_f32s(one, parts.e));
+    // s(-v) is 1 - s(v) without cancellation.
+    let other = simd.select_f32s(parts.negative, large, simd.mul_f32s(parts.e, large));
+    let sum = fma(simd, parts.v, other, one);
+    let logistic = simd.select_f32s(parts.negative, simd.mul_f32s(parts.lifted, large), large);
+    let down = simd.select_f32s(parts.negative, simd.splat_f32s(1.0 / LIFT), one);
+    // NaN for either infinity, as the formula has it.
+    fma(simd, v, simd.splat_f32s(0.0), simd.mul_f32s(simd.mul_f32s(logistic, sum), down))
+}

@@ -1,0 +1,123 @@
+//! The functions over slices, for tests and benches.
+
+use super::exp::{Any, Rate, UpTo70};
+use super::{exp, logistic};
+use pulp::{Arch, Simd, WithSimd};
+
+/// A function of N arguments, element by element.
+pub trait Function<const N: usize>: Copy {
+    fn call<S: Simd>(self, simd: S, arguments: [S::f32s; N]) -> S::f32s;
+}
+
+macro_rules! functions {
+    ($($(#[$doc:meta])* $name:ident($($argument:ident),+): |$simd:ident| $result:expr;)+) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy)]
+        pub struct $name;
+
+        impl Function<{ [$(stringify!($argument)),+].len() }> for $name {
+            #[inline(always)]
+            fn call<S: Simd>(self, $simd: S, [$($argument),+]: [S::f32s; [$(stringify!($argument)),+].len()]) -> S::f32s {
+                $result
+            }
+        }
+    )+};
+}
+
+functions! {
+    /// [`exp::exp`].
+    Exp(v): |simd| exp::exp(simd, Any, v);
+    /// [`exp::exp`] for arguments up to 70.
+    ExpUpTo70(v): |simd| exp::exp(simd, UpTo70, v);
+    /// [`exp::exp2`].
+    Exp2(v): |simd| exp::exp2(simd, Any, v);
+    /// [`exp::exp2`] for arguments up to 101.
+    Exp2UpTo70(v): |simd| exp::exp2(simd, UpTo70, v);
+    /// [`exp::exp_of_multiple`] of delta and a.
+    ExpOfMultiple(delta, a): |simd| exp::exp_of_multiple(simd, Any, delta, Rate::new(simd, a));
+    /// [`exp::exp_of_multiple`] of delta, a and b, the rate of a.
+    ExpOfMultipleUpTo70(delta, a): |simd| exp::exp_of_multiple(simd, UpTo70, delta, Rate::new(simd, a));
+    /// [`exp::exp_of_product`].
+    ExpOfProduct(a, b): |simd| exp::exp_of_product(simd, Any, a, b);
+    /// [`exp::exp_m1`].
+    ExpM1(v): |simd| exp::exp_m1(simd, v);
+    /// [`logistic::ln_1p_unit`].
+    Ln1pUnit(y): |simd| logistic::ln_1p_unit(simd, y);
+    /// [`logistic::softplus`].
+    Softplus(v): |simd| logistic::softplus(simd, v);
+    /// [`logistic::softplus_derivative`].
+    SoftplusDerivative(v): |simd| logistic::softplus_derivative(simd, v);
+    /// [`logistic::sigmoid`].
+    Sigmoid(v): |simd| logistic::sigmoid(simd, v);
+    /// [`logistic::silu`].
+    Silu(v): |simd| logistic::silu(simd, v);
+    /// [`logistic::silu_derivative`].
+    SiluDerivative(v): |simd| logistic::silu_derivative(simd, v);
+}
+
+struct Map<'a, F, const N: usize> {
+    function: F,
+    arguments: [&'a [f32]; N],
+    results: &'a mut [f32],
+}
+
+impl<F: Function<N>, const N: usize> WithSimd for Map<'_, F, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (vectors, rest) = S::as_mut_simd_f32s(self.results);
+        let split = self.arguments.map(|argument| S::as_simd_f32s(argument));
+        let split = split.map(|(whole, rest)| (&whole[..vectors.len()], rest));
+        for (i, vector) in vectors.iter_mut().enumerate() {
+            *vector = self.function.call(simd, split.map(|(vectors, _)| vectors[i]));
+        }
+        if !rest.is_empty() {
+            let last = self.function.call(simd, split.map(|(_, rest)| simd.partial_load_f32s(rest)));
+            simd.partial_store_f32s(rest, last);
+        }
+    }
+}
+
+/// `function` of each element with the instructions of `simd`.
+///
+/// # Panics
+/// If the slices' lengths differ.
+pub fn map_with<const N: usize>(
+    simd: impl Simd,
+    function: impl Function<N>,
+    arguments: [&[f32]; N],
+    results: &mut [f32],
+) {
+    assert!(arguments.iter().all(|argument| argument.len() == results.len()), "slices of one length");
+    simd.vectorize(Map { function, arguments, results });
+}
+
+/// `function` of each element with the best instructions that the machine has.
+///
+/// # Panics
+/// If the slices' lengths differ.
+pub fn map<const N: usize>(function: impl Function<N>, arguments: [&[f32]; N], results: &mut [f32]) {
+    assert!(arguments.iter().all(|argument| argument.len() == results.len()), "slices of one length");
+    Arch::new().dispatch(Map { function, arguments, results });
+}
+
+struct One<F> {
+    function: F,
+    argument: f32,
+}
+
+impl<F: Function<1>> WithSimd for One<F> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        pulp::bytemuck::cast_slice(&[self.function.call(simd, [simd.splat_f32s(self.argument)])])[0]
+    }
+}
+
+/// `function` of one number, with the best instructions that the machine has.
+#[inline(always)]
+pub(super) fn one(function: impl Function<1>, argument: f32) -> f32 {
+    Arch::new().dispatch(One { function, argument })
+}
