@@ -82,3 +82,33 @@ pub fn polynomial<S: Simd, const N: usize>(simd: S, x: S::f32s, c: [f32; N]) -> 
     }
     sum
 }
+
+#[cfg(test)]
+mod tests {
+    use super::fma_in_f64;
+
+    #[test]
+    fn fma_rounds_once() {
+        let mut seed = 7u64;
+        let mut draw = || {
+            seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            (seed >> 32) as u32
+        };
+        let same = |a: f32, b: f32, c: f32| {
+            let (got, expected) = (fma_in_f64(a, b, c), a.mul_add(b, c));
+            let same = got.to_bits() == expected.to_bits() || got.is_nan() && expected.is_nan();
+            assert!(same, "{a:e} * {b:e} + {c:e} is {got:e}, expected {expected:e}");
+        };
+        for _ in 0..1_000_000 {
+            same(f32::from_bits(draw()), f32::from_bits(draw()), f32::from_bits(draw()));
+            // Of like size, with few digits, so that sums lie near the middle between two neighbours.
+            let [a, b, c] = [draw(), draw(), draw()].map(|bits| f32::from_bits(bits & 0x81ff_e001 | 0x3e00_0000));
+            same(a, b, c);
+            same(a, b, c * 2f32.powi(-30));
+            same(a * 2f32.powi(-70), b * 2f32.powi(-70), c * 2f32.powi(-120));
+        }
+        // Half a last place, and a little: twice rounded it would be even.
+        same(1.0 + 2f32.powi(-12), 1.0 + 2f32.powi(-12), 2f32.powi(-100));
+        same(f32::MAX, 2.0, f32::NEG_INFINITY);
+    }
+}
