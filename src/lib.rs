@@ -60,7 +60,7 @@ pub mod reference;
 mod segments;
 mod tensor;
 
-pub use cpu::Cpu;
+pub use cpu::{Cpu, Instructions};
 pub use error::{Error, Result};
 pub use plan::{Plan, WorkspaceBlock};
 pub use segments::Segments;

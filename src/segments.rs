@@ -115,4 +115,13 @@ impl Span {
     pub fn time(&self, step: usize) -> usize {
         if self.reverse { self.start + self.len - 1 - step } else { self.start + step }
     }
+
+    /// Positions along `seqlen` of some steps.
+    #[inline(always)]
+    pub fn times(&self, steps: std::ops::Range<usize>) -> std::ops::Range<usize> {
+        match self.reverse {
+            true => self.start + self.len - steps.end..self.start + self.len - steps.start,
+            false => self.start + steps.start..self.start + steps.end,
+        }
+    }
 }

@@ -10,6 +10,7 @@ use common::compare::expect_accurate;
 use common::parts::{expect_same_bits, joined, part};
 use common::scan::{NaiveScan, ProjectionBuffer, ScanBuffers, ScanCase, ScanSpec, segments, spec};
 use common::{property, say, shared_property};
+use ssm_kernels::Instructions;
 use ssm_kernels::prelude::*;
 use ssm_kernels::{Element, reference};
 
@@ -246,6 +247,25 @@ fn threads_do_not_change_bits() {
         let mut view = alone.view_mut();
         Cpu::single_thread().forward(&scan, SelectiveScanOutputs::new(&mut view)).expect("a valid case runs");
         expect_same_bits("single_thread: out", &out, &alone);
+    });
+}
+
+/// Nor on the instruction set.
+#[test]
+fn instructions_do_not_change_bits() {
+    property(file!(), "instructions do not change bits", 128, spec(), |spec| {
+        let case = ScanCase::<f32>::new(&spec);
+        let (out, final_state) = run(&backends::CpuBackend, &case);
+        let scan = case.scan().expect("a valid case");
+        for instructions in [Instructions::Avx2, Instructions::Scalar] {
+            let mut other = Buffer::<f32>::poisoned(&out.dims(), Order::Dense);
+            let mut state = Buffer::<f32>::poisoned(&final_state.dims(), Order::Dense);
+            let (mut other_view, mut state_view) = (other.view_mut(), state.view_mut());
+            let outputs = SelectiveScanOutputs::new(&mut other_view).final_state(&mut state_view);
+            Cpu::new().instructions(instructions).forward(&scan, outputs).expect("a valid case runs");
+            expect_same_bits("instructions: out", &out, &other);
+            expect_same_bits("instructions: final_state", &final_state, &state);
+        }
     });
 }
 

@@ -203,13 +203,13 @@ fn plan_and_workspace() {
     let scan = valid();
     let cpu = Cpu::new();
     let plan = cpu.forward_plan(&scan).expect("valid");
-    assert_eq!((plan.kernel.as_str(), plan.workspace_bytes), ("selective_scan_fwd_f32", 256));
+    assert_eq!((plan.kernel.as_str(), plan.workspace_bytes), ("selective_scan_fwd_f32", 19_968));
     let mut out = vec![7.0f32; 40];
     let mut view = ViewMut::new(&mut out, SEQUENCE);
     let refused = cpu.forward_with(&scan, SelectiveScanOutputs::new(&mut view), &plan, (&mut Vec::new()).into());
     assert_eq!(
         refused.expect_err("refused").to_string(),
-        "selective_scan: workspace has 0 bytes, expected at least 256"
+        "selective_scan: workspace has 0 bytes, expected at least 19968"
     );
     let bf: Vec<bf16> = vec![bf16::ZERO; 60];
     let io = View::new(&bf[..40], SEQUENCE);
@@ -227,16 +227,17 @@ fn plan_and_workspace() {
         )
     );
     assert!(out.iter().all(|&v| v == 7.0), "written although refused");
-    // A state and a sum for 2^24 channels of 2^23 empty sequences, beyond any address space: an error, not an abort.
+    // A state and a sum for 2^24 channels of 2^23 empty sequences in two parts, beyond any address space: an error, not an abort.
     let segments = Segments::new(&vec![0; 1 << 23]).expect("valid");
     let (none, A): ([f32; 0], _) = ([], vec![0.0f32; 1 << 24]);
     let io = View::new(&none, [("batch", 1), ("dim", 1 << 24), ("seqlen", 0)]);
     let P = View::new(&none, [("batch", 1), ("ngroups", 1), ("dstate", 1), ("seqlen", 0)]);
     let A = View::new(&A, [("dim", 1 << 24), ("dstate", 1)]);
-    let scan = SelectiveScan::new(io, io, A, P, P).expect("valid").segments(&segments);
+    let scan = SelectiveScan::new(io, io, A, P, P).expect("valid").segments(&segments).split(2);
     let plan = cpu.forward_plan(&scan).expect("valid");
-    let refused = plan.allocate().expect_err("1 PiB");
-    assert!(matches!(refused, Error::OutOfMemory { bytes, .. } if bytes == Some(((1 << 23) - 1) << 27)), "{refused}");
+    let Err(refused) = plan.allocate() else { panic!("2 PiB") };
+    let rows = ((1 << 23) - 1) << 28;
+    assert!(matches!(refused, Error::OutOfMemory { bytes: Some(bytes), .. } if bytes > rows), "{refused}");
 }
 
 /// A device view that no backend here reads: contracts check it all the same.

@@ -1,10 +1,16 @@
-//! The CPU backend: host memory, threads outside, one row per task.
+//! The CPU backend: host memory, threads outside, vectors inside.
 
 mod discretise;
+mod kernels;
 #[doc(hidden)]
 pub mod math;
+mod runs;
 mod selective_scan;
+mod transpose;
 mod writer;
+
+pub(crate) use kernels::Kernels;
+use pulp::{Arch, Simd, WithSimd};
 
 /// Runs operators on the host's cores.
 ///
@@ -12,7 +18,15 @@ mod writer;
 /// another. Results are the same bits for every number of threads.
 ///
 /// # Workspace of the selective scan
-/// Forward: a state and a sum for each part of each channel, `4 nseqs split dim (dstate + 1)` bytes.
+/// Forward: for each of at most 128 tasks, at most 64 channels that share their rows of B and C, rounded up to `c`, a
+/// multiple of 16, and `s` steps, min(seqlen, 64) rounded up likewise: 4 bytes times
+/// ```text
+/// 2 c dstate + 3 c s + 2 c            A and states, rows of steps, bias and D
+/// + s dstate  or  c dstate            B, variable or constant; the same for C
+/// + 16 s                              rows that are turned over
+/// ```
+/// and, if split, a state and a sum for each part of each channel, `4 nseqs split dim (dstate + 1)` bytes.
+///
 /// Backward: one task for each sequence, part and tile, a tile being up to 64 channels that share their rows of B and C.
 /// A task of `l` steps and `c` channels, with `e` = checkpoint_every and `w = min(l, e)`, takes 4 bytes times
 /// ```text
@@ -22,23 +36,57 @@ mod writer;
 /// + w dstate  or  c dstate            dB of a window, variable or constant; the same for dC
 /// + l dstate                          dB, if variable and its groups have several tiles; the same for dC
 /// ```
-/// and, if split, twice what forward takes. That is 2.6 to 3.4 bytes per element of x at dstate 16 with B and C variable
+/// and, if split, twice the states and sums of forward. That is 2.6 to 3.4 bytes per element of x at dstate 16 with B and C variable
 /// in one group, dim a large multiple of 64 and seqlen from 512 on. Where B and C have different ngroups, tiles are
 /// as small as the channels that share both, and cost the more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cpu {
     parallel: bool,
+    instructions: Instructions,
+}
+
+/// What a [`Cpu`] computes with. The selective scan's forward direction and the functions under it have the same bits with
+/// all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Instructions {
+    /// The best that the machine has.
+    #[default]
+    Best,
+    /// At most AVX2 with FMA.
+    Avx2,
+    /// No vectors.
+    Scalar,
 }
 
 impl Cpu {
     /// In the current rayon pool (on the calling thread without feature `rayon`).
     pub fn new() -> Self {
-        Self { parallel: cfg!(feature = "rayon") }
+        Self { parallel: cfg!(feature = "rayon"), instructions: Instructions::Best }
     }
 
     /// On the calling thread alone.
     pub fn single_thread() -> Self {
-        Self { parallel: false }
+        Self { parallel: false, instructions: Instructions::Best }
+    }
+
+    /// With these instructions: for tests and measurements.
+    pub fn instructions(self, instructions: Instructions) -> Self {
+        Self { instructions, ..self }
+    }
+
+    fn dispatch<W: WithSimd>(self, work: W) -> W::Output {
+        match self.instructions {
+            Instructions::Best => return Arch::new().dispatch(work),
+            #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+            Instructions::Avx2 => {
+                if let Some(simd) = pulp::x86::V3::try_new() {
+                    return Simd::vectorize(simd, work);
+                }
+            }
+            _ => {}
+        }
+        Simd::vectorize(pulp::Scalar::new(), work)
     }
 
     /// Calls `task` for every number below `count`, in any order, each with its own `len` elements of `scratch`.

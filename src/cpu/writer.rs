@@ -1,5 +1,6 @@
 //! Writing one strided output from several threads.
 
+use super::runs::fetch;
 use crate::tensor::{Host, Layout, StridedMut};
 use std::marker::PhantomData;
 
@@ -29,5 +30,33 @@ impl<'o, T, const R: usize> Writer<'o, T, R> {
         // SAFETY: the contract checked that every index below the extents lies inside the slice, and that distinct
         // indices are distinct elements; the caller guarantees the rest.
         unsafe { self.start.add(self.layout.offset(index)).write(value) }
+    }
+
+    /// Where the element at `index` lies, if its neighbours along dimension `axis` lie next to it.
+    #[inline(always)]
+    pub fn contiguous(&self, index: [usize; R], axis: usize) -> Option<*mut T> {
+        debug_assert!(index.iter().zip(self.layout.extents).all(|(&i, extent)| i < extent));
+        // SAFETY: the contract checked that every index below the extents lies inside the slice.
+        (self.layout.strides[axis] == 1).then(|| unsafe { self.start.add(self.layout.offset(index)) })
+    }
+
+    /// The elements of `layout`, counted from `offset` of this one's memory.
+    ///
+    /// The caller sees to it that they lie inside, and that they are not elements of this one.
+    pub fn beside<const Q: usize>(&self, offset: usize, layout: Layout<Q>) -> Writer<'o, T, Q> {
+        Writer { start: self.start.wrapping_add(offset), layout, memory: PhantomData }
+    }
+
+    /// Asks for the `count` elements from `index` on along dimension `axis`, if they lie side by side.
+    #[inline(always)]
+    pub fn fetch(&self, index: [usize; R], axis: usize, count: usize) {
+        if let Some(start) = self.contiguous(index, axis) {
+            fetch(start, count);
+        }
+    }
+
+    /// Distance of neighbours along dimension `axis`.
+    pub fn stride(&self, axis: usize) -> i64 {
+        self.layout.strides[axis]
     }
 }

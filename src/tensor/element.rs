@@ -47,7 +47,7 @@ impl std::fmt::Display for Dtype {
 }
 
 /// An element of a tensor that operators read and write: f32, f16 or bf16. Sealed.
-pub trait Element: super::storage::Sealed + bytemuck::Pod + Send + Sync {
+pub trait Element: super::storage::Sealed + crate::cpu::Kernels + bytemuck::Pod + Send + Sync {
     /// Its name.
     const DTYPE: Dtype;
     /// Exact widening.

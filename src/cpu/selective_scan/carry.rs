@@ -4,10 +4,10 @@ use super::Cut;
 use crate::cpu::Cpu;
 use crate::cpu::writer::Writer;
 use crate::error::Result;
-use crate::ops::selective_scan::{CarryInputs, Inputs, SelectiveScanCarry, SelectiveScanCarryOutputs};
+use crate::ops::selective_scan::{CarryInputs, Dims, Inputs, SelectiveScanCarry, SelectiveScanCarryOutputs};
 use crate::ops::{Forward, Operator, Workspace};
 use crate::plan::Plan;
-use crate::tensor::{Element, Host, Strided};
+use crate::tensor::{Element, Host, Layout, Strided};
 
 type Carry<'a> = SelectiveScanCarry<'a, Host>;
 
@@ -86,6 +86,13 @@ impl Rows {
     pub fn floats<T: Element>(cut: Cut, inputs: &Inputs<'_, T, Host>) -> usize {
         let dims = inputs.dims;
         dims.nseqs.saturating_mul(cut.split).saturating_mul(dims.dim).saturating_mul(Self::width(dims.dstate))
+    }
+
+    /// The states: (nseqs split, dim, dstate).
+    pub fn layout<T: Element>(cut: Cut, inputs: &Inputs<'_, T, Host>) -> Layout<3> {
+        let Dims { nseqs, dim, dstate, .. } = inputs.dims;
+        let width = Self::width(dstate);
+        Layout { extents: [nseqs * cut.split, dim, dstate], strides: [(dim * width) as i64, width as i64, 1] }
     }
 
     /// The row of channel `d` of a part.

@@ -1,16 +1,22 @@
-//! Forward: one task per (sequence, part, channel), its state in the workspace.
+//! Forward: tiles of channels of one part of one sequence, a few steps at a time. Where sequences are cut, what each part
+//! makes of nothing first, then each part in full from what was carried.
 
+use super::advance::advance;
 use super::carry::{Order, Rows, between_parts};
-use super::channel::{Channel, DeltaSum};
+use super::channel::DeltaSum;
+use super::stage::{Memory, Shape, Tile};
+use super::tiling::{TILE, Tiling};
 use super::{Cut, Scan};
 use crate::cpu::Cpu;
-use crate::cpu::math::silu;
 use crate::cpu::writer::Writer;
 use crate::error::Result;
-use crate::ops::selective_scan::{CheckedOutputs, ChunkStates, Inputs, SelectiveScanOutputs};
+use crate::ops::selective_scan::{CheckedOutputs, ChunkStates, Dims, Inputs, SelectiveScanOutputs};
 use crate::ops::{Forward, Operator, Workspace};
 use crate::plan::{Plan, as_f32};
-use crate::tensor::{Element, Host};
+use crate::tensor::{Element, Host, Layout, Strided, StridedMut};
+use pulp::{Simd, WithSimd};
+use std::iter::StepBy;
+use std::ops::Range;
 
 impl<'a, T: Element> Forward<Scan<'a, T>> for Cpu {
     fn forward_plan(&self, op: &Scan<'a, T>) -> Result<Plan> {
@@ -29,30 +35,38 @@ impl<'a, T: Element> Forward<Scan<'a, T>> for Cpu {
         plan(&inputs).check(Scan::<T>::NAME, given, &workspace)?;
         let (dims, cut) = (inputs.dims, Cut::new(&inputs));
         // Without elements there may be rows beyond counting.
-        if dims.dim == 0 || (dims.seqlen == 0 && dims.dstate == 0 && outputs.delta_sum.is_none()) {
+        let no_states = dims.dstate == 0 || outputs.final_state.is_none();
+        if dims.dim == 0 || (dims.seqlen == 0 && no_states && outputs.delta_sum.is_none()) {
             return Ok(());
         }
-        let (width, count) = (Rows::width(dims.dstate), dims.nseqs * cut.split * dims.dim);
-        let rows = as_f32(workspace, count * width);
-        if cut.split > 1 {
-            local_states(*self, &inputs, cut, rows);
-            between_parts(*self, &inputs, cut, Order::Scan, inputs.initial_state, rows);
+        let floats = Floats::new(&inputs, cut);
+        let memory = as_f32(workspace, floats.rows + floats.workers);
+        let (rows, memory) = memory.split_at_mut(floats.rows);
+        let CheckedOutputs { out, final_state, chunk_states, delta_sum, .. } = outputs;
+        let delta_sum = delta_sum.map(Writer::new);
+        let mut pass = Pass {
+            inputs: &inputs,
+            tiling: Tiling::new(&inputs),
+            cut,
+            start: inputs.initial_state,
+            out: out.map(Writer::new),
+            final_state: final_state.map(Writer::new),
+            per_part: false,
+            chunks: chunk_states.map(|ChunkStates { every, offsets, states }| (every, offsets, Writer::new(states))),
+            delta_sum: None,
+        };
+        if cut.split == 1 {
+            pass.delta_sum = delta_sum;
+            pass.run(*self, memory, true);
+            return Ok(());
         }
-        let outputs = Writers::new(outputs);
-        self.for_each(count, rows, width, |i, row| {
-            let (seq, part, d) = (i / (cut.split * dims.dim), i / dims.dim % cut.split, i % dims.dim);
-            scan_part(&Channel::new(&inputs, seq, d), &outputs, cut, part, row);
-        });
-        if let Some(delta_sum) = &outputs.delta_sum {
-            self.for_each_plain(dims.nseqs * dims.dim, |row| {
-                let (seq, d) = (row / dims.dim, row % dims.dim);
-                let mut sum = DeltaSum::default();
-                (0..cut.split)
-                    .for_each(|part| sum.add(rows[((seq * cut.split + part) * dims.dim + d + 1) * width - 1]));
-                // SAFETY: (seq, d) is below the extents, and each is one task.
-                unsafe { delta_sum.write([seq, d], sum.get()) };
-            });
+        local_states(*self, &inputs, cut, rows, memory, delta_sum.is_some());
+        if let Some(delta_sum) = &delta_sum {
+            sum_parts(*self, &inputs, cut, rows, delta_sum);
         }
+        between_parts(*self, &inputs, cut, Order::Scan, inputs.initial_state, rows);
+        pass.start = Some(Strided { memory: (&*rows).into(), layout: Rows::layout(cut, &inputs) });
+        pass.run(*self, memory, true);
         Ok(())
     }
 
@@ -62,92 +76,180 @@ impl<'a, T: Element> Forward<Scan<'a, T>> for Cpu {
     }
 }
 
-/// A state and a sum for each part of each channel.
-fn plan<T: Element>(inputs: &Inputs<'_, T, Host>) -> Plan {
-    let cut = Cut::new(inputs);
-    cut.plan("fwd", inputs, Rows::floats(cut, inputs))
+/// What every part makes of the state 0, and its sum of delta: the last parts only if `all`.
+pub(super) fn local_states<T: Element>(
+    cpu: Cpu,
+    inputs: &Inputs<'_, T, Host>,
+    cut: Cut,
+    rows: &mut [f32],
+    memory: &mut [f32],
+    all: bool,
+) {
+    let layout = Rows::layout(cut, inputs);
+    let [parts, dim, dstate] = layout.extents;
+    let states = Writer::new(StridedMut { memory: rows.into(), layout });
+    let sums = Layout { extents: [parts, dim], strides: [layout.strides[0], layout.strides[1]] };
+    let delta_sum = Some(states.beside(dstate, sums));
+    let (tiling, final_state) = (Tiling::new(inputs), Some(states));
+    let nothing =
+        Pass { inputs, tiling, cut, start: None, out: None, final_state, per_part: true, chunks: None, delta_sum };
+    nothing.run(cpu, memory, all);
 }
 
-/// What every part but the last makes of the state 0.
-pub(super) fn local_states<T: Element>(cpu: Cpu, inputs: &Inputs<'_, T, Host>, cut: Cut, rows: &mut [f32]) {
-    let dims = inputs.dims;
-    cpu.for_each(dims.nseqs * cut.split * dims.dim, rows, Rows::width(dims.dstate), |i, row| {
-        let (seq, part, d) = (i / (cut.split * dims.dim), i / dims.dim % cut.split, i % dims.dim);
-        row.fill(0.0);
-        if part + 1 < cut.split {
-            let channel = Channel::new(inputs, seq, d);
-            let (state, sum) = row.split_at_mut(dims.dstate);
-            sum[0] = channel.run(cut.steps(channel.span.len, part), state);
-        }
+/// The sums of a sequence's parts.
+fn sum_parts<T: Element>(
+    cpu: Cpu,
+    inputs: &Inputs<'_, T, Host>,
+    cut: Cut,
+    rows: &[f32],
+    delta_sum: &Writer<'_, f32, 2>,
+) {
+    let Dims { nseqs, dim, dstate, .. } = inputs.dims;
+    cpu.for_each_plain(nseqs * dim, |i| {
+        let (seq, d) = (i / dim, i % dim);
+        let mut sum = DeltaSum::default();
+        let width = Rows::width(dstate);
+        (0..cut.split).for_each(|part| sum.add(rows[((seq * cut.split + part) * dim + d + 1) * width - 1]));
+        // SAFETY: (seq, d) is below the extents, and each is one task.
+        unsafe { delta_sum.write([seq, d], sum.get()) };
     });
 }
 
-/// The outputs as threads share them.
-struct Writers<'o, T> {
-    out: Option<Writer<'o, T, 3>>,
-    final_state: Option<Writer<'o, f32, 3>>,
-    chunks: Option<(usize, Vec<usize>, Writer<'o, f32, 3>)>,
-    delta_sum: Option<Writer<'o, f32, 2>>,
+/// f32 of the rows between parts, and of the workers.
+#[derive(Debug, Clone, Copy)]
+struct Floats {
+    rows: usize,
+    workers: usize,
 }
 
-impl<'o, T> Writers<'o, T> {
-    fn new(outputs: CheckedOutputs<'o, T, Host>) -> Self {
-        let chunks = |ChunkStates { every, offsets, states }| (every, offsets, Writer::new(states));
-        Self {
-            out: outputs.out.map(Writer::new),
-            final_state: outputs.final_state.map(Writer::new),
-            chunks: outputs.chunk_states.map(chunks),
-            delta_sum: outputs.delta_sum.map(Writer::new),
-        }
+impl Floats {
+    fn new<T: Element>(inputs: &Inputs<'_, T, Host>, cut: Cut) -> Self {
+        let tiling = Tiling::new(inputs);
+        let workers = workers(inputs, cut, &tiling).saturating_mul(Shape::new(inputs, &tiling).floats());
+        Self { rows: if cut.split > 1 { Rows::floats(cut, inputs) } else { 0 }, workers }
     }
 }
 
-/// One part of a channel, from its first step to its last; `row` is its state, and its sum of delta.
-fn scan_part<T: Element>(
-    channel: &Channel<'_, '_, T>,
-    outputs: &Writers<'_, T>,
+/// Tasks with memory of their own: more than a machine has cores, as a rule, and the same number on every machine.
+fn workers<T: Element>(inputs: &Inputs<'_, T, Host>, cut: Cut, tiling: &Tiling) -> usize {
+    const MOST: usize = 128;
+    inputs.dims.nseqs.saturating_mul(cut.split).saturating_mul(tiling.count).min(MOST)
+}
+
+fn plan<T: Element>(inputs: &Inputs<'_, T, Host>) -> Plan {
+    let cut = Cut::new(inputs);
+    let Floats { rows, workers } = Floats::new(inputs, cut);
+    cut.plan("fwd", inputs, rows.saturating_add(workers))
+}
+
+/// One run over all parts of all sequences.
+pub struct Pass<'p, 'a, T: Element> {
+    inputs: &'p Inputs<'a, T, Host>,
+    tiling: Tiling,
     cut: Cut,
-    part: usize,
-    row: &mut [f32],
-) {
-    let Channel { span, seq, d, .. } = *channel;
-    let (state, delta_sum) = row.split_at_mut(row.len() - 1);
-    if cut.split == 1 {
-        channel.initial(state);
+    /// What a part or, in one part, a sequence starts from.
+    start: Option<Strided<'p, f32, Host, 3>>,
+    out: Option<Writer<'p, T, 3>>,
+    /// A row for each sequence, or for each part.
+    final_state: Option<Writer<'p, f32, 3>>,
+    per_part: bool,
+    chunks: Option<(usize, Vec<usize>, Writer<'p, f32, 3>)>,
+    /// A row for each part.
+    delta_sum: Option<Writer<'p, f32, 2>>,
+}
+
+impl<T: Element> Pass<'_, '_, T> {
+    /// Without the last part of each sequence, unless `all`.
+    fn run(&self, cpu: Cpu, memory: &mut [f32], all: bool) {
+        let (inputs, cut) = (self.inputs, self.cut);
+        let workers = workers(inputs, cut, &self.tiling);
+        let shape = Shape::new(inputs, &self.tiling);
+        let count = inputs.dims.nseqs * cut.split * self.tiling.count;
+        cpu.for_each(workers, memory, shape.floats(), |worker, memory| {
+            let tasks = (worker..count).step_by(workers);
+            T::selective_scan_forward(cpu, Worker { pass: self, tasks, all, memory: Memory::new(shape, memory) });
+        });
     }
-    let (steps, mut sum) = (cut.steps(span.len, part), DeltaSum::default());
-    for step in steps.clone() {
-        let t = span.time(step);
-        let delta = channel.delta(t);
-        sum.add(delta);
-        channel.advance(t, delta, state);
-        if let Some(out) = &outputs.out {
-            let y = channel.ungated(t, state);
-            let y = channel.z(t).map_or(y, |z| y * silu(z));
-            // SAFETY: (b, d, t) is below the extents, and only this part's task writes these steps of channel d.
-            unsafe { out.write([span.batch, d, t], T::from_f32(y)) };
+
+    #[inline(always)]
+    fn part<S: Simd>(&self, simd: S, [seq, part, tile]: [usize; 3], memory: &mut Memory<'_>) {
+        let tile = Tile { inputs: self.inputs, span: self.inputs.span(seq), channels: self.tiling.channels(tile) };
+        let (span, row) = (tile.span, seq * self.cut.split + part);
+        let decays = tile.load_constants(memory);
+        tile.load_state(self.start.as_ref(), row, memory);
+        let (steps, mut sums) = (self.cut.steps(span.len, part), [0.0f64; TILE]);
+        let mut from = steps.start;
+        while from < steps.end {
+            let chunk_end =
+                self.chunks.as_ref().map_or(usize::MAX, |(every, ..)| (from / every + 1).saturating_mul(*every));
+            let to = (from + memory.shape.steps).min(steps.end).min(chunk_end);
+            let times = span.times(from..to);
+            let forward = tile.stage_steps(simd, times.clone(), memory);
+            tile.stage_projections(times.clone(), memory);
+            let how = [decays && forward, self.out.is_some()];
+            let next = span.times(to..(to + memory.shape.steps).min(steps.end));
+            let mut fetched = 0.0;
+            advance(simd, memory, tile.channels.len(), times.len(), span.reverse, how, |done| {
+                tile.fetch(&next, fetched..done, self.out.as_ref());
+                fetched = done;
+            });
+            if let Some(out) = &self.out {
+                // SAFETY: each step of each channel is of one task.
+                unsafe { tile.finish(simd, out, times.clone(), memory) };
+            }
+            if self.delta_sum.is_some() {
+                add_steps(&mut sums, memory, times.len(), span.reverse);
+            }
+            if let (Some((every, offsets, states)), true) = (&self.chunks, to == chunk_end) {
+                // SAFETY: a sequence's full chunk, which only this task ends.
+                unsafe { tile.store_state(states, offsets[seq] + to / every - 1, memory) };
+            }
+            from = to;
         }
-        if let Some((every, offsets, states)) = &outputs.chunks
-            && (step + 1) % every == 0
-        {
-            write_state(states, offsets[seq] + (step + 1) / every - 1, d, state);
+        if let Some(delta_sum) = &self.delta_sum {
+            for (d, &sum) in tile.channels.clone().zip(&sums) {
+                // SAFETY: the part's channels are this task's.
+                unsafe { delta_sum.write([row, d], sum as f32) };
+            }
         }
-    }
-    delta_sum[0] = sum.get();
-    // The last part that has steps, or the first.
-    if let Some(final_state) = &outputs.final_state
-        && steps.end == span.len
-        && (part == 0 || !steps.is_empty())
-    {
-        write_state(final_state, seq, d, state);
+        // The last part that has steps, or the first.
+        let last = self.per_part || (steps.end == span.len && (part == 0 || !steps.is_empty()));
+        if let (Some(final_state), true) = (&self.final_state, last) {
+            // SAFETY: as above; only one part of a sequence is the last.
+            unsafe { tile.store_state(final_state, if self.per_part { row } else { seq }, memory) };
+        }
     }
 }
 
-/// The states of channel `d` into row `row`, a row of this sequence alone.
-fn write_state(target: &Writer<'_, f32, 3>, row: usize, d: usize, state: &[f32]) {
-    for (n, &h) in state.iter().enumerate() {
-        // SAFETY: `row` is a sequence or one of a sequence's full chunks, so the index is below the extents, and
-        // only the task of the part that ends there writes it.
-        unsafe { target.write([row, d, n], h) };
+/// Adds the staged steps of each channel, in f64 and in their order.
+#[inline(always)]
+fn add_steps(sums: &mut [f64; TILE], memory: &Memory<'_>, steps: usize, back: bool) {
+    for i in 0..steps {
+        let row = if back { steps - 1 - i } else { i };
+        let deltas = &memory.delta[row * memory.shape.width..][..memory.shape.width];
+        sums.iter_mut().zip(deltas).for_each(|(sum, &delta)| *sum += f64::from(delta));
+    }
+}
+
+/// The tasks that share a memory.
+pub struct Worker<'w, 'p, 'a, T: Element> {
+    pass: &'w Pass<'p, 'a, T>,
+    tasks: StepBy<Range<usize>>,
+    all: bool,
+    memory: Memory<'w>,
+}
+
+impl<T: Element> WithSimd for Worker<'_, '_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let (split, tiles) = (self.pass.cut.split, self.pass.tiling.count);
+        for i in self.tasks {
+            let [seq, part, tile] = [i / (split * tiles), i / tiles % split, i % tiles];
+            if self.all || part + 1 < split {
+                self.pass.part(simd, [seq, part, tile], &mut self.memory);
+            }
+        }
     }
 }

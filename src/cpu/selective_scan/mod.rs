@@ -3,10 +3,15 @@
 //! Where sequences are cut into parts, a local pass runs each part from nothing, a carry pass connects the parts, and
 //! the parts then run in full from what was carried.
 
+mod advance;
 mod backward;
 mod carry;
 mod channel;
 mod forward;
+mod stage;
+mod tiling;
+
+pub use forward::Worker;
 
 use crate::ops::selective_scan::{Inputs, SelectiveScan, part_steps};
 use crate::plan::Plan;

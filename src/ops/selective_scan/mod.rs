@@ -384,6 +384,7 @@ impl Dims {
     }
 
     /// Of x.
+    #[cfg(any(feature = "cuda", feature = "emulator"))]
     pub(crate) fn elements(&self) -> usize {
         self.batch.saturating_mul(self.dim).saturating_mul(self.seqlen)
     }

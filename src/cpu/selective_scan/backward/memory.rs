@@ -1,52 +1,14 @@
-//! Tiles of channels, and the workspace of a task.
+//! The workspace of a task.
 
 use crate::cpu::selective_scan::Cut;
+use crate::cpu::selective_scan::tiling::Tiling;
 use crate::ops::selective_scan::{AlignedProjection, Inputs};
 use crate::tensor::{Element, Host};
 use std::ops::Range;
 
-/// The most channels of a tile: their sums for dB and dC wait in the workspace, 4 bytes per state, step and tile.
-const TILE: usize = 64;
-
-/// The channels in tiles, each inside a run of channels that share their rows of B and of C.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Tiling {
-    run: usize,
-    tiles_per_run: usize,
-    /// Number of tiles.
-    pub count: usize,
-}
-
 impl Tiling {
-    pub fn new<T: Element>(inputs: &Inputs<'_, T, Host>) -> Self {
-        let dim = inputs.dims.dim;
-        let channels = |projection: &AlignedProjection<'_, T, Host>| match projection {
-            AlignedProjection::Variable { channels, .. } => *channels,
-            AlignedProjection::Constant(_) => dim,
-        };
-        let run = greatest_common_divisor(channels(&inputs.B), channels(&inputs.C)).max(1);
-        let tiles_per_run = run.div_ceil(TILE);
-        Self { run, tiles_per_run, count: dim / run * tiles_per_run }
-    }
-
-    pub fn channels(&self, tile: usize) -> Range<usize> {
-        let (run, place) = (tile / self.tiles_per_run * self.run, tile % self.tiles_per_run * TILE);
-        run + place..run + (place + TILE).min(self.run)
-    }
-
-    /// The tile of a channel, and its place there.
-    pub fn find(&self, d: usize) -> (usize, usize) {
-        let (run, place) = (d / self.run, d % self.run);
-        (run * self.tiles_per_run + place / TILE, place % TILE)
-    }
-
-    /// Tiles of a group of so many channels.
-    pub fn tiles_of_group(&self, channels: usize) -> usize {
-        channels / self.run * self.tiles_per_run
-    }
-
     /// What a task of so many steps and channels needs.
-    pub fn sizes<T: Element>(&self, inputs: &Inputs<'_, T, Host>, steps: usize, channels: usize) -> Sizes {
+    pub(super) fn sizes<T: Element>(&self, inputs: &Inputs<'_, T, Host>, steps: usize, channels: usize) -> Sizes {
         let (dstate, every) = (inputs.dims.dstate, inputs.checkpoint_every());
         let (window, states) = (every.min(steps), channels.saturating_mul(dstate));
         let projection = |projection: &AlignedProjection<'_, T, Host>| match projection {
@@ -67,7 +29,7 @@ impl Tiling {
     }
 
     /// Number of f32 of all tasks.
-    pub fn floats<T: Element>(&self, inputs: &Inputs<'_, T, Host>, cut: Cut) -> usize {
+    pub(super) fn floats<T: Element>(&self, inputs: &Inputs<'_, T, Host>, cut: Cut) -> usize {
         let run = |steps: usize| {
             let tile = |k: usize| self.sizes(inputs, steps, self.channels(k).len()).floats();
             // All tiles of a run but the last are full.
@@ -89,10 +51,6 @@ impl Tiling {
             None => sequence(inputs.dims.seqlen).saturating_mul(inputs.dims.nseqs),
         }
     }
-}
-
-fn greatest_common_divisor(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
 /// Numbers of f32.

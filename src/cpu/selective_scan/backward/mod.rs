@@ -9,7 +9,7 @@ mod walk;
 
 use super::carry::{Order, Rows, between_parts};
 use super::channel::Channel;
-use super::forward::local_states;
+use super::tiling::Tiling;
 use super::{Cut, Scan};
 use crate::cpu::Cpu;
 use crate::cpu::writer::Writer;
@@ -20,7 +20,7 @@ use crate::ops::selective_scan::{
 use crate::ops::{Backward, Operator, Workspace};
 use crate::plan::{Plan, as_f32};
 use crate::tensor::{Element, Host, StridedMut};
-use memory::{Task, TaskMemory, Tiling};
+use memory::{Task, TaskMemory};
 
 impl<'a, T: Element> Backward<Scan<'a, T>> for Cpu {
     fn backward_plan(&self, op: &Scan<'a, T>) -> Result<Plan> {
@@ -193,13 +193,27 @@ impl<T: Element> Call<'_, '_, '_, T> {
     /// The passes that connect the parts, as far as they are needed.
     fn carry(&self, cpu: Cpu, states: &mut [f32], adjoints: &mut [f32]) {
         if self.wanted.states && self.upstream.checkpoints.is_none() {
-            local_states(cpu, &self.inputs, self.cut, states);
+            self.local_states(cpu, states);
             between_parts(cpu, &self.inputs, self.cut, Order::Scan, self.inputs.initial_state, states);
         }
         if self.wanted.adjoints {
             self.local_adjoints(cpu, adjoints);
             between_parts(cpu, &self.inputs, self.cut, Order::Against, self.upstream.dfinal_state, adjoints);
         }
+    }
+
+    /// What every part but the last makes of the state 0.
+    fn local_states(&self, cpu: Cpu, rows: &mut [f32]) {
+        let (dims, cut) = (self.inputs.dims, self.cut);
+        cpu.for_each(dims.nseqs * cut.split * dims.dim, rows, Rows::width(dims.dstate), |i, row| {
+            let (seq, part, d) = (i / (cut.split * dims.dim), i / dims.dim % cut.split, i % dims.dim);
+            row.fill(0.0);
+            if part + 1 < cut.split {
+                let channel = Channel::new(&self.inputs, seq, d);
+                let (state, sum) = row.split_at_mut(dims.dstate);
+                sum[0] = channel.run(cut.steps(channel.span.len, part), state);
+            }
+        });
     }
 
     /// The gradient by what every part but the first starts from, if nothing comes from later parts.

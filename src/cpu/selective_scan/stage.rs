@@ -1,0 +1,390 @@
+//! A tile of channels and steps as f32 in the memory of a worker: rows of channels, one for each step or state.
+
+use super::tiling::{TILE, Tiling};
+use crate::cpu::math::lanes::{at_least, at_most, fma};
+use crate::cpu::math::logistic::{silu, softplus};
+use crate::cpu::transpose::transpose;
+use crate::cpu::writer::Writer;
+use crate::ops::StepOptions;
+use crate::ops::selective_scan::{AlignedProjection, Inputs};
+use crate::segments::Span;
+use crate::tensor::{Element, Host, Strided};
+use pulp::Simd;
+use std::ops::Range;
+
+/// Steps of a tile, at the most.
+const STEPS: usize = 64;
+/// Of which every length of memory is a multiple: no vector has more lanes.
+const LANES: usize = 16;
+/// Channels whose steps are turned over together.
+const TURN: usize = 8;
+
+/// Extents of a tile's memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    pub dstate: usize,
+    /// Channels, rounded up.
+    pub width: usize,
+    /// Steps, rounded up.
+    pub steps: usize,
+    constant: [bool; 2],
+}
+
+impl Shape {
+    pub fn new<T: Element>(inputs: &Inputs<'_, T, Host>, tiling: &Tiling) -> Self {
+        let constant =
+            |projection: &AlignedProjection<'_, T, Host>| matches!(projection, AlignedProjection::Constant(_));
+        Self {
+            dstate: inputs.dims.dstate,
+            width: tiling.run.min(TILE).next_multiple_of(LANES),
+            steps: inputs.longest().clamp(1, STEPS).next_multiple_of(LANES),
+            constant: [constant(&inputs.B), constant(&inputs.C)],
+        }
+    }
+
+    fn sizes(&self) -> [usize; 10] {
+        let states = self.dstate.saturating_mul(self.width);
+        let rows = self.steps * self.width;
+        let projection = |of: usize| match self.constant[of] {
+            true => states,
+            false => self.dstate.saturating_mul(self.steps),
+        };
+        let turned = TURN * self.steps;
+        [states, states, self.width, self.width, rows, rows, rows, projection(0), projection(1), 2 * turned]
+    }
+
+    /// f32 of a worker.
+    pub fn floats(&self) -> usize {
+        self.sizes().into_iter().fold(0, usize::saturating_add)
+    }
+}
+
+/// B or C of a tile.
+pub(super) struct Rows<'m> {
+    pub memory: &'m mut [f32],
+    /// Distance of neighbouring states and steps; a constant one has a row of channels for each state.
+    pub by_state: usize,
+    pub by_step: usize,
+    pub constant: bool,
+}
+
+/// The memory of a worker.
+pub(super) struct Memory<'m> {
+    pub shape: Shape,
+    /// dstate rows.
+    pub A: &'m mut [f32],
+    pub state: &'m mut [f32],
+    bias: &'m mut [f32],
+    D: &'m mut [f32],
+    /// A row for each step, in the order of time.
+    pub delta: &'m mut [f32],
+    pub delta_x: &'m mut [f32],
+    pub y: &'m mut [f32],
+    pub B: Rows<'m>,
+    pub C: Rows<'m>,
+    /// Rows of steps, one for each of a few channels.
+    turned: [&'m mut [f32]; 2],
+}
+
+impl<'m> Memory<'m> {
+    pub fn new(shape: Shape, mut memory: &'m mut [f32]) -> Self {
+        let mut parts = shape.sizes().map(|floats| {
+            let (own, rest) = std::mem::take(&mut memory).split_at_mut(floats);
+            memory = rest;
+            own
+        });
+        let mut take = |i: usize| std::mem::take(&mut parts[i]);
+        let (A, state, bias, D) = (take(0), take(1), take(2), take(3));
+        let (delta, delta_x, y) = (take(4), take(5), take(6));
+        let rows = |memory, constant| Rows { memory, by_state: 0, by_step: 0, constant };
+        let (B, C) = (rows(take(7), shape.constant[0]), rows(take(8), shape.constant[1]));
+        let turned = take(9).split_at_mut(TURN * shape.steps);
+        Self { shape, A, state, bias, D, delta, delta_x, y, B, C, turned: turned.into() }
+    }
+}
+
+/// The channels of a task, and where their sequence lies.
+pub(super) struct Tile<'i, 'a, T> {
+    pub inputs: &'i Inputs<'a, T, Host>,
+    pub span: Span,
+    pub channels: Range<usize>,
+}
+
+impl<T: Element> Tile<'_, '_, T> {
+    /// What does not change from step to step. Lanes beyond the last channel are 0. Returns whether no element of A is
+    /// positive.
+    #[inline(always)]
+    pub fn load_constants(&self, memory: &mut Memory<'_>) -> bool {
+        let (width, channels) = (memory.shape.width, self.channels.clone());
+        for row in [&mut *memory.bias, &mut *memory.D] {
+            row.fill(0.0);
+        }
+        if channels.len() < width {
+            for rows in [&mut *memory.delta, &mut *memory.delta_x] {
+                rows.chunks_exact_mut(width).for_each(|row| row[channels.len()..].fill(0.0));
+            }
+        }
+        if let Some(bias) = &self.inputs.dt_bias {
+            bias.run([channels.start], 0, &mut memory.bias[..channels.len()]);
+        }
+        if let Some(D) = &self.inputs.D {
+            D.run([channels.start], 0, &mut memory.D[..channels.len()]);
+        }
+        self.matrix(&self.inputs.A, [0; 2], memory.A, memory.shape);
+        for (rows, projection) in [(&mut memory.B, &self.inputs.B), (&mut memory.C, &self.inputs.C)] {
+            if let AlignedProjection::Constant(tensor) = projection {
+                self.matrix(tensor, [0; 2], rows.memory, memory.shape);
+                rows.by_state = width;
+            }
+        }
+        memory.A.iter().all(|&a| a <= 0.0)
+    }
+
+    /// Row `row` of states, or nothing.
+    #[inline(always)]
+    pub fn load_state(&self, states: Option<&Strided<'_, f32, Host, 3>>, row: usize, memory: &mut Memory<'_>) {
+        match states {
+            Some(states) => self.matrix(states, [row, 0, 0], memory.state, memory.shape),
+            None => memory.state.fill(0.0),
+        }
+    }
+
+    /// The channels' rows of a tensor (.., dim, dstate), turned over. Lanes beyond the last channel are 0.
+    #[inline(always)]
+    fn matrix<const R: usize>(
+        &self,
+        tensor: &Strided<'_, f32, Host, R>,
+        mut index: [usize; R],
+        to: &mut [f32],
+        shape: Shape,
+    ) {
+        let (width, channels) = (shape.width, self.channels.len());
+        if channels < width {
+            to.chunks_exact_mut(width).for_each(|row| row[channels..].fill(0.0));
+        }
+        index[R - 2] = self.channels.start;
+        let [by_channel, by_state] = [tensor.layout.strides[R - 2], tensor.layout.strides[R - 1]];
+        if by_state == 1 && shape.dstate > 0 && by_channel > 0 {
+            let from = &tensor.memory.as_slice()[tensor.layout.offset(index)..];
+            return transpose(from, by_channel as usize, to, width, [channels, shape.dstate]);
+        }
+        for n in 0..shape.dstate {
+            index[R - 1] = n;
+            tensor.run(index, R - 2, &mut to[n * width..][..channels]);
+        }
+    }
+
+    /// The states into row `row` of an output.
+    ///
+    /// # Safety
+    /// The row is below the extents, and no other thread writes these channels of it.
+    #[inline(always)]
+    pub unsafe fn store_state(&self, states: &Writer<'_, f32, 3>, row: usize, memory: &Memory<'_>) {
+        let (width, channels, dstate) = (memory.shape.width, self.channels.len(), memory.shape.dstate);
+        let dense = states.stride(1) == dstate as i64;
+        let start = if dense && dstate > 0 { states.contiguous([row, self.channels.start, 0], 2) } else { None };
+        if let Some(start) = start {
+            // SAFETY: the channels' states lie one after the other, and are this call's alone.
+            let to = unsafe { std::slice::from_raw_parts_mut(start, channels * dstate) };
+            return transpose(memory.state, width, to, dstate, [dstate, channels]);
+        }
+        for n in 0..dstate {
+            let from = &memory.state[n * width..][..channels];
+            // SAFETY: the caller's promise.
+            unsafe { states.run([row, self.channels.start, n], 1, from) };
+        }
+    }
+
+    /// delta and delta x of `times`. Returns whether no delta is negative.
+    #[inline(always)]
+    pub fn stage_steps<S: Simd>(&self, simd: S, times: Range<usize>, memory: &mut Memory<'_>) -> bool {
+        let (width, channels, count) = (memory.shape.width, self.channels.len(), times.len());
+        let mut lowest = simd.splat_f32s(0.0);
+        if self.by_channel(&self.inputs.x.layout.strides) {
+            for (row, t) in times.enumerate() {
+                let (delta, x) = (&mut memory.delta[row * width..], &mut memory.delta_x[row * width..]);
+                let (delta, x) = (&mut delta[..width], &mut x[..width]);
+                let index = [self.span.batch, self.channels.start, t];
+                self.inputs.dt.run(index, 1, &mut delta[..channels]);
+                self.inputs.x.run(index, 1, &mut x[..channels]);
+                let bias = |at: usize| simd.partial_load_f32s(&memory.bias[at..]);
+                steps(simd, self.inputs.step, delta, x, channels, bias, &mut lowest);
+            }
+            return simd.reduce_min_f32s(lowest) >= 0.0;
+        }
+        let length = memory.shape.steps;
+        for first in (0..channels).step_by(TURN) {
+            let [delta, x] = &mut memory.turned;
+            for k in 0..TURN {
+                let (delta, x) = (&mut delta[k * length..][..length], &mut x[k * length..][..length]);
+                if first + k >= channels {
+                    (delta.fill(0.0), x.fill(0.0));
+                    continue;
+                }
+                let index = [self.span.batch, self.channels.start + first + k, times.start];
+                self.inputs.dt.run(index, 2, &mut delta[..count]);
+                self.inputs.x.run(index, 2, &mut x[..count]);
+                // What another tile left there would be no step.
+                (delta[count..].fill(0.0), x[count..].fill(0.0));
+                let bias = simd.splat_f32s(memory.bias[first + k]);
+                steps(simd, self.inputs.step, delta, x, count, |_| bias, &mut lowest);
+            }
+            transpose(delta, length, &mut memory.delta[first..], width, [TURN, count]);
+            transpose(x, length, &mut memory.delta_x[first..], width, [TURN, count]);
+        }
+        simd.reduce_min_f32s(lowest) >= 0.0
+    }
+
+    /// B and C of `times`.
+    #[inline(always)]
+    pub fn stage_projections(&self, times: Range<usize>, memory: &mut Memory<'_>) {
+        let (dstate, steps) = (memory.shape.dstate, memory.shape.steps);
+        for (rows, projection) in [(&mut memory.B, &self.inputs.B), (&mut memory.C, &self.inputs.C)] {
+            let AlignedProjection::Variable { tensor, channels } = projection else { continue };
+            let index = |n, t| [self.span.batch, self.channels.start / channels, n, t];
+            if tensor.layout.strides[2] == 1 {
+                (rows.by_state, rows.by_step) = (1, dstate);
+                for (row, t) in times.clone().enumerate() {
+                    tensor.run(index(0, t), 2, &mut rows.memory[row * dstate..][..dstate]);
+                }
+                continue;
+            }
+            (rows.by_state, rows.by_step) = (steps, 1);
+            for n in 0..dstate {
+                tensor.run(index(n, times.start), 3, &mut rows.memory[n * steps..][..times.len()]);
+            }
+        }
+    }
+
+    /// The gated output of `times` from y.
+    ///
+    /// # Safety
+    /// No other thread writes these steps of these channels.
+    #[inline(always)]
+    pub unsafe fn finish<S: Simd>(
+        &self,
+        simd: S,
+        out: &Writer<'_, T, 3>,
+        times: Range<usize>,
+        memory: &mut Memory<'_>,
+    ) {
+        let (width, channels, count, length) =
+            (memory.shape.width, self.channels.len(), times.len(), memory.shape.steps);
+        let [y, other] = &mut memory.turned;
+        if self.by_channel(&[out.stride(0), out.stride(1), out.stride(2)]) {
+            for (row, t) in times.enumerate() {
+                let y = &mut memory.y[row * width..][..width];
+                let index = [self.span.batch, self.channels.start, t];
+                let D = |at: usize| simd.partial_load_f32s(&memory.D[at..]);
+                self.gate(simd, index, 1, &mut y[..width], &mut other[..width], channels, D);
+                // SAFETY: the caller's promise.
+                unsafe { out.run(index, 1, &y[..channels]) };
+            }
+            return;
+        }
+        for first in (0..channels).step_by(TURN) {
+            transpose(&memory.y[first..], width, y, length, [count, TURN]);
+            for k in 0..TURN.min(channels - first) {
+                let y = &mut y[k * length..][..length];
+                let index = [self.span.batch, self.channels.start + first + k, times.start];
+                let D = simd.splat_f32s(memory.D[first + k]);
+                self.gate(simd, index, 2, y, &mut other[..length], count, |_| D);
+                // SAFETY: the caller's promise.
+                unsafe { out.run(index, 2, &y[..count]) };
+            }
+        }
+    }
+
+    /// y + D x, gated, for `count` neighbours along dimension `axis`.
+    #[inline(always)]
+    fn gate<S: Simd>(
+        &self,
+        simd: S,
+        index: [usize; 3],
+        axis: usize,
+        y: &mut [f32],
+        other: &mut [f32],
+        count: usize,
+        D: impl Fn(usize) -> S::f32s,
+    ) {
+        if self.inputs.D.is_some() {
+            self.inputs.x.run(index, axis, &mut other[..count]);
+            each(simd, y, other, count, |at, y, x| fma(simd, D(at), x, y));
+        }
+        if let Some(z) = &self.inputs.z {
+            z.run(index, axis, &mut other[..count]);
+            each(simd, y, other, count, |_, y, z| simd.mul_f32s(y, silu(simd, z)));
+        }
+    }
+
+    /// The part `share` of x, dt and z of `times`, on its way to the cache: rows of a few elements each, too short and too
+    /// far apart for the hardware to foresee.
+    #[inline(always)]
+    pub fn fetch(&self, times: &Range<usize>, share: Range<f32>, out: Option<&Writer<'_, T, 3>>) {
+        if times.is_empty() {
+            return;
+        }
+        let by_channel = self.by_channel(&self.inputs.x.layout.strides);
+        let (rows, length, axis) = match by_channel {
+            true => (times.len(), self.channels.len(), 2),
+            false => (self.channels.len(), times.len(), 1),
+        };
+        let ends = [share.start, share.end].map(|end| ((rows as f32 * end) as usize).min(rows));
+        for row in ends[0]..ends[1] {
+            let mut index = [self.span.batch, self.channels.start, times.start];
+            index[axis] += row;
+            for tensor in [Some(&self.inputs.dt), Some(&self.inputs.x), self.inputs.z.as_ref()].into_iter().flatten() {
+                tensor.fetch(index, 3 - axis, length);
+            }
+            if let Some(out) = out {
+                out.fetch(index, 3 - axis, length);
+            }
+        }
+    }
+
+    /// Whether channels are nearer to each other than steps are.
+    fn by_channel(&self, strides: &[i64; 3]) -> bool {
+        strides[1] < strides[2] || self.inputs.longest() == 1
+    }
+}
+
+/// Steps from raw ones, with their bias; and x times them. The lowest is kept.
+#[inline(always)]
+fn steps<S: Simd>(
+    simd: S,
+    options: StepOptions,
+    delta: &mut [f32],
+    x: &mut [f32],
+    count: usize,
+    bias: impl Fn(usize) -> S::f32s,
+    lowest: &mut S::f32s,
+) {
+    each(simd, delta, &*x, count, |at, raw, _| {
+        let raw = simd.add_f32s(raw, bias(at));
+        let delta = if options.softplus { softplus(simd, raw) } else { raw };
+        let delta = match options.limit {
+            Some((min, max)) => at_most(simd, max, at_least(simd, min, delta)),
+            None => delta,
+        };
+        *lowest = simd.min_f32s(delta, *lowest);
+        delta
+    });
+    each(simd, x, &*delta, count, |_, x, delta| simd.mul_f32s(x, delta));
+}
+
+/// `to` from itself and `other`, vector by vector up to `count`; both have room for whole vectors.
+#[inline(always)]
+fn each<S: Simd>(
+    _: S,
+    to: &mut [f32],
+    other: &[f32],
+    count: usize,
+    mut function: impl FnMut(usize, S::f32s, S::f32s) -> S::f32s,
+) {
+    let (to, _) = S::as_mut_simd_f32s(to);
+    let (other, _) = S::as_simd_f32s(other);
+    let vectors = count.div_ceil(S::F32_LANES);
+    for (i, (to, &other)) in to[..vectors].iter_mut().zip(other).enumerate() {
+        *to = function(i * S::F32_LANES, *to, other);
+    }
+}

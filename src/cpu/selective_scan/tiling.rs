@@ -1,0 +1,50 @@
+//! Which channels are worked on together.
+
+use crate::ops::selective_scan::{AlignedProjection, Inputs};
+use crate::tensor::{Element, Host};
+use std::ops::Range;
+
+/// The most channels of a tile. Backward, their sums for dB and dC wait in the workspace, 4 bytes per state, step and tile.
+pub(super) const TILE: usize = 64;
+
+/// The channels in tiles, each inside a run of channels that share their rows of B and of C.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tiling {
+    pub run: usize,
+    pub tiles_per_run: usize,
+    /// Number of tiles.
+    pub count: usize,
+}
+
+impl Tiling {
+    pub fn new<T: Element>(inputs: &Inputs<'_, T, Host>) -> Self {
+        let dim = inputs.dims.dim;
+        let channels = |projection: &AlignedProjection<'_, T, Host>| match projection {
+            AlignedProjection::Variable { channels, .. } => *channels,
+            AlignedProjection::Constant(_) => dim,
+        };
+        let run = greatest_common_divisor(channels(&inputs.B), channels(&inputs.C)).max(1);
+        let tiles_per_run = run.div_ceil(TILE);
+        Self { run, tiles_per_run, count: dim / run * tiles_per_run }
+    }
+
+    pub fn channels(&self, tile: usize) -> Range<usize> {
+        let (run, place) = (tile / self.tiles_per_run * self.run, tile % self.tiles_per_run * TILE);
+        run + place..run + (place + TILE).min(self.run)
+    }
+
+    /// The tile of a channel, and its place there.
+    pub fn find(&self, d: usize) -> (usize, usize) {
+        let (run, place) = (d / self.run, d % self.run);
+        (run * self.tiles_per_run + place / TILE, place % TILE)
+    }
+
+    /// Tiles of a group of so many channels.
+    pub fn tiles_of_group(&self, channels: usize) -> usize {
+        channels / self.run * self.tiles_per_run
+    }
+}
+
+fn greatest_common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}

@@ -1,0 +1,94 @@
+//! Small matrices turned over.
+
+/// `to[j * to_stride + i] = from[i * from_stride + j]` for i below `rows` and j below `columns`.
+///
+/// # Panics
+/// If a slice is too short.
+#[inline(always)]
+pub(super) fn transpose(
+    from: &[f32],
+    from_stride: usize,
+    to: &mut [f32],
+    to_stride: usize,
+    [rows, columns]: [usize; 2],
+) {
+    let whole = if blocks() { [rows / 8 * 8, columns / 8 * 8] } else { [0, 0] };
+    for i in (0..whole[0]).step_by(8) {
+        for j in (0..whole[1]).step_by(8) {
+            let (from, to) = (&from[i * from_stride + j..], &mut to[j * to_stride + i..]);
+            assert!(from.len() >= 7 * from_stride + 8 && to.len() >= 7 * to_stride + 8);
+            // SAFETY: both blocks lie inside, and `blocks` found the instructions.
+            #[cfg(target_arch = "x86_64")]
+            unsafe {
+                block(from.as_ptr(), from_stride, to.as_mut_ptr(), to_stride);
+            }
+        }
+    }
+    for i in 0..rows {
+        let first = if i < whole[0] { whole[1] } else { 0 };
+        for j in first..columns {
+            to[j * to_stride + i] = from[i * from_stride + j];
+        }
+    }
+}
+
+/// Whether there are blocks of eight by eight.
+#[inline(always)]
+fn blocks() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// Eight by eight.
+///
+/// # Safety
+/// Both blocks are readable and writable memory, and the machine has AVX.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx")]
+#[inline]
+unsafe fn block(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+    use std::arch::x86_64::*;
+    // SAFETY: the caller's promise.
+    let row = |i: usize| unsafe { _mm256_loadu_ps(from.add(i * from_stride)) };
+    // Pairs of rows, then of pairs, then halves: column j of rows 0 to 3 and column j + 4 beside it, and rows 4 to 7.
+    let quad = |i: usize| {
+        let low = [_mm256_unpacklo_ps(row(i), row(i + 1)), _mm256_unpacklo_ps(row(i + 2), row(i + 3))];
+        let high = [_mm256_unpackhi_ps(row(i), row(i + 1)), _mm256_unpackhi_ps(row(i + 2), row(i + 3))];
+        [
+            _mm256_shuffle_ps::<0x44>(low[0], low[1]),
+            _mm256_shuffle_ps::<0xee>(low[0], low[1]),
+            _mm256_shuffle_ps::<0x44>(high[0], high[1]),
+            _mm256_shuffle_ps::<0xee>(high[0], high[1]),
+        ]
+    };
+    let (upper, lower) = (quad(0), quad(4));
+    for (j, (&upper, &lower)) in upper.iter().zip(&lower).enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe {
+            _mm256_storeu_ps(to.add(j * to_stride), _mm256_permute2f128_ps::<0x20>(upper, lower));
+            _mm256_storeu_ps(to.add((j + 4) * to_stride), _mm256_permute2f128_ps::<0x31>(upper, lower));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_element_finds_its_place() {
+        for (rows, columns) in [(0, 3), (1, 1), (7, 9), (8, 8), (8, 32), (17, 24), (33, 5)] {
+            let (from_stride, to_stride) = (columns + 3, rows + 2);
+            let from: Vec<f32> = (0..rows * from_stride).map(|i| i as f32).collect();
+            let mut to = vec![-1.0; columns * to_stride];
+            transpose(&from, from_stride, &mut to, to_stride, [rows, columns]);
+            for (place, value) in to.into_iter().enumerate() {
+                let (j, i) = (place / to_stride, place % to_stride);
+                let expected = if i < rows { from[i * from_stride + j] } else { -1.0 };
+                assert_eq!(value, expected, "{rows} by {columns}: {i}, {j}");
+            }
+        }
+    }
+}
