@@ -47,9 +47,9 @@ macro_rules! for_each_claim {
         );
         for_each_claim!(check, SoftplusDerivative, |v| if v > 20.0 { 1.0 } else { logistic(v) }, ALL, 1.7);
         for_each_claim!(check, Sigmoid, logistic, ALL, 1.7);
-        for_each_claim!(check, Silu, |v| v / (1.0 + (-v).exp()), ALL, 1.8);
+        for_each_claim!(check, Silu, |v| v / (1.0 + (-v).exp()), ALL, 2.0);
         let terms = |v: f64| logistic(v) * (1.0 + v.abs() * logistic(-v));
-        for_each_claim!(check, SiluDerivative, |v| logistic(v) * (1.0 + v * logistic(-v)), ALL, 4.5, Some(terms));
+        for_each_claim!(check, SiluDerivative, |v| logistic(v) * (1.0 + v * logistic(-v)), ALL, 3.5, Some(terms));
     };
     ($check:ident, $function:ident, $truth:expr, $domain:expr, $ulps:expr) => {
         for_each_claim!($check, $function, $truth, $domain, $ulps, None)

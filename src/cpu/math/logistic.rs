@@ -28,7 +28,7 @@ pub fn ln_1p_unit<S: Simd>(simd: S, y: S::f32s) -> S::f32s {
     fma(simd, simd.mul_f32s(y, y), polynomial(simd, y, LN_1P), y)
 }
 
-/// ln(1 + e^v), and v itself above 20.
+/// ln(1 + e^v), and v itself above 20. Off by at most 1.861 ulp, at 0.0133211315.
 #[inline(always)]
 pub fn softplus<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
     let tail = ln_1p_unit(simd, exp(simd, UpTo70, neg_abs(simd, v)));
@@ -36,7 +36,7 @@ pub fn softplus<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
     simd.select_f32s(simd.greater_than_f32s(v, simd.splat_f32s(SWITCH)), v, sum)
 }
 
-/// The derivative of [`softplus`]: the logistic function, and 1 above 20.
+/// The derivative of [`softplus`]: the logistic function, and 1 above 20. Off by no more than [`sigmoid`].
 #[inline(always)]
 pub fn softplus_derivative<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
     let above = simd.greater_than_f32s(v, simd.splat_f32s(SWITCH));
@@ -56,7 +56,7 @@ fn over_one_plus<S: Simd>(simd: S, a: S::f32s, rest: S::f32s, e: S::f32s) -> S::
     fma(simd, missing, inverse, quotient)
 }
 
-/// 1 / (1 + e^-v).
+/// 1 / (1 + e^-v). Off by at most 1.491 ulp, at -3.4346118.
 #[inline(always)]
 pub fn sigmoid<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
     let (e, zero) = (exp(simd, UpTo70, neg_abs(simd, v)), simd.splat_f32s(0.0));
@@ -108,7 +108,7 @@ impl<S: Simd> Parts<S> {
     }
 }
 
-/// v / (1 + e^-v).
+/// v / (1 + e^-v). Off by at most 1.834 ulp, at -22.535858. NaN for -inf.
 #[inline(always)]
 pub fn silu<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
     let (parts, zero) = (Parts::new(simd, v), simd.splat_f32s(0.0));
@@ -123,7 +123,8 @@ pub fn silu<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
     simd.select_f32s(simd.greater_than_f32s(v, simd.splat_f32s(SWITCH)), v, result)
 }
 
-/// The derivative of [`silu`]: s(v) (1 + v s(-v)) for the logistic function s.
+/// The derivative of [`silu`]: s(v) (1 + v s(-v)) for the logistic function s. Off by at most 3.431 ulp of
+/// s(v) (1 + |v| s(-v)), at -10.045917; the two terms cancel at -1.278. NaN for both infinities.
 #[inline(always)]
 pub fn silu_derivative<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
     let (parts, one) = (Parts::new(simd, v), simd.splat_f32s(1.0));
