@@ -12,7 +12,9 @@ const LN_2: [f32; 2] = [0.693_145_75, 1.428_606_8e-6];
 /// 1.5 * 2^23: adding it rounds to an integer, which then stands in the low bits.
 const ROUNDER: f32 = 12_582_912.0;
 
-/// 2^r for |r| <= 1/2, times a power of two. (Computed in a function they would be loaded again and again.)
+/// 2^r for |r| <= 1/2, times a power of two: degree 6, least relative error with the constant 1 (Remez), rounded to f32
+/// lowest first, the others fitted again after each, then neighbours tried for the least error of the evaluation in f32
+/// on 40,000 points. An array computed outside a constant would be loaded again in every call.
 pub(super) const fn power(scale: f32) -> [f32; 7] {
     let mut c = [1.0, 0.693_147_24, 0.240_226_55, 0.055_502_76, 0.009_617_038, 0.001_341_254_8, 0.000_157_422_52];
     let mut i = 0;
@@ -23,7 +25,7 @@ pub(super) const fn power(scale: f32) -> [f32; 7] {
     c
 }
 
-/// (e^r - 1 - r) / r^2 for |r| <= ln(2) / 2.
+/// (e^r - 1 - r) / r^2 for |r| <= ln(2) / 2: degree 4, found as [`power`] for the least error relative to e^r - 1.
 const EXP_M1: [f32; 5] = [0.499_999_97, 0.166_665_4, 0.041_667_756, 0.008_367_118, 0.001_383_583_6];
 
 /// The exponents y that 2^y is asked for. Results for the same exponent have the same bits in both.
@@ -89,7 +91,8 @@ fn power_of_two<S: Simd, R: Range>(simd: S, _: R, shifted: S::f32s, r: S::f32s) 
     R::raise(simd, polynomial(simd, r, R::POWER), shifted)
 }
 
-/// e^v.
+/// e^v. Off by at most 1.031 ulp, at 3.8072293. Infinity above the range, subnormal results rounded once (at the cost that
+/// subnormal results have: on Intel 20 times that of others), e^0 is 1, NaN stays.
 #[inline(always)]
 pub fn exp<S: Simd, R: Range>(simd: S, range: R, v: S::f32s) -> S::f32s {
     let v = R::within(simd, v, [-104.5, 89.0]);
@@ -100,7 +103,7 @@ pub fn exp<S: Simd, R: Range>(simd: S, range: R, v: S::f32s) -> S::f32s {
     power_of_two(simd, range, shifted, r)
 }
 
-/// 2^v.
+/// 2^v, otherwise as [`exp`]. Off by at most 0.884 ulp, at -126.4325.
 #[inline(always)]
 pub fn exp2<S: Simd, R: Range>(simd: S, range: R, v: S::f32s) -> S::f32s {
     let v = R::within(simd, v, [-151.0, 129.0]);
@@ -110,7 +113,8 @@ pub fn exp2<S: Simd, R: Range>(simd: S, range: R, v: S::f32s) -> S::f32s {
     power_of_two(simd, range, shifted, r)
 }
 
-/// A number times log2(e), in two parts: for [`exp_of_multiple`].
+/// A number times log2(e), in two parts: for [`exp_of_multiple`]. Magnitudes above 2.3e38 count as less, and below 1e-30
+/// the second part loses bits.
 #[derive(Debug, Clone, Copy)]
 pub struct Rate<S: Simd> {
     pub high: S::f32s,
@@ -131,8 +135,8 @@ impl<S: Simd> Rate<S> {
     }
 }
 
-/// e^(delta a) for `a` as [`Rate::new`] takes it, without the error of a rounded product. Where delta is infinite the
-/// result may be NaN.
+/// e^(delta a) for `a` as [`Rate::new`] takes it, without the error of a rounded product: off by at most 1.1 ulp (drawn
+/// pairs), however large the product. Where delta is infinite the result may be NaN.
 #[inline(always)]
 pub fn exp_of_multiple<S: Simd, R: Range>(simd: S, range: R, delta: S::f32s, rate: Rate<S>) -> S::f32s {
     let rounder = ROUNDER + R::BIAS;
@@ -144,7 +148,7 @@ pub fn exp_of_multiple<S: Simd, R: Range>(simd: S, range: R, delta: S::f32s, rat
     power_of_two(simd, range, shifted, R::within(simd, r, [-1.0, 1.0]))
 }
 
-/// e^(a b), without the error of a rounded product.
+/// e^(a b): the bits of [`exp_of_multiple`], and 0 or infinity where the product is infinite.
 #[inline(always)]
 pub fn exp_of_product<S: Simd, R: Range>(simd: S, range: R, a: S::f32s, b: S::f32s) -> S::f32s {
     let power = exp_of_multiple(simd, range, a, Rate::new(simd, b));
@@ -153,7 +157,7 @@ pub fn exp_of_product<S: Simd, R: Range>(simd: S, range: R, a: S::f32s, b: S::f3
     simd.select_f32s(infinite, at_least(simd, 0.0, product), power)
 }
 
-/// e^v - 1.
+/// e^v - 1. Off by at most 1.581 ulp, at 0.37827387; -0 stays.
 #[inline(always)]
 pub fn exp_m1<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
     // Half of 2^n, which is finite where 2^n is not.

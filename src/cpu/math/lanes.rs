@@ -73,7 +73,7 @@ pub fn bits_up<S: Simd>(simd: S, v: S::f32s, places: u32) -> S::u32s {
     simd.wrapping_dyn_shl_u32s(simd.transmute_u32s_f32s(v), simd.splat_u32s(places))
 }
 
-/// c[0] + c[1] x + c[2] x^2 + ..
+/// `c[0] + c[1] x + c[2] x^2 + ..`
 #[inline(always)]
 pub fn polynomial<S: Simd, const N: usize>(simd: S, x: S::f32s, c: [f32; N]) -> S::f32s {
     let mut sum = simd.splat_f32s(c[N - 1]);
