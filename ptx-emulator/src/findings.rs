@@ -38,7 +38,7 @@ pub enum FindingKind {
     InactiveShuffle,
     /// A `.sync` operation executed by a lane that its mask leaves out.
     MaskMismatch,
-    /// Shared memory touched while an unfinished `cp.async` writes it.
+    /// Shared memory touched while an unfinished `cp.async` of the block writes it.
     PendingCopy,
     /// `trap`, or a failed assertion.
     Trap,
