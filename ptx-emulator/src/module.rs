@@ -75,7 +75,7 @@ impl Module {
         if size_of::<T>() == 0 || !len.is_multiple_of(size_of::<T>() as u64) {
             return Err(told(&format!("has {len} bytes, no multiple of {}", size_of::<T>())));
         }
-        Ok(buffer_at(address, (len / size_of::<T>() as u64) as usize))
+        Ok(buffer_at(device, address, (len / size_of::<T>() as u64) as usize))
     }
 
     pub(crate) fn files(&self) -> &[(u32, String)] {
