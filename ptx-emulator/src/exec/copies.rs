@@ -3,7 +3,7 @@
 use super::block::Common;
 use super::elements::element;
 use super::lanes;
-use super::places::{Addresses, Touch};
+use super::places::{Addresses, Touch, offset_in};
 use super::warp::Warp;
 use crate::checks::{Kind, SharedAccess};
 use crate::findings::FindingKind;
@@ -232,7 +232,10 @@ impl Warp {
         for lane in lanes::each(reading & !full) {
             if src[lane] % u64::from(copy.bytes) != 0 {
                 let thread = self.first_thread() + lane as u32;
-                common.note(FindingKind::Misaligned, pc, thread, Some(src[lane]), String::new);
+                let memory = common.launch.memory;
+                common.note(FindingKind::Misaligned, pc, thread, Some(src[lane]), || {
+                    format!("source, expected a multiple of {}{}", copy.bytes, offset_in(memory, src[lane]))
+                });
                 continue;
             }
             // Byte by byte: any number of bytes may be asked for.

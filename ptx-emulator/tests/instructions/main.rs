@@ -82,6 +82,7 @@ ret;
         let module = Module::from_ptx(&self.text()).unwrap_or_else(|error| panic!("{error}\n{}", self.text()));
         let device = Device::new();
         let out = device.alloc::<u64>(self.words * (self.block * self.grid) as usize).unwrap();
+        device.name(out, "out").unwrap();
         let input = device.upload(input).unwrap();
         let launch = module.launch("k").grid([self.grid, 1, 1]).block([self.block, 1, 1]).shared_bytes(self.shared);
         let launch = if self.threads > 0 { launch.threads(self.threads) } else { launch };
