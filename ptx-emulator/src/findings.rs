@@ -30,7 +30,8 @@ pub enum FindingKind {
     GlobalRace,
     /// `ld.global.nc` of memory that the launch writes.
     NonCoherentRead,
-    /// A barrier that some lanes of a warp reached without the others, or that names an impossible number of threads.
+    /// A barrier that some lanes of a warp reached without the others, or that names an impossible number of threads, or
+    /// another than those who wait there.
     DivergentBarrier,
     /// Threads wait for each other for ever.
     Deadlock,
