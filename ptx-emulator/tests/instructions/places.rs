@@ -228,6 +228,7 @@ fn masks_keep_apart_the_bytes_that_nobody_wrote() {
 fn findings_name_what_they_concern() {
     use FindingKind::*;
     let tile = ".shared .align 16 .b8 tile[64]; .local .align 16 .b8 own[32];";
+    let mut missing = Vec::new();
     for (body, kind, want) in [
         ("atom.global.add.u32 %w2, [%l0+4], 1;", UninitialisedGlobal, "4 bytes, at offset 4 of `out` (256 bytes)"),
         ("red.global.min.u64 [%l0], %l1;", UninitialisedGlobal, "8 bytes, at offset 0 of `out` (256 bytes)"),
@@ -266,6 +267,9 @@ fn findings_name_what_they_concern() {
         let kernel = Kernel::new(1, format!("{tile}\n{body}"));
         let (_, report) = kernel.report(&[1, 2], Mode::Nominal);
         let found = report.findings().iter().find(|finding| finding.kind == kind);
-        assert!(found.is_some_and(|finding| finding.detail.starts_with(want)), "{body}:\n{report}");
+        if !found.is_some_and(|finding| finding.detail.starts_with(want)) {
+            missing.push(format!("{body}:\n{report}\n"));
+        }
     }
+    assert!(missing.is_empty(), "{}", missing.concat());
 }
