@@ -4,14 +4,37 @@ use crate::error::{Error, Result};
 use crate::memory::Memory;
 use bytemuck::Pod;
 use std::collections::HashMap;
+use std::fmt;
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// Which [`Device`] of the process: buffers remember theirs, and no other takes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DeviceId(u64);
+
+impl Default for DeviceId {
+    /// One that no other device has.
+    fn default() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "device {}", self.0)
+    }
+}
 
 /// Device memory: buffers that kernels are given, and the variables of modules that have been launched.
 ///
 /// Buffers lie 4 GiB apart, so that an access beyond one never lands in another, and addresses are never used again.
+/// Addresses are the same on every device, so that reports are: a buffer is refused by another device than its own, an
+/// address that a kernel is given as a number is not.
 #[derive(Debug, Default)]
 pub struct Device {
+    id: DeviceId,
     memory: RwLock<Memory>,
     /// Addresses of the variables of each module, by its number.
     modules: Mutex<HashMap<u64, HashMap<String, u64>>>,
@@ -20,6 +43,7 @@ pub struct Device {
 /// A buffer of `len` elements on a device: an address, free to copy.
 #[derive(Debug)]
 pub struct Buffer<T> {
+    device: DeviceId,
     address: u64,
     len: usize,
     element: PhantomData<fn() -> T>,
@@ -37,6 +61,11 @@ impl<T> Buffer<T> {
     /// The device address, as kernels take it.
     pub fn address(&self) -> u64 {
         self.address
+    }
+
+    /// The device whose memory this is.
+    pub fn device(&self) -> DeviceId {
+        self.device
     }
 
     /// Elements.
@@ -57,7 +86,7 @@ impl<T> Buffer<T> {
         match start.checked_add(len) {
             Some(end) if end <= self.len => {
                 let address = self.address + (start * size_of::<T>()) as u64;
-                Ok(Self { address, len, element: PhantomData })
+                Ok(Self { address, len, ..*self })
             }
             _ => Err(Error::Memory { what: format!("elements {start}.. ({len}) of a buffer of {}", self.len) }),
         }
@@ -70,6 +99,19 @@ impl Device {
         Self::default()
     }
 
+    /// Which device this is.
+    pub fn id(&self) -> DeviceId {
+        self.id
+    }
+
+    /// Refuses buffers of other devices: what lies there on this one is something else.
+    fn check<T>(&self, buffer: Buffer<T>) -> Result<()> {
+        if buffer.device == self.id {
+            return Ok(());
+        }
+        Err(Error::Memory { what: format!("a buffer of {}, expected one of {}", buffer.device, self.id) })
+    }
+
     /// A buffer for `len` elements that nobody has written: a kernel that reads one before it is written is reported.
     ///
     /// # Errors
@@ -77,7 +119,7 @@ impl Device {
     pub fn alloc<T: Pod>(&self, len: usize) -> Result<Buffer<T>> {
         let bytes = bytes::<T>(len)?;
         let address = self.write_memory().allocate(bytes, false)?;
-        Ok(Buffer { address, len, element: PhantomData })
+        Ok(buffer_at(self, address, len))
     }
 
     /// A buffer with these elements.
@@ -87,7 +129,7 @@ impl Device {
     pub fn upload<T: Pod>(&self, elements: &[T]) -> Result<Buffer<T>> {
         let bytes = bytes::<T>(elements.len())?;
         let address = self.write_memory().allocate(bytes, true)?;
-        let buffer = Buffer { address, len: elements.len(), element: PhantomData };
+        let buffer = buffer_at(self, address, elements.len());
         self.write(buffer, elements)?;
         Ok(buffer)
     }
@@ -97,6 +139,7 @@ impl Device {
     /// # Errors
     /// If it is not on this device.
     pub fn name<T>(&self, buffer: Buffer<T>, name: &str) -> Result<()> {
+        self.check(buffer)?;
         let mut memory = self.write_memory();
         memory.host(buffer.address, 0)?;
         memory.set_name(buffer.address, name);
@@ -108,6 +151,7 @@ impl Device {
     /// # Errors
     /// If the buffer has been freed, or is not on this device.
     pub fn read<T: Pod>(&self, buffer: Buffer<T>) -> Result<Vec<T>> {
+        self.check(buffer)?;
         let size = bytes::<T>(buffer.len)?;
         let memory = self.read_memory();
         let (allocation, offset) = memory.host(buffer.address, size)?;
@@ -121,6 +165,7 @@ impl Device {
     /// # Errors
     /// If their number is another, the buffer has been freed, or is not on this device.
     pub fn write<T: Pod>(&self, buffer: Buffer<T>, elements: &[T]) -> Result<()> {
+        self.check(buffer)?;
         if elements.len() != buffer.len {
             let what = format!("{} elements for a buffer of {}", elements.len(), buffer.len);
             return Err(Error::Memory { what });
@@ -135,8 +180,9 @@ impl Device {
     /// Frees a buffer. Kernels that touch it later are reported.
     ///
     /// # Errors
-    /// If it is not the start of an allocation, or has been freed.
+    /// If it is not the start of an allocation, has been freed, or is not on this device.
     pub fn free<T>(&self, buffer: Buffer<T>) -> Result<()> {
+        self.check(buffer)?;
         self.write_memory().free(buffer.address)
     }
 
@@ -146,6 +192,7 @@ impl Device {
     /// # Errors
     /// If the view is not on this device.
     pub fn forbid<T: Pod>(&self, view: Buffer<T>, forbidden: bool) -> Result<()> {
+        self.check(view)?;
         let size = bytes::<T>(view.len)?;
         self.write_memory().forbid(view.address, size, forbidden)
     }
@@ -175,8 +222,8 @@ impl Device {
 }
 
 /// A buffer over memory whose extent is known.
-pub(crate) fn buffer_at<T>(address: u64, len: usize) -> Buffer<T> {
-    Buffer { address, len, element: PhantomData }
+pub(crate) fn buffer_at<T>(device: &Device, address: u64, len: usize) -> Buffer<T> {
+    Buffer { device: device.id, address, len, element: PhantomData }
 }
 
 fn bytes<T>(len: usize) -> Result<u64> {

@@ -30,7 +30,8 @@ pub enum FindingKind {
     GlobalRace,
     /// `ld.global.nc` of memory that the launch writes.
     NonCoherentRead,
-    /// A barrier that some lanes of a warp reached without the others, or that names an impossible number of threads.
+    /// A barrier that some lanes of a warp reached without the others, or that names an impossible number of threads, or
+    /// another than those who wait there.
     DivergentBarrier,
     /// Threads wait for each other for ever.
     Deadlock,
@@ -38,7 +39,7 @@ pub enum FindingKind {
     InactiveShuffle,
     /// A `.sync` operation executed by a lane that its mask leaves out.
     MaskMismatch,
-    /// Shared memory touched while an unfinished `cp.async` writes it.
+    /// Shared memory touched while an unfinished `cp.async` of the block writes it.
     PendingCopy,
     /// `trap`, or a failed assertion.
     Trap,

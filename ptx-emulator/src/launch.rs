@@ -1,24 +1,17 @@
 //! Launches: arguments, settings, threads.
 
-use crate::checks::{self, FinishedLog, SyncState};
-use crate::device::{Buffer, Device};
+use crate::device::{Buffer, Device, DeviceId};
 use crate::error::{Error, Result};
-use crate::exec::{Block, Checks, Launch, Progress, Tally};
-use crate::findings::RawFinding;
+use crate::exec::{Checks, Launch};
 use crate::forms::Level;
 use crate::module::Module;
 use crate::program::Program;
 use crate::registers::LANES;
 use crate::report::Report;
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
+use crate::schedule::{RESIDENT, execute};
 
 /// Instructions that a warp may execute unless the caller says otherwise.
 const BUDGET: u64 = 1 << 27;
-/// Turns of its warps that a block has before the next one goes on, where blocks may wait for each other.
-const SHARES: u32 = 64;
-/// Blocks under way at once, where they may wait for each other.
-const RESIDENT: usize = 64;
 /// Limits of devices.
 const MOST_THREADS: u64 = 1024;
 const MOST_GRID: [u32; 3] = [i32::MAX as u32, 65_535, 65_535];
@@ -52,6 +45,11 @@ pub enum Mode {
 pub trait Argument {
     /// Its bytes in the parameter space.
     fn to_bytes(&self) -> Vec<u8>;
+
+    /// The device on which alone it means something.
+    fn device(&self) -> Option<DeviceId> {
+        None
+    }
 }
 
 macro_rules! arguments {
@@ -69,6 +67,17 @@ impl<T> Argument for Buffer<T> {
     fn to_bytes(&self) -> Vec<u8> {
         self.address().to_le_bytes().to_vec()
     }
+
+    fn device(&self) -> Option<DeviceId> {
+        Some(Self::device(self))
+    }
+}
+
+/// An argument as it was given.
+#[derive(Clone, Debug)]
+struct Given {
+    bytes: Vec<u8>,
+    device: Option<DeviceId>,
 }
 
 /// A launch in the making.
@@ -80,7 +89,7 @@ pub struct LaunchBuilder<'m> {
     grid: [u32; 3],
     block: [u32; 3],
     shared_bytes: u32,
-    arguments: Vec<Vec<u8>>,
+    arguments: Vec<Given>,
     checks: Checks,
     counters: bool,
     mode: Mode,
@@ -124,13 +133,14 @@ impl<'m> LaunchBuilder<'m> {
     }
 
     /// The next argument: a buffer or a scalar.
-    pub fn arg(self, argument: impl Argument) -> Self {
-        self.bytes(&argument.to_bytes())
+    pub fn arg(mut self, argument: impl Argument) -> Self {
+        self.arguments.push(Given { bytes: argument.to_bytes(), device: argument.device() });
+        self
     }
 
     /// The next argument: a structure by value.
     pub fn bytes(mut self, bytes: &[u8]) -> Self {
-        self.arguments.push(bytes.to_vec());
+        self.arguments.push(Given { bytes: bytes.to_vec(), device: None });
         self
     }
 
@@ -179,11 +189,12 @@ impl<'m> LaunchBuilder<'m> {
         self.check_extents(&program)?;
         let threads = self.threads.unwrap_or_else(processors);
         self.check_local(&program, threads)?;
-        let params = self.params(&program)?;
+        let params = self.params(&program, device.id())?;
         let memory = device.read_memory();
         let launch = Launch {
             program: &program,
             level: Level::detect(),
+            device: device.id(),
             memory: &memory,
             params: &params,
             grid: self.grid,
@@ -248,14 +259,22 @@ impl<'m> LaunchBuilder<'m> {
     }
 
     /// The parameter space.
-    fn params(&self, program: &Program) -> Result<Vec<u8>> {
+    fn params(&self, program: &Program, here: DeviceId) -> Result<Vec<u8>> {
         let refuse = |what: String| Error::Arguments { kernel: self.kernel.clone(), what };
         if self.arguments.len() != program.params.len() {
             let (got, expected) = (self.arguments.len(), program.params.len());
             return Err(refuse(format!("{got} arguments, expected {expected}")));
         }
         let mut params = vec![0; program.param_bytes as usize];
-        for (number, (argument, param)) in self.arguments.iter().zip(&program.params).enumerate() {
+        for (number, (Given { bytes: argument, device }, param)) in
+            self.arguments.iter().zip(&program.params).enumerate()
+        {
+            if let Some(device) = device.filter(|&device| device != here) {
+                let name = &param.name;
+                return Err(refuse(format!(
+                    "argument {number} (`{name}`) is a buffer of {device}, expected one of {here}"
+                )));
+            }
             if argument.len() != param.bytes as usize {
                 let (got, expected, name) = (argument.len(), param.bytes, &param.name);
                 return Err(refuse(format!("argument {number} (`{name}`) has {got} bytes, expected {expected}")));
@@ -269,121 +288,4 @@ impl<'m> LaunchBuilder<'m> {
 
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// What all blocks left behind.
-pub(crate) struct Outcome {
-    pub findings: Vec<RawFinding>,
-    pub tally: Tally,
-}
-
-/// What some of the blocks left behind.
-struct Part {
-    findings: Vec<RawFinding>,
-    logs: Vec<FinishedLog>,
-    tally: Tally,
-}
-
-impl Part {
-    fn new(launch: &Launch<'_>) -> Self {
-        Self { findings: Vec::new(), logs: Vec::new(), tally: Tally::new(launch.program.code.len()) }
-    }
-
-    fn close(&mut self, block: &mut Block<'_>) {
-        let finished = block.finish();
-        self.findings.extend(finished.findings);
-        self.logs.extend(finished.log);
-    }
-}
-
-fn execute(launch: &Launch<'_>, threads: usize) -> Outcome {
-    let blocks: u32 = launch.grid.iter().product();
-    let parts = if launch.program.communicates {
-        vec![in_order(launch, blocks)]
-    } else {
-        side_by_side(launch, blocks, threads)
-    };
-    let mut whole = Part::new(launch);
-    for part in parts {
-        whole.findings.extend(part.findings);
-        whole.logs.extend(part.logs);
-        whole.tally.add(part.tally);
-    }
-    // One access that conflicts with several others is one finding.
-    let conflicts = checks::merge(whole.logs);
-    whole.findings.extend(conflicts.iter().map(|conflict| crate::report::conflict(conflict, launch)));
-    Outcome { findings: whole.findings, tally: whole.tally }
-}
-
-/// The order of the blocks in adversarial mode; empty where they run in their own, as very many do.
-fn drawn_order(launch: &Launch<'_>, blocks: u32) -> Vec<u32> {
-    const MOST: u32 = 1 << 20;
-    let Some(seed) = launch.order.filter(|_| blocks <= MOST) else { return Vec::new() };
-    let mut order: Vec<u32> = (0..blocks).collect();
-    for i in (1..order.len()).rev() {
-        order.swap(i, (crate::arith::mix(seed ^ i as u64) % (i as u64 + 1)) as usize);
-    }
-    order
-}
-
-/// Blocks that do not wait for each other, on several threads.
-fn side_by_side(launch: &Launch<'_>, blocks: u32, threads: usize) -> Vec<Part> {
-    let next = AtomicU32::new(0);
-    let order = drawn_order(launch, blocks);
-    let work = || {
-        let mut part = Part::new(launch);
-        let mut block = Block::new(launch);
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= blocks {
-                part.tally.add(block.into_tally());
-                return part;
-            }
-            block.start(order.get(number as usize).copied().unwrap_or(number));
-            while block.run(SHARES, &mut SyncState::default()) == Progress::Unfinished {}
-            part.close(&mut block);
-        }
-    };
-    let threads = threads.min(blocks as usize);
-    if threads <= 1 {
-        return vec![work()];
-    }
-    std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        let mut parts = vec![work()];
-        // A thread that panicked has found a bug of the emulator: it goes on in the caller.
-        parts.extend(
-            others.into_iter().map(|other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
-        );
-        parts
-    })
-}
-
-/// Blocks that may wait for each other: on one thread, one share after the other, so that every run is the same.
-fn in_order(launch: &Launch<'_>, blocks: u32) -> Part {
-    let mut part = Part::new(launch);
-    let mut sync = SyncState::default();
-    let drawn = drawn_order(launch, blocks);
-    let mut order = (0..blocks).map(|number| drawn.get(number as usize).copied().unwrap_or(number));
-    let mut idle: Vec<Block<'_>> = Vec::new();
-    let mut resident: VecDeque<Block<'_>> = VecDeque::new();
-    loop {
-        if resident.len() < RESIDENT
-            && let Some(number) = order.next()
-        {
-            let mut block = idle.pop().unwrap_or_else(|| Block::new(launch));
-            block.start(number);
-            resident.push_front(block);
-        }
-        let Some(mut block) = resident.pop_front() else { break };
-        match block.run(SHARES, &mut sync) {
-            Progress::Unfinished => resident.push_back(block),
-            Progress::Done => {
-                part.close(&mut block);
-                idle.push(block);
-            }
-        }
-    }
-    idle.into_iter().for_each(|block| part.tally.add(block.into_tally()));
-    part
 }

@@ -16,10 +16,11 @@ mod parse;
 mod program;
 mod registers;
 mod report;
+mod schedule;
 mod types;
 
 pub use counters::{CountedInstruction, Counts, InstructionClass};
-pub use device::{Buffer, Device};
+pub use device::{Buffer, Device, DeviceId};
 pub use error::{Error, Result};
 pub use exec::Checks;
 pub use findings::{Finding, FindingKind};

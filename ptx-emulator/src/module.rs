@@ -66,16 +66,16 @@ impl Module {
     /// A variable of the module (`__device__`, `__constant__`) on a device, as elements of `T`.
     ///
     /// # Errors
-    /// If there is none of this name, or it is no whole number of elements.
+    /// If there is none of this name, if several functions have one, or if it is no whole number of elements.
     pub fn variable<T: Pod>(&self, device: &Device, name: &str) -> Result<Buffer<T>> {
         let globals = self.globals(device)?;
         let told = |what: &str| Error::Memory { what: format!("variable `{name}` {what}") };
-        let &address = globals.get(name).ok_or_else(|| told("is not in the module"))?;
+        let address = find(&globals, name).map_err(told)?;
         let len = device.read_memory().region(address).map_or(0, |allocation| allocation.len);
         if size_of::<T>() == 0 || !len.is_multiple_of(size_of::<T>() as u64) {
             return Err(told(&format!("has {len} bytes, no multiple of {}", size_of::<T>())));
         }
-        Ok(buffer_at(address, (len / size_of::<T>() as u64) as usize))
+        Ok(buffer_at(device, address, (len / size_of::<T>() as u64) as usize))
     }
 
     pub(crate) fn files(&self) -> &[(u32, String)] {
@@ -112,12 +112,21 @@ impl Module {
     /// Gives the module's variables their memory and first values.
     fn place_variables(&self, memory: &mut Memory) -> Result<Globals> {
         let mut globals = Globals::new();
-        let mut placed: Vec<&Variable> = Vec::new();
+        let mut placed: Vec<(&Variable, u64)> = Vec::new();
         let functions = self.tree.functions.iter().filter_map(|function| function.body.as_ref());
         let inner = functions.flat_map(|body| static_variables(body));
-        for variable in self.tree.variables.iter().chain(inner) {
-            if !matches!(variable.space, Space::Global | Space::Const) || globals.contains_key(&variable.name) {
+        let outer = self.tree.variables.iter().map(|variable| (variable, variable.name.clone()));
+        for (variable, name) in outer.chain(inner.map(|variable| (variable, lower::inner_name(variable)))) {
+            if !matches!(variable.space, Space::Global | Space::Const) {
                 continue;
+            }
+            if globals.contains_key(&name) {
+                if name == variable.name {
+                    // Declared and defined.
+                    continue;
+                }
+                let what = format!("a second variable `{}` in one line", variable.name);
+                return Err(Error::Unsupported { line: variable.line, what });
             }
             if variable.external {
                 return Err(Error::Unsupported {
@@ -127,17 +136,29 @@ impl Module {
             }
             let address = memory.allocate(variable_bytes(variable)?, true)?;
             memory.set_name(address, &variable.name);
-            globals.insert(variable.name.clone(), address);
-            placed.push(variable);
+            globals.insert(name, address);
+            placed.push((variable, address));
         }
-        for variable in placed {
-            let address = globals[&variable.name];
+        for (variable, address) in placed {
             initialise(memory, &globals, variable, address)?;
             if variable.space == Space::Const {
                 memory.set_read_only(address);
             }
         }
         Ok(globals)
+    }
+}
+
+/// The address of a variable: of the module, or the only one of this name in the bodies of functions.
+fn find(globals: &Globals, name: &str) -> std::result::Result<u64, &'static str> {
+    if let Some(&address) = globals.get(name) {
+        return Ok(address);
+    }
+    let mut inner = globals.iter().filter(|(key, _)| key.split_once('@').is_some_and(|(inner, _)| inner == name));
+    match (inner.next(), inner.next()) {
+        (Some((_, &address)), None) => Ok(address),
+        (None, _) => Err("is not in the module"),
+        _ => Err("is in several functions of the module"),
     }
 }
 
@@ -186,10 +207,9 @@ fn initialise(memory: &Memory, globals: &Globals, variable: &Variable, address: 
                 _ => *bits,
             },
             // Generic and global addresses are the same.
-            Initial::Address { symbol, offset, .. } => globals
-                .get(symbol)
+            Initial::Address { symbol, offset, .. } => find(globals, symbol)
                 .map(|address| address.wrapping_add_signed(*offset))
-                .ok_or_else(|| invalid(format!("`{}` is initialised with unknown `{symbol}`", variable.name)))?,
+                .map_err(|why| invalid(format!("`{}` is initialised with `{symbol}`, which {why}", variable.name)))?,
             Initial::Literal(_) => return Err(invalid(format!("initialiser of `{}`", variable.name))),
         };
         bytes.extend_from_slice(&bits.to_le_bytes()[..size.min(8)]);

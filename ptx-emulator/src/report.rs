@@ -2,24 +2,35 @@
 
 use crate::checks::{GlobalConflict, GlobalConflictKind, Party};
 use crate::counters::{self, CountedInstruction, InstructionClass};
-use crate::device::Buffer;
+use crate::device::{Buffer, DeviceId};
 use crate::exec::Launch;
 use crate::findings::{self, Finding, FindingKind, RawFinding};
-use crate::launch::Outcome;
+use crate::schedule::Outcome;
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// What a launch did, and did wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Report {
+    device: DeviceId,
     findings: Vec<Finding>,
     instructions: Vec<CountedInstruction>,
     traffic: BTreeMap<u64, [u64; 2]>,
 }
 
+/// Whatever the devices.
+impl PartialEq for Report {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.findings, &self.instructions, &self.traffic) == (&other.findings, &other.instructions, &other.traffic)
+    }
+}
+
+impl Eq for Report {}
+
 impl Report {
     pub(crate) fn new(launch: &Launch<'_>, files: &[(u32, String)], outcome: Outcome) -> Self {
         Self {
+            device: launch.device,
             findings: findings::resolve(outcome.findings, launch.program, files, launch.grid, launch.block),
             instructions: counters::resolve(launch.program, &outcome.tally.counts, files),
             traffic: outcome.tally.traffic,
@@ -87,12 +98,17 @@ impl Report {
 
     /// Bytes that lanes loaded from the allocation of a buffer: its size, if every element is read exactly once.
     pub fn bytes_loaded<T>(&self, buffer: Buffer<T>) -> u64 {
-        self.traffic.get(&(buffer.address() >> 32)).map_or(0, |bytes| bytes[0])
+        self.traffic_of(buffer)[0]
     }
 
     /// Bytes that lanes stored to the allocation of a buffer, atomics included.
     pub fn bytes_stored<T>(&self, buffer: Buffer<T>) -> u64 {
-        self.traffic.get(&(buffer.address() >> 32)).map_or(0, |bytes| bytes[1])
+        self.traffic_of(buffer)[1]
+    }
+
+    fn traffic_of<T>(&self, buffer: Buffer<T>) -> [u64; 2] {
+        let here = (buffer.device() == self.device).then(|| self.traffic.get(&(buffer.address() >> 32)));
+        here.flatten().copied().unwrap_or_default()
     }
 
     /// 32-byte sectors of global memory that loads touched, warp by warp.

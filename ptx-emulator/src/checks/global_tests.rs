@@ -1,6 +1,7 @@
 //! The log of one block: ranges are exact, few, and know their threads.
 
-use super::global::{BlockLog, By, GlobalAccess, Kind};
+use super::global::{BlockLog, GlobalAccess, Kind};
+use super::ranges::By;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 

@@ -1,6 +1,7 @@
 //! Races between the blocks of a launch, found from their logs.
 
-use super::global::{FinishedLog, Kind, Range};
+use super::global::{FinishedLog, Kind};
+use super::ranges::Range;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is wrong.

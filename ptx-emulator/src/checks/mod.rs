@@ -5,6 +5,7 @@ mod clocks;
 mod global;
 mod merge;
 mod order;
+mod ranges;
 mod readers;
 mod shared;
 mod shared_lanes;

@@ -241,21 +241,21 @@ impl SharedShadow {
         }
     }
 
-    /// One thread writes, not as part of its warp: an asynchronous copy completes.
-    pub fn write_by(
-        &mut self,
-        (warp, lane): (usize, usize),
-        (offset, size): (u32, u32),
-        instruction: u32,
-        same: bool,
-        conflicts: &mut Vec<Conflict>,
-    ) {
+    /// Asynchronous copies begin: each must come after all that touched its place. `same` tells the lanes whose copy
+    /// changes nothing, as for [`Self::write`].
+    pub fn check_copy(&self, access: &SharedAccess<'_>, same: impl FnOnce() -> u32, conflicts: &mut Vec<Conflict>) {
+        match self.shape(access) {
+            Shape::Run(run) if self.writable_run(access.warp, run) => {}
+            _ => self.check_writes(access, same(), conflicts),
+        }
+    }
+
+    /// The copy of one lane completes: the lane has written.
+    pub fn arrive(&mut self, (warp, lane): (usize, usize), (offset, size): (u32, u32), instruction: u32) {
         let lane = lane & 31;
         let mut offsets = [0; 32];
         offsets[lane] = offset;
-        let mask = 1 << lane;
-        let access = SharedAccess { warp, mask, offsets: &offsets, size, instruction };
-        self.write(&access, if same { mask } else { 0 }, |_, _| false, conflicts);
+        self.write_lanes(&SharedAccess { warp, mask: 1 << lane, offsets: &offsets, size, instruction });
     }
 
     /// Lanes access atomically. An atomic load is checked but not remembered: a plain write that follows it unordered

@@ -257,13 +257,20 @@ fn atomics_race_with_plain_accesses_only() {
 #[test]
 fn an_asynchronous_copy_counts_as_a_write_of_its_thread() {
     let mut bench = Bench::written(4);
-    let mut conflicts = Vec::new();
-    bench.shadow.write_by((1, 5), (16, 16), 70, false, &mut conflicts);
-    assert_eq!(conflicts, []);
+    bench.shadow.arrive((1, 5), (16, 16), 70);
     assert_eq!(bench.read(1, 1 << 5, |_| 28, 4), []);
     assert_eq!(bench.read(2, 1, |_| 28, 4), [race(0, 28, (1, Some(5)), 70, true)]);
-    bench.shadow.write_by((3, 0), (28, 4), 71, true, &mut conflicts);
-    assert_eq!(conflicts, [race(0, 28, (2, Some(0)), 3, false)]);
+    let begin = |bench: &Bench, same: u32, offset: u32| {
+        let mut conflicts = Vec::new();
+        let access = SharedAccess { warp: 3, mask: 1, offsets: &[offset; 32], size: 4, instruction: 71 };
+        bench.shadow.check_copy(&access, || same, &mut conflicts);
+        conflicts
+    };
+    assert_eq!(begin(&bench, 1, 28), [race(0, 28, (2, Some(0)), 3, false)]);
+    assert_eq!(begin(&bench, 0, 28), [race(0, 28, (1, Some(5)), 70, true)]);
+    assert_eq!((begin(&bench, 1, 24), begin(&bench, 0, 0)), (vec![], vec![]));
+    bench.shadow.barrier(15);
+    assert_eq!(begin(&bench, 0, 28), []);
 }
 
 #[test]

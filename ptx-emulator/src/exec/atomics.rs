@@ -3,7 +3,7 @@
 use super::block::Common;
 use super::elements::{element, put};
 use super::lanes;
-use super::places::{Addresses, Touch, same_space};
+use super::places::{Addresses, Touch, offset_in, same_space};
 use super::warp::Warp;
 use crate::checks::{Kind, Strong};
 use crate::findings::FindingKind;
@@ -55,7 +55,9 @@ impl Warp {
             let unwritten = common.launch.checks.uninitialised && allocation.is_unwritten(offset, size.into());
             if unwritten && atomic.operation != AtomicOperation::Exchange {
                 let thread = self.first_thread() + lane as u32;
-                common.note(FindingKind::UninitialisedGlobal, touch.pc, thread, Some(addresses[lane]), String::new);
+                common.note(FindingKind::UninitialisedGlobal, touch.pc, thread, Some(addresses[lane]), || {
+                    format!("{size} bytes{}", offset_in(memory, addresses[lane]))
+                });
             }
             let before = element(allocation, offset, size);
             put(allocation, offset, size, self.updated(atomic, lane, before));

@@ -26,11 +26,21 @@ struct Counted {
     arrived: u32,
     /// Threads that must come; absent: all that live.
     expected: Option<u32>,
+    /// Who came first, and where: all who follow must ask for as many threads.
+    first: Option<First>,
     /// What those who went on have done before.
     released: Vec<Snapshot>,
     /// `bar.red`: threads whose predicate held, and whose did not.
     holding: u32,
     failing: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct First {
+    /// Threads asked for; without a count those of the block, in whole warps.
+    threads: u32,
+    pc: u32,
+    thread: u32,
 }
 
 impl Warp {
@@ -88,6 +98,7 @@ impl Warp {
             self.groups.push(Group { pc: pc + 1, mask, state: State::Ready });
             return;
         }
+        self.agree(common, id, First { threads: explicit.unwrap_or(most), pc, thread: self.thread(mask) });
         // With a count, whole warps are counted, exited lanes included.
         let threads = if explicit.is_some() && barrier.aligned { LANES as u32 } else { mask.count_ones() };
         let holding = self.holding(&barrier, mask);
@@ -104,6 +115,21 @@ impl Warp {
         } else {
             counted.waiting += threads;
             self.groups.push(Group { pc: pc + 1, mask, state: State::Barrier { id: id as u32, index } });
+        }
+    }
+
+    /// Threads that ask for another number at a barrier than those that wait there are reported.
+    fn agree(&self, common: &mut Common<'_>, id: usize, own: First) {
+        let first = *common.barriers.states[id].first.get_or_insert(own);
+        if first.threads != own.threads {
+            let line = common.launch.program.info[first.pc as usize].line;
+            common.note(FindingKind::DivergentBarrier, own.pc, own.thread, None, || {
+                let First { threads, thread, .. } = first;
+                format!(
+                    "barrier {id} for {} threads, expected {threads} as thread {thread} in PTX line {line}",
+                    own.threads
+                )
+            });
         }
     }
 

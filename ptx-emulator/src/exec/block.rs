@@ -2,6 +2,7 @@
 
 use super::Launch;
 use super::barrier::Barriers;
+use super::copies::Copies;
 use super::counting::Tally;
 use super::guesses::Guesses;
 use super::warp::{State, Warp};
@@ -31,8 +32,7 @@ pub(super) struct Common<'a> {
     pub guesses: Vec<Guesses>,
     pub tally: Tally,
     pub barriers: Barriers,
-    /// Unfinished copies of all warps.
-    pub pending_copies: usize,
+    pub copies: Copies,
     /// A trap, a deadlock or an empty budget: the block ends.
     pub aborted: bool,
     /// Random numbers of the shuffled and the adversarial mode.
@@ -104,7 +104,7 @@ impl<'a> Block<'a> {
                 guesses: (0..launch.program.guesses).map(|_| Guesses::default()).collect(),
                 tally: Tally::new(launch.program.code.len()),
                 barriers: Barriers::default(),
-                pending_copies: 0,
+                copies: Copies::new(warps as usize),
                 aborted: false,
                 random: None,
             },
@@ -128,7 +128,7 @@ impl<'a> Block<'a> {
             log.start(number);
         }
         common.barriers = Barriers::default();
-        common.pending_copies = 0;
+        common.copies.start_block();
         common.aborted = false;
         common.random = launch.order.map(|seed| mix(seed ^ mix(u64::from(number) + 1)));
         let block = unflatten(number, launch.grid);

@@ -19,6 +19,7 @@ mod warp;
 pub(crate) use block::{Block, Progress};
 pub(crate) use counting::Tally;
 
+use crate::device::DeviceId;
 use crate::forms::Level;
 use crate::memory::Memory;
 use crate::program::Program;
@@ -52,6 +53,7 @@ pub(crate) struct Launch<'a> {
     pub program: &'a Program,
     /// What the program was lowered for.
     pub level: Level,
+    pub device: DeviceId,
     pub memory: &'a Memory,
     pub params: &'a [u8],
     pub grid: [u32; 3],

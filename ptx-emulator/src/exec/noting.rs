@@ -71,7 +71,7 @@ impl Warp {
         if common.launch.counting {
             common.tally.shared(touch, addresses);
         }
-        if common.pending_copies > 0 {
+        if !common.copies.none() {
             touch.mask &= !self.check_pending(common, touch, addresses);
         }
         let Some(shadow) = common.shadow.as_mut().filter(|_| touch.mask != 0) else { return };

@@ -4,7 +4,7 @@ use super::block::Common;
 use super::lanes;
 use super::warp::Warp;
 use crate::findings::FindingKind;
-use crate::memory::{Allocation, Fault, LOCAL_TAG, PARAM_TAG, SHARED_TAG, TAG_SHIFT, all_inside};
+use crate::memory::{Allocation, Fault, LOCAL_TAG, Memory, PARAM_TAG, SHARED_TAG, TAG_SHIFT, all_inside};
 use crate::parse::ast::Space;
 use crate::program::Address;
 use crate::registers::LANES;
@@ -51,17 +51,20 @@ impl Warp {
         }
     }
 
-    /// Notes lanes with a misaligned address; returns the others.
-    fn aligned(&self, common: &mut Common<'_>, touch: Touch, addresses: &Addresses) -> u32 {
+    /// Notes lanes with a misaligned address, and the place that it is; returns the others.
+    fn aligned(
+        &self,
+        common: &mut Common<'_>,
+        touch: Touch,
+        addresses: &Addresses,
+        place: impl Fn(u64) -> String,
+    ) -> u32 {
         let low = u64::from(touch.bytes - 1);
         let bad = lanes::collect(touch.mask, |lane| addresses[lane] & low != 0);
         for lane in lanes::each(bad) {
             let address = addresses[lane];
-            let region = common.launch.memory.region(address).map_or_else(String::new, |allocation| {
-                format!(", at offset {} of {}", address - allocation.base, name(allocation))
-            });
             common.note(FindingKind::Misaligned, touch.pc, self.first_thread() + lane as u32, Some(address), || {
-                format!("{} bytes, expected a multiple of {}{region}", touch.bytes, touch.bytes)
+                format!("{} bytes, expected a multiple of {}{}", touch.bytes, touch.bytes, place(address))
             });
         }
         touch.mask & !bad
@@ -97,7 +100,7 @@ impl Warp {
     #[cold]
     fn check_global_lanes(&self, common: &mut Common<'_>, touch: Touch, addresses: &Addresses) -> u32 {
         let memory = common.launch.memory;
-        let mut good = self.aligned(common, touch, addresses);
+        let mut good = self.aligned(common, touch, addresses, |address| offset_in(memory, address));
         for lane in lanes::each(good) {
             let (address, thread) = (addresses[lane], self.first_thread() + lane as u32);
             let size = u64::from(touch.bytes);
@@ -146,13 +149,13 @@ impl Warp {
 
     #[cold]
     fn check_shared_lanes(&self, common: &mut Common<'_>, touch: Touch, addresses: &Addresses) -> u32 {
-        let mut good = self.aligned(common, touch, addresses);
+        let program = common.launch.program;
+        let mut good = self.aligned(common, touch, addresses, |address| program.shared.place(address));
         for lane in lanes::each(good) {
             let (start, end) = (addresses[lane], addresses[lane].saturating_add(touch.bytes.into()));
             let inside = |&(from, to): &(u32, u32)| u64::from(from) <= start && end <= u64::from(to);
             if !common.variables.iter().any(inside) {
                 good &= !(1 << lane);
-                let program = common.launch.program;
                 let thread = self.first_thread() + lane as u32;
                 common.note(FindingKind::OutOfBounds, touch.pc, thread, Some(start), || {
                     format!("{} bytes of shared memory{}", touch.bytes, program.shared.place(start))
@@ -170,7 +173,7 @@ impl Warp {
         addresses: &Addresses,
         (what, len): (&str, u64),
     ) -> u32 {
-        let mut good = self.aligned(common, touch, addresses);
+        let mut good = self.aligned(common, touch, addresses, |_| format!(", in {what} memory ({len} bytes)"));
         for lane in lanes::each(good) {
             let (start, end) = (addresses[lane], addresses[lane].saturating_add(touch.bytes.into()));
             if end > len {
@@ -213,6 +216,13 @@ pub(super) fn same_space(space: Space, mask: u32, addresses: &mut Addresses) -> 
     let part = lanes::collect(mask, |lane| addresses[lane] >> TAG_SHIFT == tag);
     lanes::each(part).for_each(|lane| addresses[lane] &= (1 << TAG_SHIFT) - 1);
     (space, part)
+}
+
+/// For reports: where in which allocation an address is, if in any.
+pub(super) fn offset_in(memory: &Memory, address: u64) -> String {
+    memory.region(address).map_or_else(String::new, |allocation| {
+        format!(", at offset {} of {}", address - allocation.base, name(allocation))
+    })
 }
 
 fn name(allocation: &Allocation) -> String {

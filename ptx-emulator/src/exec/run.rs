@@ -163,8 +163,8 @@ impl Warp {
         match instruction.code {
             Code::Atomic(index) => self.atomic(common, &program.atomics[index as usize], mask, pc),
             Code::CopyAsync(index) => self.copy_async(common, &program.copies[index as usize], mask, pc),
-            Code::CopyCommit => self.copies.commit(mask),
-            Code::CopyWait(most) => self.copy_wait(common, mask, most, pc),
+            Code::CopyCommit => common.copies.commit(self.index, mask),
+            Code::CopyWait(most) => self.copy_wait(common, mask, most),
             Code::ActiveMask => {
                 let active = mask;
                 self.broadcast(instruction.operands.dst, Width::Word, mask, active.into());

@@ -1,7 +1,6 @@
 //! One warp: registers, local memory, and the groups of lanes that stand at different instructions.
 
 use super::Launch;
-use super::copies::Copies;
 use super::guesses::Guess;
 use super::lanes;
 use super::taint::Taint;
@@ -50,7 +49,6 @@ pub(super) struct Warp {
     /// [`Row::bit`] of their rows.
     pub tainted_bits: u64,
     pub executed: u64,
-    pub copies: Copies,
     /// Of each load that may guess what a swap expects.
     pub guesses: Vec<Guess>,
     /// Which group is to run when several could and one has had its share.
@@ -75,7 +73,6 @@ impl Warp {
             taints: Vec::new(),
             tainted_bits: 0,
             executed: 0,
-            copies: Copies::default(),
             guesses: vec![Guess::default(); program.guesses as usize],
             turn: 0,
         }
@@ -93,7 +90,6 @@ impl Warp {
         }
         self.executed = 0;
         self.turn = 0;
-        self.copies = Copies::default();
         self.registers.noise = noise;
         self.registers.carry = 0;
         self.local.fill(POISON);

@@ -30,8 +30,13 @@ use std::collections::HashMap;
 /// Instructions after inlining; more is taken for runaway inlining.
 const MOST_INSTRUCTIONS: usize = 1 << 20;
 
-/// Addresses of the module's variables in global and constant memory.
+/// Addresses of the module's variables in global and constant memory. Those of bodies are known by [`inner_name`].
 pub(crate) type Globals = HashMap<String, u64>;
+
+/// A variable of a body, whose name others may have: no name holds an `@`.
+pub(crate) fn inner_name(variable: &ast::Variable) -> String {
+    format!("{}@{}", variable.name, variable.line)
+}
 
 /// Lowers one entry. `contraction` seeds which `mul` and `add` are fused; absent: none.
 pub(crate) fn lower(

@@ -1,6 +1,6 @@
 //! Names: registers, variables and labels of nested scopes.
 
-use super::{Lowering, align_up};
+use super::{Lowering, align_up, inner_name};
 use crate::error::Result;
 use crate::parse::ast::{self, Space};
 use crate::program::{Row, SharedVariable};
@@ -108,7 +108,7 @@ impl Lowering<'_> {
         let symbol = match variable.space {
             Space::Shared => self.shared(variable)?,
             Space::Local | Space::Param => Symbol::Local(self.local(variable)?),
-            _ => match self.globals.get(&variable.name) {
+            _ => match self.globals.get(&inner_name(variable)) {
                 Some(&address) => Symbol::Global(address),
                 None => return Err(self.unsupported(format!("variable `{}` of this space in a body", variable.name))),
             },

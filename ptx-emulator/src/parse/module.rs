@@ -60,7 +60,12 @@ fn directive(cursor: &mut Cursor, module: &mut Module, name: &str) -> Result<()>
     match name {
         "address_size" => {
             cursor.advance()?;
+            let line = cursor.line();
             module.address_size = small_integer(cursor)?;
+            if module.address_size != 64 {
+                let what = format!("`.address_size {}` (expected 64)", module.address_size);
+                return Err(Error::Unsupported { line, what });
+            }
         }
         "file" => {
             cursor.advance()?;

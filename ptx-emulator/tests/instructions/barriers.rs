@@ -93,3 +93,25 @@ fn bad_barriers_are_findings() {
         assert!(found.is_some(), "{body}:\n{report}");
     }
 }
+
+/// Four warps, and what they say of one barrier.
+#[test]
+fn barriers_whose_counts_disagree() {
+    let warps = "shr.u32 %w2, %w0, 5; setp.eq.u32 p2, %w2, 0; setp.eq.u32 p3, %w2, 1;";
+    for (body, text) in [
+        ("@p2 bar.sync 3, 64; @p3 bar.sync 3, 96;", "barrier 3 for 96 threads, expected 64 as thread 0 in PTX line 10"),
+        (
+            "@p2 bar.arrive 4, 64; @p2 bra end; bar.sync 4; end:",
+            "barrier 4 for 128 threads, expected 64 as thread 0 in PTX line 10",
+        ),
+    ] {
+        let (_, report) = Kernel::new(1, format!("{warps}\n{body}")).block(128).report(&[0], Mode::Nominal);
+        let kind = FindingKind::DivergentBarrier;
+        let found = report.findings().iter().find(|finding| finding.kind == kind && finding.detail == text);
+        assert!(found.is_some_and(|finding| finding.thread == [32, 0, 0]), "{body}:\n{report}");
+    }
+    // Without a count all are meant; the next time it may be another.
+    let agreed =
+        "@p2 bar.sync 3, 128; @!p2 bar.sync 3; @p2 bar.sync 3, 64; @p3 bar.arrive 3, 64; st.global.b64 [%l0], 1;";
+    Kernel::new(1, format!("{warps}\n{agreed}")).block(128).run(&[0]);
+}

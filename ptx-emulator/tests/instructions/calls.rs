@@ -99,3 +99,50 @@ fn runaway_inlining_is_refused() {
     let error = Module::from_ptx(&text).unwrap().check().unwrap_err();
     assert!(matches!(error, Error::Unsupported { .. }), "{error}");
 }
+
+/// Each body has a variable `own` of its own, the module one too; calls of one function share its.
+#[test]
+fn variables_of_one_name_in_several_bodies() {
+    let function = |name: &str, first: u32| {
+        format!(
+            ".func (.reg .b32 r) {name}() {{
+                .global .align 4 .u32 own = {first};
+                ld.global.u32 r, [own]; add.u32 r, r, 1; st.global.u32 [own], r;
+            }}\n"
+        )
+    };
+    let (f, g) = (function("f", 10), function("g", 20));
+    let module = format!(".global .align 4 .u32 own = 1;\n.func last() {{ .const .align 4 .u32 alone = 77; }}\n{f}{g}");
+    let body = "call (%w2), f, (); call (%w3), f, (); call (%w4), g, (); ld.global.u32 %w5, [own]; call last, ();
+        {
+            .global .align 4 .u32 own = 30;
+            ld.global.u32 %w6, [own];
+        }
+        {
+            .global .align 4 .u32 own = 40;
+            ld.global.u32 %w7, [own];
+        }
+        ld.global.u32 %w8, [own]; add.u32 %w8, %w8, %w7;
+        st.global.v4.b32 [%l0], {%w2, %w3, %w4, %w5}; st.global.v2.b32 [%l0+16], {%w6, %w8};";
+    // One launch each: the variables keep what was written.
+    let kernel = Kernel::new(3, body).module(&module).block(1);
+    let words = [11, 12, 21, 1, 30, 41u64];
+    let want: Vec<u64> = words.chunks(2).map(|pair| pair[0] | pair[1] << 32).collect();
+    assert_eq!(kernel.run(&[0]), want);
+
+    let (module, device) = (Module::from_ptx(&kernel.text()).unwrap(), Device::new());
+    let read = |name| module.variable::<u32>(&device, name).and_then(|own| device.read(own));
+    assert_eq!((read("own"), read("alone")), (Ok(vec![1]), Ok(vec![77])));
+    let inner = Module::from_ptx(&format!("{HEADER}{f}{g}.entry k() {{ }}")).unwrap();
+    let told = |error: Error| error.to_string();
+    let error = inner.variable::<u32>(&device, "own").map_err(told).unwrap_err();
+    assert_eq!(error, "device memory: variable `own` is in several functions of the module");
+    let error = module.variable::<u32>(&device, "none").map_err(told).unwrap_err();
+    assert_eq!(error, "device memory: variable `none` is not in the module");
+    let line = format!("{HEADER}.entry k() {{ .global .u32 x; {{ .global .u32 x; }} }}");
+    let error = Module::from_ptx(&line).unwrap().check().map_err(told).unwrap_err();
+    assert_eq!(error, "PTX line 4: a second variable `x` in one line is not supported");
+    let address = format!("{HEADER}.global .u64 at = own;\n{f}{g}.entry k() {{ }}");
+    let error = Module::from_ptx(&address).unwrap().check().map_err(told).unwrap_err();
+    assert_eq!(error, "PTX line 4: `at` is initialised with `own`, which is in several functions of the module");
+}

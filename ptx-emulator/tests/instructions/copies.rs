@@ -82,3 +82,91 @@ fn endless_copies() {
     let (_, report) = Kernel::new(1, body).report(&[0], Mode::Nominal);
     assert!(report.has(FindingKind::Budget), "{report}");
 }
+
+/// Two warps and a tile that all have written. The first copies into it; `second` is what the second does between that
+/// and the wait, `third` what it does after the wait.
+fn two_warps(before: &str, second: &str, third: &str) -> Kernel {
+    let body = format!(
+        ".shared .align 16 .b8 tile[512]; mov.u32 %w2, tile; mov.u32 %w4, %tid.x;
+        mad.lo.u32 %w2, %w4, 8, %w2; mad.wide.u32 %l2, %w4, 8, %l1; setp.lt.u32 p0, %w4, 32; mov.b64 %l3, 7;
+        st.shared.b64 [%w2], %l3; bar.sync 0;
+        {before}
+        @p0 cp.async.ca.shared.global [%w2], [%l2], 8;
+        @p0 cp.async.commit_group;
+        bar.sync 0;
+        {second}
+        bar.sync 0;
+        @p0 cp.async.wait_group 0;
+        bar.sync 0;
+        {third}
+        st.global.b64 [%l0], %l3;"
+    );
+    Kernel::new(1, body).block(64)
+}
+
+/// The same findings, word for word, in every order of the warps and on any number of host threads.
+fn in_every_order(mut kernel: Kernel) -> Report {
+    let input = noise(64, 5);
+    kernel = kernel.grid(4).threads(1);
+    let (_, first) = kernel.report(&input, Mode::Nominal);
+    for seed in 0..8 {
+        kernel = kernel.threads(1 + seed as usize % 3);
+        for mode in [Mode::Nominal, Mode::Shuffled { seed }, Mode::Adversarial { seed }] {
+            let (_, report) = kernel.report(&input, mode);
+            assert_eq!(report.findings(), first.findings(), "{mode:?}");
+        }
+    }
+    first
+}
+
+#[test]
+fn copies_of_another_warp_that_barriers_part_from_the_wait() {
+    let touches = [
+        "@!p0 ld.shared.b64 %l3, [%w2+-256];",
+        "@!p0 ld.shared.b8 %h1, [%w2+-249];",
+        "@!p0 st.shared.b64 [%w2+-256], %l3;",
+        "@!p0 atom.shared.add.u32 %w3, [%w2+-252], 1;",
+        "@!p0 ld.volatile.shared.b32 %w3, [%w2+-256];",
+        "@!p0 cp.async.ca.shared.global [%w2+-256], [%l2], 8;",
+    ];
+    for touch in touches {
+        let kernel = two_warps("", touch, "@!p0 cp.async.wait_all;");
+        assert_eq!(kernel.findings(&noise(64, 5)), [(FindingKind::PendingCopy, touch.to_string())]);
+        let report = in_every_order(kernel);
+        let [finding] = report.findings() else { panic!("{report}") };
+        assert_eq!((finding.thread, finding.occurrences), ([32, 0, 0], 4 * 32), "{report}");
+        let told = "by thread 0 has not been waited for, ";
+        assert!(finding.detail.contains(told) && finding.detail.ends_with("from the start of `tile` (512 bytes)"));
+    }
+}
+
+#[test]
+fn copies_of_another_warp_that_has_waited() {
+    let out = two_warps("", "", "@!p0 ld.shared.b64 %l3, [%w2+-256];").run(&noise(64, 5));
+    assert_eq!((&out[..32], &out[32..]), (&[7; 32][..], &noise(64, 5)[..32]));
+    // What it copies is not what the other touches, or what is there anyway.
+    two_warps("", "@!p0 ld.shared.b64 %l3, [%w2];", "").run(&noise(64, 5));
+    let again = "@!p0 cp.async.ca.shared.global [%w2+-256], [%l2+-256], 8;";
+    two_warps("", again, "@!p0 cp.async.wait_all;").run(&noise(64, 5));
+}
+
+/// The copy may write as soon as it has begun, which no barrier keeps behind the read.
+#[test]
+fn copies_that_begin_before_others_have_read() {
+    let kernel = two_warps("@!p0 ld.shared.b64 %l3, [%w2+-256];", "", "");
+    for mode in [Mode::Nominal].into_iter().chain((0..16).map(|seed| Mode::Shuffled { seed })) {
+        let (_, report) = kernel.report(&noise(64, 5), mode);
+        let [finding] = report.findings() else { panic!("{mode:?}: {report}") };
+        assert!([FindingKind::PendingCopy, FindingKind::SharedRace].contains(&finding.kind), "{mode:?}: {report}");
+    }
+    two_warps("@!p0 ld.shared.b64 %l3, [%w2+-256]; bar.sync 0;", "", "").run(&noise(64, 5));
+}
+
+/// What one block leaves unfinished is nothing to the next on the same host thread.
+#[test]
+fn copies_that_are_never_waited_for_end_with_their_block() {
+    let body = ".shared .align 16 .b8 tile[512]; mov.u32 %w2, tile; mad.lo.u32 %w2, %w0, 8, %w2;
+        and.b32 %w2, %w2, 255; st.shared.b64 [%w2], 1; mad.wide.u32 %l2, %w0, 8, %l1;
+        cp.async.ca.shared.global [%w2+256], [%l2], 8; cp.async.commit_group; st.global.b64 [%l0], 1;";
+    Kernel::new(1, body).grid(8).run(&noise(256, 5));
+}

@@ -28,11 +28,13 @@ pub struct Kernel {
     pub block: u32,
     pub grid: u32,
     pub shared: u32,
+    /// Of the host; 0: as many as it likes.
+    pub threads: usize,
 }
 
 impl Kernel {
     pub fn new(words: usize, body: impl Into<String>) -> Self {
-        Self { module: String::new(), body: body.into(), words, block: 32, grid: 1, shared: 0 }
+        Self { module: String::new(), body: body.into(), words, block: 32, grid: 1, shared: 0, threads: 0 }
     }
 
     /// Definitions before the kernel.
@@ -56,6 +58,11 @@ impl Kernel {
         self
     }
 
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
     pub fn text(&self) -> String {
         let (head, body, bytes) = (&self.module, &self.body, 8 * self.words);
         format!(
@@ -75,8 +82,10 @@ ret;
         let module = Module::from_ptx(&self.text()).unwrap_or_else(|error| panic!("{error}\n{}", self.text()));
         let device = Device::new();
         let out = device.alloc::<u64>(self.words * (self.block * self.grid) as usize).unwrap();
+        device.name(out, "out").unwrap();
         let input = device.upload(input).unwrap();
         let launch = module.launch("k").grid([self.grid, 1, 1]).block([self.block, 1, 1]).shared_bytes(self.shared);
+        let launch = if self.threads > 0 { launch.threads(self.threads) } else { launch };
         let report = launch.arg(out).arg(input).bytes(&structure()).mode(mode).run(&device);
         let report = report.unwrap_or_else(|error| panic!("{error}\n{}", self.text()));
         (device.read(out).unwrap(), report)

@@ -222,3 +222,54 @@ fn masks_keep_apart_the_bytes_that_nobody_wrote() {
         assert!(found.len() == 1 && found[0].0 == FindingKind::UninitialisedLocal, "{mask}, {shift}: {found:?}");
     }
 }
+
+/// Findings of memory say which: the buffer, the variable of shared memory, or whose memory it is.
+#[test]
+fn findings_name_what_they_concern() {
+    use FindingKind::*;
+    let tile = ".shared .align 16 .b8 tile[64]; .local .align 16 .b8 own[32];";
+    let mut missing = Vec::new();
+    for (body, kind, want) in [
+        ("atom.global.add.u32 %w2, [%l0+4], 1;", UninitialisedGlobal, "4 bytes, at offset 4 of `out` (256 bytes)"),
+        ("red.global.min.u64 [%l0], %l1;", UninitialisedGlobal, "8 bytes, at offset 0 of `out` (256 bytes)"),
+        (
+            "cp.async.ca.shared.global [tile], [%l1+4], 8, 3;",
+            Misaligned,
+            "source, expected a multiple of 8, at offset 4 of the 16 bytes at 0x200000000",
+        ),
+        (
+            "cp.async.ca.shared.global [tile], [%l1+4], 8;",
+            Misaligned,
+            "8 bytes, expected a multiple of 8, at offset 4 of the 16 bytes at 0x200000000",
+        ),
+        (
+            "cp.async.ca.shared.global [tile+4], [%l1], 8;",
+            Misaligned,
+            "8 bytes, expected a multiple of 8, 4 bytes from the start of `tile` (64 bytes)",
+        ),
+        (
+            "ld.shared.b32 %w2, [tile+6];",
+            Misaligned,
+            "4 bytes, expected a multiple of 4, 6 bytes from the start of `tile` (64 bytes)",
+        ),
+        (
+            "atom.shared.add.u32 %w2, [tile+2], 1;",
+            Misaligned,
+            "4 bytes, expected a multiple of 4, 2 bytes from the start of `tile` (64 bytes)",
+        ),
+        ("st.local.b32 [own+2], %w0;", Misaligned, "4 bytes, expected a multiple of 4, in local memory (32 bytes)"),
+        (
+            "ld.global.b32 %w2, [%l1+2];",
+            Misaligned,
+            "4 bytes, expected a multiple of 4, at offset 2 of the 16 bytes at",
+        ),
+    ] {
+        let kernel = Kernel::new(1, format!("{tile}\n{body}"));
+        let (_, report) = kernel.report(&[1, 2], Mode::Nominal);
+        let found = report.findings().iter().find(|finding| finding.kind == kind);
+        if !found.is_some_and(|finding| finding.detail.starts_with(want)) {
+            missing.push(format!("{body}:\n{report}\n"));
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.concat());
+}

@@ -97,6 +97,8 @@ fn what_is_not_supported_is_named() {
         (".surfref t;", ".surfref"),
         (".entry k(.param .texref t) {}", ".texref"),
         (".unheard of;", "the directive `.unheard`"),
+        (".address_size 32", "`.address_size 32` (expected 64)"),
+        (".address_size 0", "`.address_size 0` (expected 64)"),
         (".global .tf32 a;", "`.tf32` in a declaration"),
         (".global .b32 a<3>;", "a range of names in memory"),
         (".global .b8 a[2] = {0xFF(s), 0xFF00(s)};", "a mask operator in an initial value"),
