@@ -173,7 +173,8 @@ typedef struct {
     uint32_t carry_only;
     /* `dfirst` has a row per part; else only that of the first part is written, a row per sequence. */
     uint32_t first_per_part;
-    uint32_t reserved;
+    /* Of what is asked for nothing needs the states: dx, dB, dD and dfirst do not. */
+    uint32_t no_states;
     SsmStep step;
 } SsmSelectiveScanBwd;
 

@@ -131,7 +131,7 @@ static_assert(offsetof(SsmSelectiveScanBwd, tile) == 884, "SsmSelectiveScanBwd.t
 static_assert(offsetof(SsmSelectiveScanBwd, window_tiles) == 888, "SsmSelectiveScanBwd.window_tiles");
 static_assert(offsetof(SsmSelectiveScanBwd, carry_only) == 892, "SsmSelectiveScanBwd.carry_only");
 static_assert(offsetof(SsmSelectiveScanBwd, first_per_part) == 896, "SsmSelectiveScanBwd.first_per_part");
-static_assert(offsetof(SsmSelectiveScanBwd, reserved) == 900, "SsmSelectiveScanBwd.reserved");
+static_assert(offsetof(SsmSelectiveScanBwd, no_states) == 900, "SsmSelectiveScanBwd.no_states");
 static_assert(offsetof(SsmSelectiveScanBwd, step) == 904, "SsmSelectiveScanBwd.step");
 static_assert(sizeof(SsmSelectiveScanCarry) == 224, "SsmSelectiveScanCarry");
 static_assert(alignof(SsmSelectiveScanCarry) == 8, "SsmSelectiveScanCarry");

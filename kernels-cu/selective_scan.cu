@@ -78,9 +78,10 @@ struct Scan {
         copy_states_of<LANES>(own, kThreads, s.address, offset, s.dstate_stride, slab, dstate, 0.0f, save);
     }
 
-    // Where A and the states of a slab wait while another is worked on.
+    // Where A and the states of a slab wait while another is worked on: the block's, not the sequence's, which take turns.
     __device__ __forceinline__ float4 *waiting(uint32_t slab, uint32_t slabs, int what) const {
-        const int64_t unit = ((row * gridDim.x + blockIdx.x) * slabs + slab) * 2 + what;
+        const int64_t block = (static_cast<int64_t>(blockIdx.y) * gridDim.z + blockIdx.z) * gridDim.x + blockIdx.x;
+        const int64_t unit = (block * slabs + slab) * 2 + what;
         return reinterpret_cast<float4 *>(p.slab_states) + unit * kUnit + threadIdx.x;
     }
 

@@ -134,9 +134,10 @@ struct Backward {
         return shared_memory + s * kUnit + threadIdx.x;
     }
 
-    // Units of the workspace: the states before a tile of the window, and what waits while another slab is worked on.
+    // Units of the workspace: the states before a tile of the window, and what waits while another slab is worked on. They
+    // belong to the block, not to the sequence: sequences take turns.
     __device__ __forceinline__ int64_t block_row() const {
-        return (row() * gridDim.x + blockIdx.x) * slabs;
+        return ((static_cast<int64_t>(blockIdx.y) * gridDim.z + blockIdx.z) * gridDim.x + blockIdx.x) * slabs;
     }
     __device__ __forceinline__ float4 *before_tile(int tile, uint32_t slab) const {
         // The first tile's are the window's own.
@@ -390,7 +391,7 @@ struct Backward {
             }
             return;
         }
-        float by_A = by_decay(s, delta, carry, h, dA);
+        float by_A = p.no_states ? 0.0f : by_decay(s, delta, carry, h, dA);
         y = sum_over_lanes<LANES>(y);
         by_B = sum_over_lanes<LANES>(by_B);
         by_A = sum_over_lanes<LANES>(by_A);
@@ -604,7 +605,7 @@ struct Backward {
             resume(slab, carry, dA);
         }
         // On the way forward the states are still there.
-        if (!p.carry_only && (!ahead || S::kSlabs || tile == 0)) {
+        if (!p.no_states && (!ahead || S::kSlabs || tile == 0)) {
             load_before(w0, tile, first_chunk, slab, h);
         }
         stage_rows(step0, steps, slab, ahead);
@@ -612,7 +613,7 @@ struct Backward {
             stage_steps(step0, steps, !ahead);
         }
         __syncthreads();
-        if (!p.carry_only) {
+        if (!p.no_states) {
             forward(steps, h);
         }
         if (ahead) {
@@ -644,7 +645,7 @@ struct Backward {
 
     __device__ __forceinline__ void run() const {
         const bool one_window = span.len <= p.spans.every;
-        const int first_chunk = p.carry_only || one_window ? 0 : static_cast<int>(chunks_before(p.spans, seq));
+        const int first_chunk = p.no_states || one_window ? 0 : static_cast<int>(chunks_before(p.spans, seq));
         float h[kStates] = {}, carry[kStates], dA[kStates];
         start(carry, dA);
         // As long as the sequence, if that is shorter.
@@ -654,7 +655,7 @@ struct Backward {
         for (int window = windows - 1; window >= 0; --window) {
             const int w0 = span.begin + window * every;
             const int tiles = (min(every, span.end - w0) + static_cast<int>(p.tile) - 1) / static_cast<int>(p.tile);
-            const int ahead = p.carry_only ? 0 : tiles - 1;
+            const int ahead = p.no_states ? 0 : tiles - 1;
 #pragma unroll 1
             for (int i = 0; i < ahead + tiles; ++i) {
                 const int tile = i < ahead ? i : ahead + tiles - 1 - i;

@@ -310,7 +310,8 @@ pub struct SsmSelectiveScanBwd {
     pub carry_only: u32,
     #[doc = " `dfirst` has a row per part; else only that of the first part is written, a row per sequence."]
     pub first_per_part: u32,
-    pub reserved: u32,
+    #[doc = " Of what is asked for nothing needs the states: dx, dB, dD and dfirst do not."]
+    pub no_states: u32,
     pub step: SsmStep,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
@@ -366,8 +367,8 @@ const _: () = {
         [::core::mem::offset_of!(SsmSelectiveScanBwd, carry_only) - 892usize];
     ["Offset of field: SsmSelectiveScanBwd::first_per_part"]
         [::core::mem::offset_of!(SsmSelectiveScanBwd, first_per_part) - 896usize];
-    ["Offset of field: SsmSelectiveScanBwd::reserved"]
-        [::core::mem::offset_of!(SsmSelectiveScanBwd, reserved) - 900usize];
+    ["Offset of field: SsmSelectiveScanBwd::no_states"]
+        [::core::mem::offset_of!(SsmSelectiveScanBwd, no_states) - 900usize];
     ["Offset of field: SsmSelectiveScanBwd::step"][::core::mem::offset_of!(SsmSelectiveScanBwd, step) - 904usize];
 };
 #[doc = " carried[first chunk] = initial; carried[next] = exp(A delta_sum) carried + states. (batch, nchunks, dim, dstate)."]

@@ -412,6 +412,56 @@ fn bytes_per_element_of_the_backward_direction() {
     }
 }
 
+/// Short sequences, and a long one among them, take turns: what blocks keep between tiles stays small.
+#[test]
+fn sequences_take_turns() {
+    let dim = 2048;
+    for lengths in [vec![64usize; 2048], [vec![10; 1000], vec![4000]].concat(), vec![128; 400]] {
+        let total: usize = lengths.iter().sum();
+        let ends = lengths.iter().scan(0, |end, &length| {
+            *end += length as i32;
+            Some(*end)
+        });
+        let boundaries: Vec<i32> = std::iter::once(0).chain(ends).collect();
+        let segments = Segments::new(&boundaries).expect("valid");
+        // SAFETY: nothing is read or written.
+        let table = unsafe { Slice::<i32, Device>::from_raw_parts(0xc_0000, boundaries.len(), 0) };
+        let sequence = [("batch", 1), ("dim", dim), ("seqlen", total)];
+        let io = view::<half::bf16, 3>(at(1), sequence);
+        let P = view(at(4), [("batch", 1), ("ngroups", 1), ("dstate", 16), ("seqlen", total)]);
+        let op = SelectiveScan::new(io, io, view(at(3), [("dim", dim), ("dstate", 16)]), P, P).expect("valid");
+        // SAFETY: nothing is launched.
+        let op = unsafe { op.segments_on(&segments, table) };
+        let plan = Recorder::default().gpu().backward_plan(&op).expect("valid");
+        let elements = total * dim;
+        // 512 blocks may keep 31 units of 8 KiB each in any case; dA has a row per sequence.
+        let rows = lengths.len() * dim * 17 * 4;
+        let workspace = plan.workspace_bytes - rows;
+        assert!(workspace <= 4 * elements + 512 * 31 * 8192, "{} sequences: {workspace}", lengths.len());
+        println!("gpu backward, {} sequences: {:.3}", lengths.len(), workspace as f64 / elements as f64);
+    }
+}
+
+/// Gradients that need no states recompute none.
+#[test]
+fn no_states_unless_needed() {
+    let sequence = [("batch", 2), ("dim", 300), ("seqlen", 700)];
+    let io = view::<half::f16, 3>(at(1), sequence);
+    let A = [("dim", 300), ("dstate", 16)];
+    let P = view(at(4), [("batch", 2), ("ngroups", 1), ("dstate", 16), ("seqlen", 700)]);
+    let op = SelectiveScan::new(io, io, view(at(3), A), P, P).expect("valid");
+    let launched = |gradients: SelectiveScanGradients<'_, half::f16, Device>| {
+        let recorder = Recorder::default();
+        recorder.gpu().backward(&op, SelectiveScanUpstream::new().dout(io), gradients).expect("launched");
+        let kernels: Vec<String> = recorder.0.take().into_iter().map(|call| call.0).collect();
+        kernels.iter().any(|kernel| kernel.starts_with("selective_scan_fwd"))
+    };
+    let (mut dx, mut ddt, mut dA) = (view_mut(at(6), sequence), view_mut(at(7), sequence), view_mut(at(8), A));
+    assert!(!launched(SelectiveScanGradients::new().dx(&mut dx)));
+    assert!(launched(SelectiveScanGradients::new().ddt(&mut ddt)));
+    assert!(launched(SelectiveScanGradients::new().dx(&mut dx).dA(&mut dA)));
+}
+
 /// Dynamic shared memory that a block of the smallest parts (99 KiB) does not have is never asked for, and every pass that
 /// a plan may launch is there.
 #[test]

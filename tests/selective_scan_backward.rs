@@ -4,6 +4,7 @@
 mod common;
 
 use common::backends::{self, Backend};
+use common::backward_case::{ALL, How, check, check_case, how, saved};
 use common::buffer::{Buffer, Order};
 use common::compare::expect_accurate;
 use common::random::Random;
@@ -14,57 +15,6 @@ use proptest::prelude::*;
 use ssm_kernels::prelude::*;
 use ssm_kernels::reference::accuracy::{Loop, Yardstick};
 use ssm_kernels::{Dtype, Element};
-
-/// How a case is run backward.
-#[derive(Debug, Clone, Copy)]
-struct How {
-    dout: bool,
-    dfinal_state: bool,
-    checkpoints: bool,
-    split: Option<usize>,
-}
-
-const ALL: How = How { dout: true, dfinal_state: true, checkpoints: false, split: None };
-
-fn how() -> impl Strategy<Value = How> {
-    (any::<[bool; 3]>(), prop::option::of(1usize..4)).prop_map(|([dout, dfinal_state, checkpoints], split)| How {
-        dout,
-        dfinal_state,
-        checkpoints,
-        split,
-    })
-}
-
-fn check<B: Backend, T: Element>(backend: &B, spec: &ScanSpec, how: How) {
-    check_case(backend, ScanCase::<T>::new(spec), spec, how);
-}
-
-/// One case under the accuracy rule, all its gradients.
-fn check_case<B: Backend, T: Element>(backend: &B, mut case: ScanCase<T>, spec: &ScanSpec, how: How) {
-    case.split = how.split;
-    let upstream = ScanUpstream::new(&case, how.dout, how.dfinal_state, spec.order, spec.seed ^ 1);
-    let expected = NaiveScanBackward { case: &case, upstream: &upstream }.yardsticks();
-    backends::in_modes(backend, &(spec, how), |backend, text| {
-        let mut upstream = upstream.clone();
-        if how.checkpoints {
-            upstream.checkpoints = Some(saved(backend, &case, spec.order, text));
-        }
-        let mut gradients = ScanGradients::new(&case, &GRADIENTS, spec.order);
-        let done = backend.selective_scan_backward(&case, &upstream, &mut gradients);
-        done.unwrap_or_else(|error| panic!("a valid case runs: {error}\n{text}"));
-        for ((name, got), expected) in GRADIENTS.into_iter().zip(gradients.each()).zip(&expected) {
-            got.iter().for_each(|got| got.expect_accurate(&format!("{name}, {text}"), expected));
-        }
-    });
-}
-
-/// The states that forward saves for backward, which keep the rule too.
-fn saved<B: Backend, T: Element>(backend: &B, case: &ScanCase<T>, order: Order, text: &str) -> (usize, Buffer<f32>) {
-    let every = case.scan().and_then(|scan| scan.checkpoint_every()).expect("a valid case");
-    let mut outputs = ScanBuffers::new(case, false, Some(every), order);
-    backend.selective_scan_forward(case, &mut outputs).unwrap_or_else(|error| panic!("forward: {error}\n{text}"));
-    outputs.chunk_states.expect("asked for")
-}
 
 fn drawn<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
@@ -183,69 +133,6 @@ fn packed<B: Backend, T: Element>() {
     say(format_args!("selective_scan backward packed {} {}: {count} cases", B::NAME, T::DTYPE));
 }
 
-/// An infinite step or input in the middle: what lies before and after it, and states that a lane has beyond dstate, stay
-/// what they are; an absent dout is left out, not multiplied by 0.
-fn infinities<B: Backend, T: Element>() {
-    let Some(backend) = backends::open::<B>() else { return };
-    let mut count = 0;
-    for dstate in [8, 16] {
-        for (dt, x, dout) in [(f32::INFINITY, 1.0, true), (0.5, f32::INFINITY, false), (0.5, f32::INFINITY, true)] {
-            let spec = ScanSpec { z: true, D: true, ..ScanSpec::plain(1, 2, dstate, 9) };
-            let mut case = ScanCase::<T>::new(&spec);
-            let mut at = 0..;
-            let mut once = |value: f32, usual: f32| if at.next() == Some(4) { value } else { usual };
-            case.dt = Buffer::filled(&case.dt.dims(), Order::Dense, || once(dt, 0.25));
-            let mut at = 0..;
-            let mut once = |value: f32, usual: f32| if at.next() == Some(4) { value } else { usual };
-            case.x = Buffer::filled(&case.x.dims(), Order::Dense, || once(x, 0.5));
-            check_case(&backend, case, &spec, How { dout, ..ALL });
-            count += 1;
-        }
-    }
-    say(format_args!("selective_scan backward infinities {} {}: {count} cases", B::NAME, T::DTYPE));
-}
-
-/// States that grow by e^80 in all: whatever every step errs adds up.
-fn growing<B: Backend, T: Element>() {
-    let Some(backend) = backends::open::<B>() else { return };
-    let mut count = 0;
-    for (seqlen, total, split) in [(20, 80.0, None), (400, 80.0, None), (400, 40.0, Some(2)), (400, 80.0, Some(2))] {
-        for dstate in [3, 24] {
-            let spec = ScanSpec { initial_state: true, seed: count, ..ScanSpec::plain(2, 3, dstate, seqlen) };
-            let mut case = ScanCase::<T>::new(&spec);
-            let mut random = Random::new(count);
-            let step = total / seqlen as f32;
-            case.dt = Buffer::filled(&case.dt.dims(), Order::Dense, || -step * random.uniform(0.9, 1.0));
-            case.A = Buffer::filled(&case.A.dims(), Order::Dense, || -random.uniform(0.9, 1.0));
-            check_case(&backend, case, &spec, How { split, ..ALL });
-            count += 1;
-        }
-    }
-    say(format_args!("selective_scan backward growing {} {}: {count} cases", B::NAME, T::DTYPE));
-}
-
-/// Steps on both sides of the switch of softplus, which drawn cases hardly reach.
-fn switch<B: Backend, T: Element>() {
-    let Some(backend) = backends::open::<B>() else { return };
-    let spec = ScanSpec { dt_softplus: true, ..ScanSpec::plain(2, 5, 9, 40) };
-    let mut case = ScanCase::<T>::new(&spec);
-    let mut random = Random::new(7);
-    case.dt = Buffer::filled(&case.dt.dims(), Order::Dense, || random.uniform(15.0, 25.0));
-    case.A = Buffer::filled(&case.A.dims(), Order::Dense, || -random.log_uniform(1e-3, 1e-1));
-    check_case(&backend, case, &spec, ALL);
-    say(format_args!("selective_scan backward switch {} {}: 1 case", B::NAME, T::DTYPE));
-}
-
-/// One channel whose dD the plain loop has right to the last bit by luck, at 1/30 of its terms.
-fn lucky<B: Backend, T: Element>() {
-    let Some(backend) = backends::open::<B>() else { return };
-    for seed in [17_307_455_935_641_468_802, 1, 2, 3] {
-        let spec = ScanSpec { D: true, seed, ..ScanSpec::plain(3, 1, 1, 14) };
-        check::<B, T>(&backend, &spec, How { dfinal_state: false, ..ALL });
-    }
-    say(format_args!("selective_scan backward lucky {} {}: 4 cases", B::NAME, T::DTYPE));
-}
-
 /// A gradient has the same bits whichever others are asked for.
 fn alone<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
@@ -337,7 +224,7 @@ fn carry<B: Backend>() {
     assert_eq!(carried.dense(), [0.0; 6]);
 }
 
-suites!(drawn, lengths, shapes, groups, packed, growing, switch, lucky, alone, forward_split, infinities);
+suites!(drawn, lengths, shapes, groups, packed, alone, forward_split);
 
 // The carry pass has no I/O dtype.
 #[test]

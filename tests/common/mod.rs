@@ -3,6 +3,7 @@
 #![allow(dead_code, non_snake_case)]
 
 pub mod backends;
+pub mod backward_case;
 pub mod buffer;
 pub mod compare;
 pub mod device;

@@ -157,20 +157,13 @@ impl<L: Launcher> Gpu<L> {
     ) -> Result<()> {
         let mut params = fill(call, upstream)?;
         let gradients = call.gradients;
-        let only_carry = gradients.dx.is_none()
-            && gradients.ddt.is_none()
-            && gradients.dz.is_none()
-            && gradients.dA.is_none()
-            && gradients.dB.is_none()
-            && gradients.dC.is_none()
-            && gradients.dD.is_none()
-            && gradients.ddt_bias.is_none();
-        params.carry_only = only_carry.into();
+        params.no_states = (!gradients.need_states(upstream.dout.is_some())).into();
+        params.carry_only = gradients.only_initial_state().into();
         if upstream.dout.is_none() {
             // Not 0 times what may be infinite: `sum_all` sets them to 0.
             (params.dC, params.dC_constant, params.dD, params.dz) = Default::default();
         }
-        if !only_carry {
+        if params.no_states == 0 {
             params.chunk_states = self.checkpoints(call, upstream)?;
         }
         if let Some(parts) = &call.layout.parts {
@@ -179,6 +172,7 @@ impl<L: Launcher> Gpu<L> {
                 dfirst: parts.local(call.workspace),
                 delta_sum: parts.delta_sum(call.workspace),
                 carry_only: 1,
+                no_states: 1,
                 first_per_part: 1,
                 dD: params::SsmRows::default(),
                 ddt_bias: params::SsmRows::default(),
@@ -361,7 +355,7 @@ fn fill<T: Element>(
         window_tiles: narrow(op, "tiles", layout.window_tiles)?,
         carry_only: 0,
         first_per_part: 0,
-        reserved: 0,
+        no_states: 0,
         step: params::step(inputs.step),
     })
 }

@@ -54,10 +54,10 @@ pub(super) struct Layout {
 
 impl Layout {
     pub fn new<T: Element>(inputs: &Inputs<'_, T, Device>) -> Self {
-        let grid = Grid::new(inputs, lanes(inputs.dims.dstate, &LANES), |_, tiles| tiles);
+        let mut grid = Grid::new(inputs, lanes(inputs.dims.dstate, &LANES), |_, tiles| tiles);
         let mut places = Places::default();
         // A and the states of each slab.
-        let slab_states = places.take(if grid.waits() { grid.units(2) } else { 0 });
+        let slab_states = places.take(grid.keep(if grid.waits() { 2 } else { 0 }, inputs.dims.elements()));
         let rows = (grid.split > 1).then(|| Rows::new(&mut places, grid.rows, inputs.dims));
         Self { grid, slab_states, rows, bytes: places.end }
     }

@@ -39,7 +39,7 @@ impl Layout {
         let dims = inputs.dims;
         let Dims { dim, dstate, nseqs, .. } = dims;
         let lanes = lanes(dstate, &LANES);
-        let grid = Grid::new(inputs, lanes, |run, tiles| (run / CHANNELS_PER_SUM).clamp(1, tiles));
+        let mut grid = Grid::new(inputs, lanes, |run, tiles| (run / CHANNELS_PER_SUM).clamp(1, tiles));
         let longest = inputs.longest();
         let constant =
             |projection: &AlignedProjection<'_, T, Device>| matches!(projection, AlignedProjection::Constant(_));
@@ -53,8 +53,11 @@ impl Layout {
         let mut places = Places::default();
         let mut after = places;
         after.take(forward.bytes);
-        let tile_states = places.take(grid.units(window_tiles - 1));
-        let slab_states = places.take(if grid.waits() { grid.units(5) } else { 0 });
+        let waiting = if grid.waits() { 5 } else { 0 };
+        let kept = grid.keep(window_tiles - 1 + waiting, dims.elements());
+        let tile_states = places.take(kept);
+        // Of every block first those, then these.
+        let slab_states = tile_states + kept / (window_tiles - 1 + waiting).max(1) * (window_tiles - 1);
         let parts = (grid.split > 1).then(|| Rows::new(&mut places, grid.rows, dims));
         let rows = (grid.rows > 1).then(|| {
             let states = |wanted| if wanted { [grid.rows, dim, dstate] } else { [0; 3] };

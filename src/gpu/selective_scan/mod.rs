@@ -22,6 +22,11 @@ const STATES_PER_LANE: usize = 16;
 const MOST_LANES: usize = 32;
 /// Blocks along y; sequences beyond take turns.
 const MOST_GRID_Y: u32 = 65_535;
+/// Blocks that a launch keeps at the least, when sequences take turns so that the workspace stays small: as many as the
+/// largest devices hold at once.
+const MANY_BLOCKS: usize = 512;
+/// Bytes that blocks may keep in the workspace for each element of x, beyond `MANY_BLOCKS`.
+const KEPT_PER_ELEMENT: usize = 2;
 /// Bytes of a block's registers, 16 f32 of each thread: the unit of what blocks keep in the workspace.
 const UNIT: usize = THREADS * STATES_PER_LANE * size_of::<f32>();
 /// Sequences are cut into so many parts that their channels make this many blocks or fewer: half of the multiprocessors of
@@ -47,6 +52,8 @@ struct Grid {
     /// Sequences, and parts of sequences: rows of states and sums.
     nseqs: usize,
     rows: usize,
+    /// Blocks along y, among which the sequences take turns.
+    seq_blocks: usize,
 }
 
 impl Grid {
@@ -73,17 +80,24 @@ impl Grid {
             part,
             nseqs: dims.nseqs,
             rows: dims.nseqs.saturating_mul(split),
+            seq_blocks: dims.nseqs.min(MOST_GRID_Y as usize),
         }
+    }
+
+    /// What blocks keep in the workspace, in units of each slab: sequences take turns where there is more of it than the
+    /// elements of x justify (many short sequences, or a long one among them). Returns its bytes.
+    fn keep(&mut self, units: usize, elements: usize) -> usize {
+        let a_turn = [self.split, self.blocks, self.slabs, units].into_iter().fold(UNIT, usize::saturating_mul);
+        if let Some(affordable) = elements.saturating_mul(KEPT_PER_ELEMENT).checked_div(a_turn) {
+            let busy = MANY_BLOCKS.div_ceil(self.blocks.saturating_mul(self.split));
+            self.seq_blocks = self.seq_blocks.min(affordable.max(busy));
+        }
+        a_turn.saturating_mul(self.seq_blocks)
     }
 
     /// There may be several slabs, one of which is worked on while the others wait in the workspace.
     fn waits(&self) -> bool {
         self.lanes == MOST_LANES
-    }
-
-    /// Bytes of `units` units of each block and slab.
-    fn units(&self, units: usize) -> usize {
-        [self.rows, self.blocks, self.slabs, units].into_iter().fold(UNIT, usize::saturating_mul)
     }
 
     /// Of the plan: what it is called, and how it is cut.
@@ -100,7 +114,7 @@ impl Grid {
             let what = format!("split {}", self.split);
             Error::Unsupported { op, what, expected: format!("at most {MOST_GRID_Y} on a GPU") }
         })?;
-        Ok([narrow(op, "blocks", self.blocks)?, narrow(op, "nseqs", self.nseqs)?.min(MOST_GRID_Y), parts])
+        Ok([narrow(op, "blocks", self.blocks)?, narrow(op, "nseqs", self.seq_blocks)?, parts])
     }
 
     /// Parts without parts: whole sequences.

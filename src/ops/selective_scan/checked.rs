@@ -152,6 +152,21 @@ pub(crate) struct CheckedGradients<'o, T: 'o, S: Storage> {
     pub dinitial_state: Option<StridedMut<'o, f32, S, 3>>,
 }
 
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+impl<T, S: Storage> CheckedGradients<'_, T, S> {
+    /// Whether any of them needs the states; without a gradient of the output, dC and dz do not.
+    pub fn need_states(&self, dout: bool) -> bool {
+        let of_output = dout && (self.dC.is_some() || self.dz.is_some());
+        self.ddt.is_some() || self.ddt_bias.is_some() || self.dA.is_some() || of_output
+    }
+
+    /// No other is asked for.
+    pub fn only_initial_state(&self) -> bool {
+        let of_inputs = self.dx.is_some() || self.dB.is_some() || self.dD.is_some();
+        !of_inputs && self.dC.is_none() && self.dz.is_none() && !self.need_states(true)
+    }
+}
+
 /// dB or dC in canonical order, of the same kind as B or C.
 pub(crate) enum AlignedProjectionMut<'o, T: 'o, S: Storage> {
     Variable { tensor: StridedMut<'o, T, S, 4>, channels: usize },

@@ -382,6 +382,11 @@ impl Dims {
         let Dims { batch, dim, seqlen, dstate, nseqs } = *self;
         vec![("batch", batch), ("dim", dim), ("seqlen", seqlen), ("dstate", dstate), ("nseqs", nseqs)]
     }
+
+    /// Of x.
+    pub(crate) fn elements(&self) -> usize {
+        self.batch.saturating_mul(self.dim).saturating_mul(self.seqlen)
+    }
 }
 
 /// The dimensions of one call.

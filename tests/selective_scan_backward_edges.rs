@@ -1,0 +1,102 @@
+//! The selective scan backward where something overflows, grows, cancels, switches or takes turns: every backend against the
+//! naive loops.
+
+mod common;
+
+use common::backends::{self, Backend};
+use common::backward_case::{ALL, How, check, check_case};
+use common::buffer::{Buffer, Order};
+use common::random::Random;
+use common::say;
+use common::scan::{ScanCase, ScanSpec};
+use ssm_kernels::{Dtype, Element};
+
+/// An infinite step or input in the middle: what lies before and after it, and states that a lane has beyond dstate, stay
+/// what they are; an absent dout is left out, not multiplied by 0.
+fn infinities<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    let mut count = 0;
+    for dstate in [8, 16] {
+        for (dt, x, dout) in [(f32::INFINITY, 1.0, true), (0.5, f32::INFINITY, false), (0.5, f32::INFINITY, true)] {
+            let spec = ScanSpec { z: true, D: true, ..ScanSpec::plain(1, 2, dstate, 9) };
+            let mut case = ScanCase::<T>::new(&spec);
+            let mut at = 0..;
+            let mut once = |value: f32, usual: f32| if at.next() == Some(4) { value } else { usual };
+            case.dt = Buffer::filled(&case.dt.dims(), Order::Dense, || once(dt, 0.25));
+            let mut at = 0..;
+            let mut once = |value: f32, usual: f32| if at.next() == Some(4) { value } else { usual };
+            case.x = Buffer::filled(&case.x.dims(), Order::Dense, || once(x, 0.5));
+            check_case(&backend, case, &spec, How { dout, ..ALL });
+            count += 1;
+        }
+    }
+    say(format_args!("selective_scan backward infinities {} {}: {count} cases", B::NAME, T::DTYPE));
+}
+
+/// More sequences than blocks that a GPU gives them: they take turns in what a block keeps between tiles and slabs.
+fn turns<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    if B::SLOW && T::DTYPE != Dtype::F32 {
+        return;
+    }
+    let mut lengths = vec![3; 650];
+    (lengths[1], lengths[600], lengths[649]) = (140, 37, 0);
+    let packed = ScanSpec { packed: Some(lengths.clone()), ..ScanSpec::all(1, 2, 3, lengths.iter().sum()) };
+    for spec in [ScanSpec::all(530, 1, 2, 17), ScanSpec::all(520, 1, 513, 3), packed] {
+        check::<B, T>(&backend, &spec, ALL);
+    }
+    say(format_args!("selective_scan backward turns {} {}: 3 cases", B::NAME, T::DTYPE));
+}
+
+/// As few channels and as many steps as make plans cut sequences of their own accord.
+fn by_rule<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    if B::SLOW && T::DTYPE != Dtype::F32 {
+        return;
+    }
+    check::<B, T>(&backend, &ScanSpec::all(1, 2, 2, 8200), ALL);
+    say(format_args!("selective_scan backward by rule {} {}: 1 case", B::NAME, T::DTYPE));
+}
+
+/// States that grow by e^80 in all: whatever every step errs adds up.
+fn growing<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    let mut count = 0;
+    for (seqlen, total, split) in [(20, 80.0, None), (400, 80.0, None), (400, 40.0, Some(2)), (400, 80.0, Some(2))] {
+        for dstate in [3, 24] {
+            let spec = ScanSpec { initial_state: true, seed: count, ..ScanSpec::plain(2, 3, dstate, seqlen) };
+            let mut case = ScanCase::<T>::new(&spec);
+            let mut random = Random::new(count);
+            let step = total / seqlen as f32;
+            case.dt = Buffer::filled(&case.dt.dims(), Order::Dense, || -step * random.uniform(0.9, 1.0));
+            case.A = Buffer::filled(&case.A.dims(), Order::Dense, || -random.uniform(0.9, 1.0));
+            check_case(&backend, case, &spec, How { split, ..ALL });
+            count += 1;
+        }
+    }
+    say(format_args!("selective_scan backward growing {} {}: {count} cases", B::NAME, T::DTYPE));
+}
+
+/// Steps on both sides of the switch of softplus, which drawn cases hardly reach.
+fn switch<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    let spec = ScanSpec { dt_softplus: true, ..ScanSpec::plain(2, 5, 9, 40) };
+    let mut case = ScanCase::<T>::new(&spec);
+    let mut random = Random::new(7);
+    case.dt = Buffer::filled(&case.dt.dims(), Order::Dense, || random.uniform(15.0, 25.0));
+    case.A = Buffer::filled(&case.A.dims(), Order::Dense, || -random.log_uniform(1e-3, 1e-1));
+    check_case(&backend, case, &spec, ALL);
+    say(format_args!("selective_scan backward switch {} {}: 1 case", B::NAME, T::DTYPE));
+}
+
+/// One channel whose dD the plain loop has right to the last bit by luck, at 1/30 of its terms.
+fn lucky<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    for seed in [17_307_455_935_641_468_802, 1, 2, 3] {
+        let spec = ScanSpec { D: true, seed, ..ScanSpec::plain(3, 1, 1, 14) };
+        check::<B, T>(&backend, &spec, How { dfinal_state: false, ..ALL });
+    }
+    say(format_args!("selective_scan backward lucky {} {}: 4 cases", B::NAME, T::DTYPE));
+}
+
+suites!(infinities, turns, by_rule, growing, switch, lucky);
