@@ -105,23 +105,41 @@ fn chains<const LANES: usize, const CHAINS: usize>(steps: u32, step: impl Fn(f32
 
 #[cfg(target_arch = "x86_64")]
 fn multiply_adds(steps: u32) -> f64 {
-    #[target_feature(enable = "avx512f")]
-    fn wide(steps: u32) -> f64 {
-        chains::<16, 12>(steps, f32::mul_add)
-    }
-    #[target_feature(enable = "avx2,fma")]
-    fn narrow(steps: u32) -> f64 {
-        chains::<8, 12>(steps, f32::mul_add)
-    }
     if std::is_x86_feature_detected!("avx512f") {
         // SAFETY: this CPU has avx512f.
-        unsafe { wide(steps) }
+        unsafe { x86::wide(steps) }
     } else if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
         // SAFETY: this CPU has avx2 and fma.
-        unsafe { narrow(steps) }
+        unsafe { x86::narrow(steps) }
     } else {
         chains::<4, 8>(steps, |a, b, c| a * b + c)
     }
+}
+
+/// The vectors by name: a closure would not have the features of the function around it.
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_set1_ps, _mm512_fmadd_ps, _mm512_set1_ps};
+    use std::hint::black_box;
+
+    macro_rules! chains {
+        ($name:ident, $features:literal, $lanes:literal, $set:ident, $multiply_add:ident) => {
+            #[target_feature(enable = $features)]
+            pub fn $name(steps: u32) -> f64 {
+                let (factor, addend) = ($set(black_box(0.999)), $set(black_box(0.001)));
+                let mut chains = [$set(1.0); 12];
+                for _ in 0..steps {
+                    for chain in &mut chains {
+                        *chain = $multiply_add(*chain, factor, addend);
+                    }
+                }
+                black_box(chains);
+                f64::from(steps) * ($lanes * chains.len()) as f64
+            }
+        };
+    }
+    chains!(wide, "avx512f", 16, _mm512_set1_ps, _mm512_fmadd_ps);
+    chains!(narrow, "avx2,fma", 8, _mm256_set1_ps, _mm256_fmadd_ps);
 }
 
 #[cfg(target_arch = "aarch64")]
