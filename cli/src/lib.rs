@@ -12,6 +12,7 @@ compile_error!("safetensors files are little-endian, and this crate reads and wr
 mod args;
 #[cfg(feature = "bench")]
 mod bench;
+mod check;
 mod error;
 mod info;
 mod input;
@@ -52,7 +53,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: 
             Ok(table) => (table, SUCCESS),
             Err(error) => return refuse(err, &error.to_string()),
         },
-        Ok(Cli { command: Some(Command::Check(_)) }) => return refuse(err, "not yet"),
+        Ok(Cli { command: Some(Command::Check(args)) }) => {
+            let (text, passes) = check::run(&args);
+            (text, if passes { SUCCESS } else { RULE_BROKEN })
+        }
         Err(usage) if usage.use_stderr() => {
             // Standard error is gone: nobody is left to tell.
             let _ = write!(err, "{usage}");
