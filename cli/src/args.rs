@@ -83,7 +83,7 @@ pub struct CheckArgs {
     /// What is checked; may be given several times.
     #[arg(long, value_enum, default_values_t = [Checked::Cpu])]
     pub backend: Vec<Checked>,
-    /// Random cases for each backend; without it, 400, and 24 on the emulator.
+    /// Random cases for each backend; without it, 2000, and 24 on the emulator.
     #[arg(long, value_name = "N")]
     pub cases: Option<NonZeroUsize>,
     /// Where the cases come from: case i of seed S is case 0 of seed S + i. Without it, the clock.

@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What would make writing fail in any case, before the run takes its time.
 pub fn check(input: &Path, output: &Path) -> Result<()> {
-    if let (Ok(input), Ok(existing)) = (input.canonicalize(), output.canonicalize()) {
-        if input == existing {
-            return Err(CliError::new("cannot be written: it is the input"));
-        }
+    if let (Ok(input), Ok(existing)) = (input.canonicalize(), output.canonicalize())
+        && input == existing
+    {
+        return Err(CliError::new("cannot be written: it is the input"));
     }
     check_place(output)
 }

@@ -37,7 +37,7 @@ pub fn run(args: &CheckArgs) -> (String, bool) {
 /// The emulator takes a thousand times as long.
 fn usual(backend: Checked) -> usize {
     match backend {
-        Checked::Cpu => 400,
+        Checked::Cpu => 2000,
         #[cfg(feature = "emulator")]
         Checked::Emulator => 24,
     }
@@ -68,10 +68,12 @@ fn case<T: Io>(backend: &impl Runs<T>, random: &mut Random, again: &str, tally: 
     let direction = if forward { "forward" } else { "backward" };
     let mut judge = tally.judge(Kind { op, direction, dtype: T::DTYPE.name() });
     if scan {
-        let spec = scan::Spec::draw(random);
-        match forward {
-            true => scan::forward::<T>(backend, &spec, &mut judge),
-            false => scan_backward::backward::<T>(backend, &spec.without_negative_steps(), &mut judge),
+        let mut spec = scan::Spec::draw(random);
+        if forward {
+            scan::forward::<T>(backend, &spec, &mut judge);
+        } else {
+            spec = spec.without_negative_steps();
+            scan_backward::backward::<T>(backend, &spec, &mut judge);
         }
         judge.end(&spec, again);
     } else {

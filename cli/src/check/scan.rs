@@ -253,7 +253,7 @@ fn two_calls<T: Io>(backend: &impl Runs<T>, case: &Case<'_, T>, cut: usize) -> R
     let (low, high) = (0..cut, cut..spec.seqlen);
     let (first, second) = if spec.reverse { (high, low) } else { (low, high) };
     let mut out = Tensor::blank(&spec.sequence_dims(), spec.order);
-    let mut state = || Tensor::blank(&spec.state_dims(), spec.order);
+    let state = || Tensor::blank(&spec.state_dims(), spec.order);
     let (mut carried, mut final_state) = (state(), state());
     let initial = case.initial_state.as_ref();
     let mut call = |range: &Range<usize>, from: Option<&Tensor<f32>>, to: &mut Tensor<f32>| {
