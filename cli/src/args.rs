@@ -23,6 +23,162 @@ pub enum Command {
     /// Exit status: 0 if every result that has a truth keeps the accuracy rule, 1 if one does not, 2 if the call was
     /// refused (then OUT is not written).
     Run(RunArgs),
+    /// Measures operators on this machine, beside plain C loops and a roofline.
+    ///
+    /// A state step is one (batch, channel, state, time). The C loops are what people write: one thread, f32, compiled with
+    /// -O3 and with -O3 -ffast-math -march=native. They run in the same process, turn by turn with the backend, and so do the
+    /// measurements of the roofline: the share is the time that a call cannot go below, max(bytes that it must read and
+    /// write / bandwidth of a copy, operations / peak), over the time that it took. An operation is a lane of a fused
+    /// multiply-add, exp counts as 8; docs/benchmarks.md has the counts. Exit status: 0, or 2 if the call was refused.
+    #[cfg(feature = "bench")]
+    Bench(BenchArgs),
+    /// Holds backends to the reference on random cases: the accuracy rule, and that a split sequence is the whole.
+    ///
+    /// Exit status: 0 if every case passes, 1 if one does not, 2 if the call was refused.
+    Check(CheckArgs),
+}
+
+/// The arguments of `ssm bench`.
+#[cfg(feature = "bench")]
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// What is measured; may be given several times.
+    #[arg(long, value_enum, default_values_t = [Measured::Cpu])]
+    pub backend: Vec<Measured>,
+    /// The operator; without it, all.
+    #[arg(long, value_enum)]
+    pub op: Option<Op>,
+    /// Which way.
+    #[arg(long, value_enum, default_value_t = Directions::Both)]
+    pub direction: Directions,
+    /// Threads of the backend. The C loops have one.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: u16,
+    /// The dtype of x, dt, z, B, C and their gradients. The C loops compute with the same values in f32.
+    #[arg(long, value_enum, default_value_t = IoDtype::F32)]
+    pub dtype: IoDtype,
+    /// How tensors lie in memory.
+    #[arg(long, value_enum, default_value_t = Layouts::Both)]
+    pub layout: Layouts,
+    /// The extents, N = 16 states if not given; may be given several times. Without it, a few of a model's.
+    #[arg(long, value_name = "BATCHxDIMxSEQLEN[xDSTATE]")]
+    pub shape: Vec<Shape>,
+    /// How often each is measured; without it, for 0.3 s and 3 times.
+    #[arg(long, value_name = "N")]
+    pub reps: Option<NonZeroUsize>,
+    /// Where the measurements go as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Where the measurements go as a bar chart.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// The most memory that a measurement may ask for.
+    #[arg(long, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
+    pub max_memory: u64,
+}
+
+/// The arguments of `ssm check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// What is checked; may be given several times.
+    #[arg(long, value_enum, default_values_t = [Checked::Cpu])]
+    pub backend: Vec<Checked>,
+    /// Random cases for each backend; without it, 2000, and 24 on the emulator.
+    #[arg(long, value_name = "N")]
+    pub cases: Option<NonZeroUsize>,
+    /// Where the cases come from: case i of seed S is case 0 of seed S + i. Without it, the clock.
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+}
+
+/// What `ssm bench` measures.
+#[cfg(feature = "bench")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Measured {
+    /// The cores of this machine.
+    Cpu,
+}
+
+/// What `ssm check` checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Checked {
+    /// The cores of this machine.
+    Cpu,
+    /// The GPU's kernels, instruction by instruction, checked while they run.
+    #[cfg(feature = "emulator")]
+    Emulator,
+}
+
+/// Which directions are measured.
+#[cfg(feature = "bench")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Directions {
+    /// The outputs.
+    Forward,
+    /// The gradients.
+    Backward,
+    /// Both.
+    Both,
+}
+
+/// Which layouts are measured.
+#[cfg(feature = "bench")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Layouts {
+    /// (batch, dim, seqlen).
+    Dense,
+    /// (batch, seqlen, dim).
+    ChannelLast,
+    /// Both.
+    Both,
+}
+
+/// The dtype of what operators read and write.
+#[cfg(feature = "bench")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum IoDtype {
+    /// IEEE binary32.
+    F32,
+    /// bfloat16.
+    Bf16,
+    /// IEEE binary16.
+    F16,
+}
+
+/// Extents of a measurement, at least 1 each.
+#[cfg(feature = "bench")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Rows of the batch.
+    pub batch: usize,
+    /// Channels.
+    pub dim: usize,
+    /// Steps.
+    pub seqlen: usize,
+    /// States per channel.
+    pub dstate: usize,
+}
+
+#[cfg(feature = "bench")]
+impl std::str::FromStr for Shape {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let extent = |part: &str| part.parse().ok().filter(|&extent: &usize| extent > 0);
+        let extents: Option<Vec<usize>> = text.split('x').map(extent).collect();
+        match extents.as_deref() {
+            Some(&[batch, dim, seqlen]) => Ok(Self { batch, dim, seqlen, dstate: 16 }),
+            Some(&[batch, dim, seqlen, dstate]) => Ok(Self { batch, dim, seqlen, dstate }),
+            _ => Err("expected three or four extents of at least 1, such as 1x1536x2048 or 1x1536x2048x16".into()),
+        }
+    }
+}
+
+#[cfg(feature = "bench")]
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { batch, dim, seqlen, dstate } = self;
+        write!(f, "{batch}x{dim}x{seqlen}x{dstate}")
+    }
 }
 
 /// The arguments of `ssm run`.
@@ -112,4 +268,6 @@ macro_rules! named {
         }
     )*};
 }
-named!(Op, Backend, Layout);
+named!(Op, Backend, Layout, Checked);
+#[cfg(feature = "bench")]
+named!(Measured, IoDtype);

@@ -10,12 +10,18 @@
 compile_error!("safetensors files are little-endian, and this crate reads and writes their bytes as they are");
 
 mod args;
+#[cfg(feature = "bench")]
+mod bench;
+mod check;
 mod error;
 mod info;
 mod input;
 mod memory;
 mod metadata;
+mod operators;
 mod output;
+mod progress;
+mod random;
 mod report;
 mod run;
 mod speed;
@@ -42,6 +48,15 @@ pub fn main(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: 
             Ok(report) => (report.text(), if report.keeps_the_rule() { SUCCESS } else { RULE_BROKEN }),
             Err(error) => return refuse(err, &error.to_string()),
         },
+        #[cfg(feature = "bench")]
+        Ok(Cli { command: Some(Command::Bench(args)) }) => match bench::run(&args) {
+            Ok(table) => (table, SUCCESS),
+            Err(error) => return refuse(err, &error.to_string()),
+        },
+        Ok(Cli { command: Some(Command::Check(args)) }) => {
+            let (text, passes) = check::run(&args);
+            (text, if passes { SUCCESS } else { RULE_BROKEN })
+        }
         Err(usage) if usage.use_stderr() => {
             // Standard error is gone: nobody is left to tell.
             let _ = write!(err, "{usage}");

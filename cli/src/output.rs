@@ -11,13 +11,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What would make writing fail in any case, before the run takes its time.
 pub fn check(input: &Path, output: &Path) -> Result<()> {
-    if let (Ok(input), Ok(existing)) = (input.canonicalize(), output.canonicalize()) {
-        if input == existing {
-            return Err(CliError::new("cannot be written: it is the input"));
-        }
-        if !existing.is_file() {
-            return Err(CliError::new("cannot be written: not a regular file"));
-        }
+    if let (Ok(input), Ok(existing)) = (input.canonicalize(), output.canonicalize())
+        && input == existing
+    {
+        return Err(CliError::new("cannot be written: it is the input"));
+    }
+    check_place(output)
+}
+
+/// The same for an output that has no input.
+pub fn check_place(output: &Path) -> Result<()> {
+    if output.exists() && !output.is_file() {
+        return Err(CliError::new("cannot be written: not a regular file"));
     }
     let folder = folder(output);
     if output.file_name().is_none() || !folder.is_dir() {
@@ -30,11 +35,22 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Writes beside `path` and renames.
+/// Writes tensors.
 pub fn write(path: &Path, metadata: &BTreeMap<&str, String>, tensors: &[Tensor]) -> Result<()> {
+    replace(path, |file| fill(file, metadata, tensors))
+}
+
+/// Writes a text.
+#[cfg(feature = "bench")]
+pub fn write_text(path: &Path, text: &str) -> Result<()> {
+    replace(path, |mut file| file.write_all(text.as_bytes()))
+}
+
+/// Writes beside `path` and renames.
+fn replace(path: &Path, fill: impl FnOnce(File) -> std::io::Result<()>) -> Result<()> {
     let failed = |error: std::io::Error| CliError::new(format!("cannot be written: {error}"));
     let (temporary, file) = Temporary::beside(path).map_err(failed)?;
-    fill(file, metadata, tensors).map_err(failed)?;
+    fill(file).map_err(failed)?;
     std::fs::rename(&temporary.0, path).map_err(failed)
 }
 

@@ -1,0 +1,35 @@
+/* The loops that people write, compiled twice: NAME puts the compilation's name behind a function's. */
+#include <math.h>
+#include <stddef.h>
+
+#define JOIN(name, suffix) name##_##suffix
+#define EXPANDED(name, suffix) JOIN(name, suffix)
+#define NAME(name) EXPANDED(ssm_baseline_##name, SUFFIX)
+
+/* The arguments of a selective scan with every option on. A lies dense, (dim, dstate). */
+struct scan {
+    size_t batch, dim, seqlen, dstate;
+    /* Elements between neighbours along batch, dim and seqlen, of x, dt, z, out and their gradients. */
+    size_t batch_stride, dim_stride, time_stride;
+    /* The same along batch, dstate and seqlen, of B and C, which all channels share. */
+    size_t rows_batch_stride, rows_state_stride, rows_time_stride;
+    const float *x, *dt, *A, *B, *C, *D, *z, *dt_bias;
+};
+
+struct scan_gradients {
+    float *dx, *ddt, *dA, *dB, *dC, *dD, *dz, *ddt_bias;
+};
+
+/* The arguments of a discretisation with zero-order hold over (batch, dim, seqlen, dstate). */
+struct zoh {
+    size_t batch, dim, seqlen, dstate;
+    /* Of dt. */
+    size_t batch_stride, dim_stride, time_stride;
+    /* Of B. */
+    size_t rows_batch_stride, rows_state_stride, rows_time_stride;
+    const float *dt, *A, *B, *dt_bias;
+};
+
+static inline float softplus(float v) { return v > 20.0f ? v : log1pf(expf(v)); }
+
+static inline float sigmoid(float v) { return 1.0f / (1.0f + expf(-v)); }

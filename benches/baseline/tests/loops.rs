@@ -1,0 +1,157 @@
+//! The C loops compute what the reference does.
+#![allow(non_snake_case)]
+
+use ssm_baseline::{Layout, Loops, Scan, ScanGradients, Shape, Zoh, loops};
+use ssm_kernels::prelude::*;
+use ssm_kernels::reference::{discretise, selective_scan};
+
+/// A fixed pattern from `low` to `high`.
+fn pattern(count: usize, phase: usize, (low, high): (f32, f32)) -> Vec<f32> {
+    (0..count).map(|i| low + (high - low) * ((i * 37 + phase * 11) % 101) as f32 / 100.0).collect()
+}
+
+struct Case {
+    shape: Shape,
+    sequences: [Vec<f32>; 4],
+    A: Vec<f32>,
+    rows: [Vec<f32>; 2],
+    channels: [Vec<f32>; 2],
+}
+
+impl Case {
+    fn new(batch: usize, dim: usize, seqlen: usize, dstate: usize, layout: Layout) -> Self {
+        let shape = Shape { batch, dim, seqlen, dstate, layout };
+        Self {
+            shape,
+            sequences: std::array::from_fn(|i| pattern(shape.sequence(), i, (-1.5, 1.5))),
+            A: pattern(shape.states(), 5, (-3.0, 0.0)),
+            rows: std::array::from_fn(|i| pattern(shape.rows(), 6 + i, (-1.0, 1.0))),
+            channels: std::array::from_fn(|i| pattern(dim, 8 + i, (-1.0, 1.0))),
+        }
+    }
+
+    fn scan(&self) -> Scan<'_> {
+        let ([x, dt, z, _], [B, C], [D, dt_bias]) = (&self.sequences, &self.rows, &self.channels);
+        Scan { shape: self.shape, x, dt, A: &self.A, B, C, D, z, dt_bias }
+    }
+
+    fn sequence<'a>(&self, data: &'a [f32]) -> View<'a, f32> {
+        let Shape { batch, dim, seqlen, layout, .. } = self.shape;
+        match layout {
+            Layout::Dense => View::new(data, [("batch", batch), ("dim", dim), ("seqlen", seqlen)]),
+            Layout::ChannelLast => View::new(data, [("batch", batch), ("seqlen", seqlen), ("dim", dim)]),
+        }
+    }
+
+    fn row<'a>(&self, data: &'a [f32]) -> View<'a, f32> {
+        let Shape { batch, seqlen, dstate, layout, .. } = self.shape;
+        let (b, g, n, t) = (("batch", batch), ("ngroups", 1), ("dstate", dstate), ("seqlen", seqlen));
+        match layout {
+            Layout::Dense => View::new(data, [b, g, n, t]),
+            Layout::ChannelLast => View::new(data, [b, t, g, n]),
+        }
+    }
+
+    fn op(&self) -> SelectiveScan<'_, f32> {
+        let Shape { dim, dstate, .. } = self.shape;
+        let [x, dt, z, _] = &self.sequences;
+        let A = View::new(&self.A, [("dim", dim), ("dstate", dstate)]);
+        let [B, C] = [&self.rows[0], &self.rows[1]].map(|rows| self.row(rows));
+        let scan = SelectiveScan::new(self.sequence(x), self.sequence(dt), A, B, C).unwrap().dt_softplus(true);
+        let [D, dt_bias] = [&self.channels[0], &self.channels[1]].map(|data| View::new(data, [("dim", dim)]));
+        scan.D(D).z(self.sequence(z)).dt_bias(dt_bias)
+    }
+
+    /// A tensor of this layout, (batch, inner, seqlen), as the reference has it.
+    fn canonical(&self, data: &[f32], inner: usize) -> Vec<f32> {
+        let Shape { batch, seqlen, layout, .. } = self.shape;
+        if layout == Layout::Dense {
+            return data.to_vec();
+        }
+        let place = |i: usize| (i / (inner * seqlen) * seqlen + i % seqlen) * inner + i / seqlen % inner;
+        (0..batch * inner * seqlen).map(|i| data[place(i)]).collect()
+    }
+}
+
+fn close(what: &str, got: &[f32], truth: &[f64]) {
+    assert_eq!(got.len(), truth.len(), "{what}");
+    let scale = truth.iter().fold(0.0f64, |max, truth| max.max(truth.abs()));
+    for (i, (&got, truth)) in got.iter().zip(truth).enumerate() {
+        assert!((f64::from(got) - truth).abs() <= 1e-4 * scale, "{what}[{i}] is {got}, expected {truth}");
+    }
+}
+
+fn each(check: impl Fn(&Loops, &Case, &str)) {
+    for shape in [(1, 1, 1, 1), (2, 3, 17, 16), (1, 5, 33, 4), (3, 2, 1, 16), (1, 4, 64, 7)] {
+        for layout in [Layout::Dense, Layout::ChannelLast] {
+            let (batch, dim, seqlen, dstate) = shape;
+            let case = Case::new(batch, dim, seqlen, dstate, layout);
+            loops().iter().for_each(|loops| check(loops, &case, &format!("{shape:?} {layout:?} {}", loops.name())));
+        }
+    }
+}
+
+#[test]
+fn scan_forward() {
+    each(|loops, case, text| {
+        let shape = case.shape;
+        let (mut out, mut scratch) = (vec![f32::NAN; shape.sequence()], vec![f32::NAN; shape.scratch()]);
+        loops.scan_forward(&case.scan(), &mut out, &mut scratch);
+        let truth = selective_scan::forward::<f64, f32>(&case.op(), None).unwrap();
+        close(&format!("out, {text}"), &case.canonical(&out, shape.dim), &truth.out);
+    });
+}
+
+#[test]
+fn scan_backward() {
+    each(|loops, case, text| {
+        let shape = case.shape;
+        let Shape { dim, dstate, .. } = shape;
+        let mut sequences: [Vec<f32>; 3] = std::array::from_fn(|_| vec![f32::NAN; shape.sequence()]);
+        let mut rows: [Vec<f32>; 2] = std::array::from_fn(|_| vec![f32::NAN; shape.rows()]);
+        let mut channels: [Vec<f32>; 2] = std::array::from_fn(|_| vec![f32::NAN; dim]);
+        let (mut dA, mut scratch) = (vec![f32::NAN; shape.states()], vec![f32::NAN; shape.scratch()]);
+        let dout = &case.sequences[3];
+        let ([dx, ddt, dz], [dB, dC], [dD, ddt_bias]) = (&mut sequences, &mut rows, &mut channels);
+        let mut gradients = ScanGradients { dx, ddt, dA: &mut dA, dB, dC, dD, dz, ddt_bias };
+        loops.scan_backward(&case.scan(), dout, &mut gradients, &mut scratch);
+        let upstream = SelectiveScanUpstream::new().dout(case.sequence(dout));
+        let truth = selective_scan::backward::<f64, f32>(&case.op(), upstream).unwrap();
+        for (name, got, truth) in [
+            ("dx", case.canonical(dx, dim), &truth.dx),
+            ("ddt", case.canonical(ddt, dim), &truth.ddt),
+            ("dz", case.canonical(dz, dim), &truth.dz),
+            ("dA", dA.clone(), &truth.dA),
+            ("dB", case.canonical(dB, dstate), &truth.dB),
+            ("dC", case.canonical(dC, dstate), &truth.dC),
+            ("dD", dD.clone(), &truth.dD),
+            ("ddt_bias", ddt_bias.clone(), &truth.ddt_bias),
+        ] {
+            close(&format!("{name}, {text}"), &got, truth);
+        }
+    });
+}
+
+#[test]
+fn zoh_forward() {
+    each(|loops, case, text| {
+        let Shape { batch, dim, seqlen, dstate, layout } = case.shape;
+        let [_, dt, ..] = &case.sequences;
+        let (B, dt_bias) = (&case.rows[0], &case.channels[1]);
+        let elements = case.shape.sequence() * dstate;
+        let (mut A_bar, mut B_bar) = (vec![f32::NAN; elements], vec![f32::NAN; elements]);
+        let zoh = Zoh { shape: case.shape, dt, A: &case.A, B, dt_bias };
+        loops.zoh_forward(&zoh, &mut A_bar, &mut B_bar);
+        let A = View::new(&case.A, [("dim", dim), ("dstate", dstate)]);
+        let B = match layout {
+            Layout::Dense => View::new(B, [("batch", batch), ("dstate", dstate), ("seqlen", seqlen)]),
+            Layout::ChannelLast => View::new(B, [("batch", batch), ("seqlen", seqlen), ("dstate", dstate)]),
+        };
+        // The domain takes the order of dt's dimensions, as the loops' outputs do.
+        let op = Discretise::new(Rule::Zoh, case.sequence(dt), A, B).unwrap();
+        let op = op.dt_softplus(true).dt_bias(View::new(dt_bias, [("dim", dim)]));
+        let truth = discretise::forward::<f64, f32>(&op).unwrap();
+        close(&format!("A_bar, {text}"), &A_bar, &truth.A_bar);
+        close(&format!("B_bar, {text}"), &B_bar, &truth.B_bar);
+    });
+}

@@ -1,0 +1,197 @@
+//! The inputs of a measurement: random, from a fixed seed, the same for backend and loops.
+
+use crate::args::Op;
+use crate::error::Result;
+use crate::memory::{Memory, elements, filled};
+use crate::random::Random;
+use crate::tensor::Io;
+use ssm_baseline::{Layout, Scan, Shape, Zoh};
+use ssm_kernels::prelude::*;
+
+/// Which way an operator runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// The outputs.
+    Forward,
+    /// The gradients.
+    Backward,
+}
+
+impl Direction {
+    /// In reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Direction::Forward => "forward",
+            Direction::Backward => "backward",
+        }
+    }
+}
+
+/// Tensors of the I/O dtype, in the memory order of the layout.
+#[derive(Debug)]
+pub struct Tensors<T> {
+    /// x, dt, z and dout.
+    pub sequences: [Vec<T>; 4],
+    /// B and C.
+    pub rows: [Vec<T>; 2],
+}
+
+/// The inputs of a call.
+#[derive(Debug)]
+pub struct Case<T> {
+    /// Extents and layout.
+    pub shape: Shape,
+    /// What the backend reads.
+    pub io: Tensors<T>,
+    /// The same values for the loops.
+    pub plain: Tensors<f32>,
+    /// (dim, dstate).
+    pub A: Vec<f32>,
+    /// (dim).
+    pub D: Vec<f32>,
+    /// (dim).
+    pub dt_bias: Vec<f32>,
+}
+
+/// Plans what a measurement allocates.
+pub fn plan<T: Io>(op: Op, direction: Direction, shape: &Shape, memory: &mut Memory) -> Result<()> {
+    let Shape { batch, dim, seqlen, dstate, .. } = *shape;
+    let (io, plain) = (size_of::<T>(), size_of::<f32>());
+    let sequence = elements("x", &[batch, dim, seqlen])?;
+    let rows = elements("B", &[batch, dstate, seqlen])?;
+    let domain = elements("the states of all steps", &[batch, dim, seqlen, dstate])?;
+    elements("A", &[dim, dstate])?;
+    memory.plan(sequence.saturating_mul(4).saturating_add(rows.saturating_mul(2)), io + plain)?;
+    memory.plan(shape.states().saturating_mul(2) + 4 * dim, plain)?;
+    match (op, direction) {
+        (Op::SelectiveScan, Direction::Forward) => memory.plan(sequence, io + plain)?,
+        // Gradients, the loops' states of a channel, and what the backend's plan asks for, which is about x in f32.
+        (Op::SelectiveScan, Direction::Backward) => {
+            memory.plan(sequence.saturating_mul(3).saturating_add(rows.saturating_mul(2)), io + plain)?;
+            memory.plan(sequence.saturating_add(shape.scratch()), plain)?;
+        }
+        (Op::Discretise, Direction::Forward) => memory.plan(domain, 4 * plain)?,
+        (Op::Discretise, Direction::Backward) => memory.plan(domain, 3 * plain + 2 * io)?,
+    }
+    memory.reserve()
+}
+
+impl<T: Io> Case<T> {
+    /// Draws the inputs.
+    pub fn new(shape: Shape) -> Result<Self> {
+        let mut random = Random::new(1);
+        let ranges = [(-1.7, 1.7), (-4.0, 0.0), (-3.0, 3.0), (-1.7, 1.7)];
+        let (mut io, mut plain) = (Vec::new(), Vec::new());
+        let lengths = [shape.sequence(); 4].into_iter().chain([shape.rows(); 2]);
+        for (length, (low, high)) in lengths.zip(ranges.into_iter().chain([(-1.7, 1.7); 2])) {
+            let (mut given, mut rounded) = (filled(length, T::from_f32(0.0))?, filled(length, 0.0f32)?);
+            for (given, rounded) in given.iter_mut().zip(&mut rounded) {
+                *given = T::from_f32(random.uniform(low, high));
+                *rounded = given.to_f32();
+            }
+            io.push(given);
+            plain.push(rounded);
+        }
+        let mut channel = |low, high| -> Result<Vec<f32>> {
+            let mut values = filled(shape.dim, 0.0)?;
+            values.iter_mut().for_each(|value| *value = random.uniform(low, high));
+            Ok(values)
+        };
+        let (D, dt_bias) = (channel(-1.0, 1.0)?, channel(-1.0, 0.0)?);
+        // As Mamba begins its training.
+        let mut A = filled(shape.states(), 0.0)?;
+        A.iter_mut().enumerate().for_each(|(i, value)| *value = -((i % shape.dstate + 1) as f32));
+        Ok(Self { shape, io: Tensors::of(io), plain: Tensors::of(plain), A, D, dt_bias })
+    }
+
+    /// A tensor like x.
+    pub fn sequence<'v>(&self, data: &'v [T]) -> View<'v, T> {
+        View::new(data, self.sequence_dims())
+    }
+
+    /// The same to be written.
+    pub fn sequence_mut<'v>(&self, data: &'v mut [T]) -> ViewMut<'v, T> {
+        ViewMut::new(data, self.sequence_dims())
+    }
+
+    /// A tensor like B.
+    pub fn rows<'v>(&self, data: &'v [T]) -> View<'v, T> {
+        View::new(data, self.rows_dims())
+    }
+
+    /// The same to be written.
+    pub fn rows_mut<'v>(&self, data: &'v mut [T]) -> ViewMut<'v, T> {
+        ViewMut::new(data, self.rows_dims())
+    }
+
+    /// The dimensions of x.
+    pub fn sequence_dims(&self) -> [(&'static str, usize); 3] {
+        let Shape { batch, dim, seqlen, layout, .. } = self.shape;
+        match layout {
+            Layout::Dense => [("batch", batch), ("dim", dim), ("seqlen", seqlen)],
+            Layout::ChannelLast => [("batch", batch), ("seqlen", seqlen), ("dim", dim)],
+        }
+    }
+
+    /// The dimensions of B and C.
+    fn rows_dims(&self) -> [(&'static str, usize); 4] {
+        let Shape { batch, seqlen, dstate, layout, .. } = self.shape;
+        let (b, g, n, t) = (("batch", batch), ("ngroups", 1), ("dstate", dstate), ("seqlen", seqlen));
+        match layout {
+            Layout::Dense => [b, g, n, t],
+            Layout::ChannelLast => [b, t, g, n],
+        }
+    }
+
+    /// The dimensions of what discretise writes.
+    pub fn domain(&self) -> [(&'static str, usize); 4] {
+        let [batch, second, third] = self.sequence_dims();
+        [batch, second, third, ("dstate", self.shape.dstate)]
+    }
+
+    /// A selective scan with every option on.
+    pub fn scan(&self) -> Result<SelectiveScan<'_, T>> {
+        let ([x, dt, z, _], [B, C]) = (&self.io.sequences, &self.io.rows);
+        let dim = [("dim", self.shape.dim)];
+        let scan = SelectiveScan::new(self.sequence(x), self.sequence(dt), self.A(), self.rows(B), self.rows(C))?;
+        let scan = scan.D(View::new(&self.D, dim)).dt_bias(View::new(&self.dt_bias, dim));
+        Ok(scan.z(self.sequence(z)).dt_softplus(true))
+    }
+
+    /// A discretisation with zero-order hold.
+    pub fn discretise(&self) -> Result<Discretise<'_, T>> {
+        let Shape { batch, dim, seqlen, dstate, layout } = self.shape;
+        let ([_, dt, ..], [B, _]) = (&self.io.sequences, &self.io.rows);
+        let B = match layout {
+            Layout::Dense => View::new(B, [("batch", batch), ("dstate", dstate), ("seqlen", seqlen)]),
+            Layout::ChannelLast => View::new(B, [("batch", batch), ("seqlen", seqlen), ("dstate", dstate)]),
+        };
+        let op = Discretise::new(Rule::Zoh, self.sequence(dt), self.A(), B)?;
+        Ok(op.dt_bias(View::new(&self.dt_bias, [("dim", dim)])).dt_softplus(true))
+    }
+
+    fn A(&self) -> View<'_, f32> {
+        View::new(&self.A, [("dim", self.shape.dim), ("dstate", self.shape.dstate)])
+    }
+
+    /// The scan for the loops.
+    pub fn plain_scan(&self) -> Scan<'_> {
+        let ([x, dt, z, _], [B, C]) = (&self.plain.sequences, &self.plain.rows);
+        Scan { shape: self.shape, x, dt, A: &self.A, B, C, D: &self.D, z, dt_bias: &self.dt_bias }
+    }
+
+    /// The discretisation for the loops.
+    pub fn plain_zoh(&self) -> Zoh<'_> {
+        let ([_, dt, ..], [B, _]) = (&self.plain.sequences, &self.plain.rows);
+        Zoh { shape: self.shape, dt, A: &self.A, B, dt_bias: &self.dt_bias }
+    }
+}
+
+impl<T> Tensors<T> {
+    /// Four sequences, then two sets of rows.
+    fn of(list: Vec<Vec<T>>) -> Self {
+        let mut list = list.into_iter();
+        let mut next = || list.next().unwrap_or_default();
+        Self { sequences: std::array::from_fn(|_| next()), rows: std::array::from_fn(|_| next()) }
+    }
+}

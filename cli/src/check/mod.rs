@@ -1,0 +1,149 @@
+//! `ssm check`: backends against the reference, on random cases.
+
+mod discretise;
+mod scan;
+mod scan_backward;
+mod tally;
+mod tensor;
+
+use crate::args::{CheckArgs, Checked};
+use crate::operators::{Runs, RunsAll};
+use crate::progress::Progress;
+use crate::random::Random;
+use crate::tensor::Io;
+use half::{bf16, f16};
+use ssm_kernels::Cpu;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tally::{Kind, Tally};
+
+/// Checks every backend; the text, and whether every case passed.
+pub fn run(args: &CheckArgs) -> (String, bool) {
+    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let seed = args.seed.unwrap_or_else(clock);
+    let (mut text, mut passes) = (format!("seed {seed}\n"), true);
+    for &backend in &args.backend {
+        let cases = args.cases.map_or(usual(backend), usize::from);
+        let tally = match backend {
+            Checked::Cpu => check(&Cpu::new(), backend, seed, cases),
+            #[cfg(feature = "emulator")]
+            Checked::Emulator => check(&ssm_kernels::gpu::Emulator::new().on_host(), backend, seed, cases),
+        };
+        text += &format!("\n{}", tally.text(backend));
+        passes &= tally.passes();
+    }
+    (text, passes)
+}
+
+/// The emulator takes a thousand times as long.
+fn usual(backend: Checked) -> usize {
+    match backend {
+        Checked::Cpu => 2000,
+        #[cfg(feature = "emulator")]
+        Checked::Emulator => 24,
+    }
+}
+
+/// Runs so many cases; case i is that of seed + i.
+fn check(backend: &impl RunsAll, name: Checked, seed: u64, cases: usize) -> Tally {
+    let (mut tally, progress) = (Tally::default(), Progress::new(cases));
+    progress.begin(&format!("cases on {name}"));
+    for i in 0..cases {
+        let seed = seed.wrapping_add(i as u64);
+        let again = format!("ssm check --backend {name} --cases 1 --seed {seed}");
+        // Neighbouring seeds are the same sequence, one step on: the case begins elsewhere.
+        let mut random = Random::new(Random::new(seed).bits());
+        match random.below(3) {
+            0 => case::<f32>(backend, &mut random, &again, &mut tally),
+            1 => case::<f16>(backend, &mut random, &again, &mut tally),
+            _ => case::<bf16>(backend, &mut random, &again, &mut tally),
+        }
+        progress.step();
+    }
+    tally
+}
+
+fn case<T: Io>(backend: &impl Runs<T>, random: &mut Random, again: &str, tally: &mut Tally) {
+    let (scan, forward) = (random.chance(0.6), random.chance(0.5));
+    let op = if scan { "selective_scan" } else { "discretise" };
+    let direction = if forward { "forward" } else { "backward" };
+    let mut judge = tally.judge(Kind { op, direction, dtype: T::DTYPE.name() });
+    if scan {
+        let mut spec = scan::Spec::draw(random);
+        if forward {
+            scan::forward::<T>(backend, &spec, &mut judge);
+        } else {
+            spec = spec.without_negative_steps();
+            scan_backward::backward::<T>(backend, &spec, &mut judge);
+        }
+        judge.end(&spec, again);
+    } else {
+        let spec = discretise::Spec::draw(random);
+        match forward {
+            true => discretise::forward::<T>(backend, &spec, &mut judge),
+            false => discretise::backward::<T>(backend, &spec, &mut judge),
+        }
+        judge.end(&spec, again);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ssm_kernels::ops::{Backward, Differentiable, Forward, Operator, Workspace};
+    use ssm_kernels::{Plan, Result};
+
+    /// A backend that plans like the CPU and then computes nothing.
+    struct Idle;
+
+    impl<Op: Operator> Forward<Op> for Idle
+    where
+        Cpu: Forward<Op>,
+    {
+        fn forward_plan(&self, op: &Op) -> Result<Plan> {
+            Cpu::new().forward_plan(op)
+        }
+        fn forward_with(&self, _: &Op, _: Op::Outputs<'_>, _: &Plan, _: Workspace<'_, Op::Storage>) -> Result<()> {
+            Ok(())
+        }
+        fn forward(&self, _: &Op, _: Op::Outputs<'_>) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<Op: Differentiable> Backward<Op> for Idle
+    where
+        Cpu: Backward<Op>,
+    {
+        fn backward_plan(&self, op: &Op) -> Result<Plan> {
+            Cpu::new().backward_plan(op)
+        }
+        fn backward_with(
+            &self,
+            _: &Op,
+            _: Op::Upstream<'_>,
+            _: Op::Gradients<'_>,
+            _: &Plan,
+            _: Workspace<'_, Op::Storage>,
+        ) -> Result<()> {
+            Ok(())
+        }
+        fn backward(&self, _: &Op, _: Op::Upstream<'_>, _: Op::Gradients<'_>) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_backend_that_computes_nothing_fails() {
+        let tally = check(&Idle, Checked::Cpu, 1, 40);
+        assert!(!tally.passes());
+        let text = tally.text(Checked::Cpu);
+        assert!(text.contains("FAIL") && text.contains("again: ssm check --backend cpu --cases 1 --seed "), "{text}");
+    }
+
+    #[test]
+    fn a_case_is_repeated_by_its_own_seed() {
+        let text = |seed, cases| check(&Idle, Checked::Cpu, seed, cases).failures();
+        let (all, alone) = (text(5, 3), text(6, 1));
+        assert!(!alone.is_empty() && alone.iter().all(|failure| all.contains(failure)), "{all:?} {alone:?}");
+    }
+}

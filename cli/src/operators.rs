@@ -1,0 +1,27 @@
+//! What a backend has to be for `ssm bench` and `ssm check`: both operators, both directions.
+
+use crate::tensor::Io;
+use half::{bf16, f16};
+use ssm_kernels::prelude::*;
+
+/// Both operators, both directions, on elements of `T`.
+pub trait Runs<T: Io>:
+    for<'a> Forward<SelectiveScan<'a, T>>
+    + for<'a> Backward<SelectiveScan<'a, T>>
+    + for<'a> Forward<Discretise<'a, T>>
+    + for<'a> Backward<Discretise<'a, T>>
+{
+}
+
+impl<T: Io, B> Runs<T> for B where
+    B: for<'a> Forward<SelectiveScan<'a, T>>
+        + for<'a> Backward<SelectiveScan<'a, T>>
+        + for<'a> Forward<Discretise<'a, T>>
+        + for<'a> Backward<Discretise<'a, T>>
+{
+}
+
+/// The same on every dtype.
+pub trait RunsAll: Runs<f32> + Runs<f16> + Runs<bf16> {}
+
+impl<B: Runs<f32> + Runs<f16> + Runs<bf16>> RunsAll for B {}

@@ -1,0 +1,33 @@
+//! `ssm check` on a few cases. That a backend which is wrong fails is tested beside the command.
+
+mod common;
+
+use common::ssm;
+
+#[test]
+fn the_cpu_passes() {
+    let ran = ssm(["check", "--cases", "60", "--seed", "11"]);
+    assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{}", ran.out);
+    assert!(ran.out.starts_with("seed 11\n") && ran.out.contains("backend cpu: 60 cases, 0 failed"), "{}", ran.out);
+    for word in ["selective_scan  forward", "selective_scan  backward", "discretise      forward", "dA", "bf16"] {
+        assert!(ran.out.contains(word), "{word}: {}", ran.out);
+    }
+    assert_eq!(ran.out, ssm(["check", "--cases", "60", "--seed", "11"]).out, "a seed repeats");
+}
+
+#[cfg(feature = "emulator")]
+#[test]
+fn the_emulator_passes() {
+    let ran = ssm(["check", "--backend", "emulator", "--backend", "cpu", "--cases", "4", "--seed", "2"]);
+    assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{}", ran.out);
+    assert!(ran.out.contains("backend emulator: 4 cases, 0 failed"), "{}", ran.out);
+}
+
+#[test]
+fn refusals() {
+    for args in [["--cases", "0"], ["--cases", "many"], ["--seed", "-1"], ["--backend", "cuda"]] {
+        let ran = ssm(["check"].into_iter().chain(args));
+        assert_eq!((ran.status, ran.out.as_str()), (2, ""), "{args:?}");
+        assert!(ran.err.contains(args[1]), "{}", ran.err);
+    }
+}
