@@ -77,7 +77,8 @@ impl Walk<'_, '_> {
             vector(self.memory.delta_x, row);
             vector(self.memory.y, row);
             for k in 0..K {
-                (B.check::<S>(n + k, row, lane), C.check::<S>(n + k, row, lane));
+                B.check::<S>(n + k, row, lane);
+                C.check::<S>(n + k, row, lane);
             }
         }
         let (delta, delta_x, y) =

@@ -4,8 +4,8 @@
 use super::advance::advance;
 use super::carry::{Order, Rows, between_parts};
 use super::channel::DeltaSum;
-use super::stage::{Memory, Shape, Tile};
-use super::tiling::{TILE, Tiling};
+use super::stage::{MOST_CHANNELS, Memory, Shape, Tile, tiling};
+use super::tiling::Tiling;
 use super::{Cut, Scan};
 use crate::cpu::Cpu;
 use crate::cpu::writer::Writer;
@@ -46,7 +46,7 @@ impl<'a, T: Element> Forward<Scan<'a, T>> for Cpu {
         let delta_sum = delta_sum.map(Writer::new);
         let mut pass = Pass {
             inputs: &inputs,
-            tiling: Tiling::new(&inputs),
+            tiling: tiling(&inputs),
             cut,
             start: inputs.initial_state,
             out: out.map(Writer::new),
@@ -90,7 +90,7 @@ pub(super) fn local_states<T: Element>(
     let states = Writer::new(StridedMut { memory: rows.into(), layout });
     let sums = Layout { extents: [parts, dim], strides: [layout.strides[0], layout.strides[1]] };
     let delta_sum = Some(states.beside(dstate, sums));
-    let (tiling, final_state) = (Tiling::new(inputs), Some(states));
+    let (tiling, final_state) = (tiling(inputs), Some(states));
     let nothing =
         Pass { inputs, tiling, cut, start: None, out: None, final_state, per_part: true, chunks: None, delta_sum };
     nothing.run(cpu, memory, all);
@@ -124,7 +124,7 @@ struct Floats {
 
 impl Floats {
     fn new<T: Element>(inputs: &Inputs<'_, T, Host>, cut: Cut) -> Self {
-        let tiling = Tiling::new(inputs);
+        let tiling = tiling(inputs);
         let workers = workers(inputs, cut, &tiling).saturating_mul(Shape::new(inputs, &tiling).floats());
         Self { rows: if cut.split > 1 { Rows::floats(cut, inputs) } else { 0 }, workers }
     }
@@ -177,7 +177,7 @@ impl<T: Element> Pass<'_, '_, T> {
         let (span, row) = (tile.span, seq * self.cut.split + part);
         let decays = tile.load_constants(memory);
         tile.load_state(self.start.as_ref(), row, memory);
-        let (steps, mut sums) = (self.cut.steps(span.len, part), [0.0f64; TILE]);
+        let (steps, mut sums) = (self.cut.steps(span.len, part), [0.0f64; MOST_CHANNELS]);
         let mut from = steps.start;
         while from < steps.end {
             let chunk_end =
@@ -223,7 +223,7 @@ impl<T: Element> Pass<'_, '_, T> {
 
 /// Adds the staged steps of each channel, in f64 and in their order.
 #[inline(always)]
-fn add_steps(sums: &mut [f64; TILE], memory: &Memory<'_>, steps: usize, back: bool) {
+fn add_steps(sums: &mut [f64; MOST_CHANNELS], memory: &Memory<'_>, steps: usize, back: bool) {
     for i in 0..steps {
         let row = if back { steps - 1 - i } else { i };
         let deltas = &memory.delta[row * memory.shape.width..][..memory.shape.width];

@@ -1,6 +1,6 @@
 //! A tile of channels and steps as f32 in the memory of a worker: rows of channels, one for each step or state.
 
-use super::tiling::{TILE, Tiling};
+use super::tiling::Tiling;
 use crate::cpu::math::lanes::{at_least, at_most, fma};
 use crate::cpu::math::logistic::{silu, softplus};
 use crate::cpu::transpose::transpose;
@@ -12,12 +12,27 @@ use crate::tensor::{Element, Host, Strided};
 use pulp::Simd;
 use std::ops::Range;
 
-/// Steps of a tile, at the most.
-const STEPS: usize = 64;
+/// Channels of a tile, at the most.
+pub(super) const MOST_CHANNELS: usize = 256;
 /// Of which every length of memory is a multiple: no vector has more lanes.
 const LANES: usize = 16;
 /// Channels whose steps are turned over together.
 const TURN: usize = 8;
+
+/// The most channels and steps of a tile: long runs of neighbours in memory, so that few pages and rows of DRAM are opened.
+fn most<T: Element>(inputs: &Inputs<'_, T, Host>) -> [usize; 2] {
+    if by_channel(inputs, &inputs.x.layout.strides) { [MOST_CHANNELS, 32] } else { [32, 128] }
+}
+
+/// Whether channels of a tensor are nearer to each other than steps are.
+fn by_channel<T: Element>(inputs: &Inputs<'_, T, Host>, strides: &[i64; 3]) -> bool {
+    strides[1] < strides[2] || inputs.longest() <= 1
+}
+
+/// The tiles of the forward direction.
+pub(super) fn tiling<T: Element>(inputs: &Inputs<'_, T, Host>) -> Tiling {
+    Tiling::new(inputs, most(inputs)[0])
+}
 
 /// Extents of a tile's memory.
 #[derive(Debug, Clone, Copy)]
@@ -34,10 +49,11 @@ impl Shape {
     pub fn new<T: Element>(inputs: &Inputs<'_, T, Host>, tiling: &Tiling) -> Self {
         let constant =
             |projection: &AlignedProjection<'_, T, Host>| matches!(projection, AlignedProjection::Constant(_));
+        let [channels, steps] = most(inputs);
         Self {
             dstate: inputs.dims.dstate,
-            width: tiling.run.min(TILE).next_multiple_of(LANES),
-            steps: inputs.longest().clamp(1, STEPS).next_multiple_of(LANES),
+            width: tiling.run.min(channels).next_multiple_of(LANES),
+            steps: inputs.longest().clamp(1, steps).next_multiple_of(LANES),
             constant: [constant(&inputs.B), constant(&inputs.C)],
         }
     }
@@ -49,8 +65,13 @@ impl Shape {
             true => states,
             false => self.dstate.saturating_mul(self.steps),
         };
-        let turned = TURN * self.steps;
+        let turned = self.turned();
         [states, states, self.width, self.width, rows, rows, rows, projection(0), projection(1), 2 * turned]
+    }
+
+    /// Steps of a few channels, or a row of channels.
+    fn turned(&self) -> usize {
+        (TURN * self.steps).max(self.width)
     }
 
     /// f32 of a worker.
@@ -98,7 +119,7 @@ impl<'m> Memory<'m> {
         let (delta, delta_x, y) = (take(4), take(5), take(6));
         let rows = |memory, constant| Rows { memory, by_state: 0, by_step: 0, constant };
         let (B, C) = (rows(take(7), shape.constant[0]), rows(take(8), shape.constant[1]));
-        let turned = take(9).split_at_mut(TURN * shape.steps);
+        let turned = take(9).split_at_mut(shape.turned());
         Self { shape, A, state, bias, D, delta, delta_x, y, B, C, turned: turned.into() }
     }
 }
@@ -200,7 +221,7 @@ impl<T: Element> Tile<'_, '_, T> {
     pub fn stage_steps<S: Simd>(&self, simd: S, times: Range<usize>, memory: &mut Memory<'_>) -> bool {
         let (width, channels, count) = (memory.shape.width, self.channels.len(), times.len());
         let mut lowest = simd.splat_f32s(0.0);
-        if self.by_channel(&self.inputs.x.layout.strides) {
+        if by_channel(self.inputs, &self.inputs.x.layout.strides) {
             for (row, t) in times.enumerate() {
                 let (delta, x) = (&mut memory.delta[row * width..], &mut memory.delta_x[row * width..]);
                 let (delta, x) = (&mut delta[..width], &mut x[..width]);
@@ -218,14 +239,16 @@ impl<T: Element> Tile<'_, '_, T> {
             for k in 0..TURN {
                 let (delta, x) = (&mut delta[k * length..][..length], &mut x[k * length..][..length]);
                 if first + k >= channels {
-                    (delta.fill(0.0), x.fill(0.0));
+                    delta.fill(0.0);
+                    x.fill(0.0);
                     continue;
                 }
                 let index = [self.span.batch, self.channels.start + first + k, times.start];
                 self.inputs.dt.run(index, 2, &mut delta[..count]);
                 self.inputs.x.run(index, 2, &mut x[..count]);
                 // What another tile left there would be no step.
-                (delta[count..].fill(0.0), x[count..].fill(0.0));
+                delta[count..].fill(0.0);
+                x[count..].fill(0.0);
                 let bias = simd.splat_f32s(memory.bias[first + k]);
                 steps(simd, self.inputs.step, delta, x, count, |_| bias, &mut lowest);
             }
@@ -271,12 +294,12 @@ impl<T: Element> Tile<'_, '_, T> {
         let (width, channels, count, length) =
             (memory.shape.width, self.channels.len(), times.len(), memory.shape.steps);
         let [y, other] = &mut memory.turned;
-        if self.by_channel(&[out.stride(0), out.stride(1), out.stride(2)]) {
+        if by_channel(self.inputs, &[out.stride(0), out.stride(1), out.stride(2)]) {
             for (row, t) in times.enumerate() {
                 let y = &mut memory.y[row * width..][..width];
                 let index = [self.span.batch, self.channels.start, t];
                 let D = |at: usize| simd.partial_load_f32s(&memory.D[at..]);
-                self.gate(simd, index, 1, &mut y[..width], &mut other[..width], channels, D);
+                self.gate(simd, index, 1, [&mut y[..width], &mut other[..width]], channels, D);
                 // SAFETY: the caller's promise.
                 unsafe { out.run(index, 1, &y[..channels]) };
             }
@@ -288,7 +311,7 @@ impl<T: Element> Tile<'_, '_, T> {
                 let y = &mut y[k * length..][..length];
                 let index = [self.span.batch, self.channels.start + first + k, times.start];
                 let D = simd.splat_f32s(memory.D[first + k]);
-                self.gate(simd, index, 2, y, &mut other[..length], count, |_| D);
+                self.gate(simd, index, 2, [&mut *y, &mut other[..length]], count, |_| D);
                 // SAFETY: the caller's promise.
                 unsafe { out.run(index, 2, &y[..count]) };
             }
@@ -302,8 +325,7 @@ impl<T: Element> Tile<'_, '_, T> {
         simd: S,
         index: [usize; 3],
         axis: usize,
-        y: &mut [f32],
-        other: &mut [f32],
+        [y, other]: [&mut [f32]; 2],
         count: usize,
         D: impl Fn(usize) -> S::f32s,
     ) {
@@ -324,7 +346,7 @@ impl<T: Element> Tile<'_, '_, T> {
         if times.is_empty() {
             return;
         }
-        let by_channel = self.by_channel(&self.inputs.x.layout.strides);
+        let by_channel = by_channel(self.inputs, &self.inputs.x.layout.strides);
         let (rows, length, axis) = match by_channel {
             true => (times.len(), self.channels.len(), 2),
             false => (self.channels.len(), times.len(), 1),
@@ -340,11 +362,6 @@ impl<T: Element> Tile<'_, '_, T> {
                 out.fetch(index, 3 - axis, length);
             }
         }
-    }
-
-    /// Whether channels are nearer to each other than steps are.
-    fn by_channel(&self, strides: &[i64; 3]) -> bool {
-        strides[1] < strides[2] || self.inputs.longest() == 1
     }
 }
 

@@ -4,39 +4,39 @@ use crate::ops::selective_scan::{AlignedProjection, Inputs};
 use crate::tensor::{Element, Host};
 use std::ops::Range;
 
-/// The most channels of a tile. Backward, their sums for dB and dC wait in the workspace, 4 bytes per state, step and tile.
-pub(super) const TILE: usize = 64;
-
 /// The channels in tiles, each inside a run of channels that share their rows of B and of C.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tiling {
     pub run: usize,
+    /// Channels of a tile, at the most.
+    most: usize,
     pub tiles_per_run: usize,
     /// Number of tiles.
     pub count: usize,
 }
 
 impl Tiling {
-    pub fn new<T: Element>(inputs: &Inputs<'_, T, Host>) -> Self {
+    /// Of at most so many channels.
+    pub fn new<T: Element>(inputs: &Inputs<'_, T, Host>, most: usize) -> Self {
         let dim = inputs.dims.dim;
         let channels = |projection: &AlignedProjection<'_, T, Host>| match projection {
             AlignedProjection::Variable { channels, .. } => *channels,
             AlignedProjection::Constant(_) => dim,
         };
         let run = greatest_common_divisor(channels(&inputs.B), channels(&inputs.C)).max(1);
-        let tiles_per_run = run.div_ceil(TILE);
-        Self { run, tiles_per_run, count: dim / run * tiles_per_run }
+        let tiles_per_run = run.div_ceil(most);
+        Self { run, most, tiles_per_run, count: dim / run * tiles_per_run }
     }
 
     pub fn channels(&self, tile: usize) -> Range<usize> {
-        let (run, place) = (tile / self.tiles_per_run * self.run, tile % self.tiles_per_run * TILE);
-        run + place..run + (place + TILE).min(self.run)
+        let (run, place) = (tile / self.tiles_per_run * self.run, tile % self.tiles_per_run * self.most);
+        run + place..run + (place + self.most).min(self.run)
     }
 
     /// The tile of a channel, and its place there.
     pub fn find(&self, d: usize) -> (usize, usize) {
         let (run, place) = (d / self.run, d % self.run);
-        (run * self.tiles_per_run + place / TILE, place % TILE)
+        (run * self.tiles_per_run + place / self.most, place % self.most)
     }
 
     /// Tiles of a group of so many channels.

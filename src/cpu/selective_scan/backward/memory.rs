@@ -6,6 +6,9 @@ use crate::ops::selective_scan::{AlignedProjection, Inputs};
 use crate::tensor::{Element, Host};
 use std::ops::Range;
 
+/// The most channels of a tile: their sums for dB and dC wait in the workspace, 4 bytes per state, step and tile.
+pub(super) const TILE: usize = 64;
+
 impl Tiling {
     /// What a task of so many steps and channels needs.
     pub(super) fn sizes<T: Element>(&self, inputs: &Inputs<'_, T, Host>, steps: usize, channels: usize) -> Sizes {

@@ -20,7 +20,7 @@ use crate::ops::selective_scan::{
 use crate::ops::{Backward, Operator, Workspace};
 use crate::plan::{Plan, as_f32};
 use crate::tensor::{Element, Host, StridedMut};
-use memory::{Task, TaskMemory};
+use memory::{TILE, Task, TaskMemory};
 
 impl<'a, T: Element> Backward<Scan<'a, T>> for Cpu {
     fn backward_plan(&self, op: &Scan<'a, T>) -> Result<Plan> {
@@ -47,7 +47,7 @@ impl<'a, T: Element> Backward<Scan<'a, T>> for Cpu {
         let mut memory = as_f32(workspace, floats);
         let call = Call {
             wanted: Wanted::new(&writers, &upstream),
-            tiling: Tiling::new(&inputs),
+            tiling: Tiling::new(&inputs, TILE),
             every: inputs.checkpoint_every(),
             nseqs,
             inputs,
@@ -86,7 +86,7 @@ impl<'a, T: Element> Backward<Scan<'a, T>> for Cpu {
 fn plan<T: Element>(inputs: &Inputs<'_, T, Host>) -> Plan {
     let cut = Cut::new(inputs);
     let rows = if cut.split > 1 { Rows::floats(cut, inputs).saturating_mul(2) } else { 0 };
-    cut.plan("bwd", inputs, Tiling::new(inputs).floats(inputs, cut).saturating_add(rows))
+    cut.plan("bwd", inputs, Tiling::new(inputs, TILE).floats(inputs, cut).saturating_add(rows))
 }
 
 /// One call, its arguments checked.
