@@ -124,52 +124,54 @@ fn no_other_spelling_is_taken() {
 
 #[test]
 fn the_documentation_has_the_lists() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/opcodes.md");
-    let text = documentation();
-    if std::env::var_os("PTX_EMULATOR_WRITE_DOCS").is_some() {
-        std::fs::write(path, &text).unwrap();
-    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
     let found = std::fs::read_to_string(path).unwrap();
-    assert!(found == text, "docs/opcodes.md is not what the lists say: run this test with PTX_EMULATOR_WRITE_DOCS=1");
+    // The last section.
+    let rest = found.split_once(HEAD.lines().next().unwrap()).expect("a section of instructions").0;
+    let text = format!("{rest}{}", documentation());
+    if std::env::var_os("PTX_EMULATOR_WRITE_DOCS").is_some() {
+        return std::fs::write(path, &text).unwrap();
+    }
+    assert!(found == text, "README.md is not what the lists say: run this test with PTX_EMULATOR_WRITE_DOCS=1");
 }
 
 fn documentation() -> String {
     let mut text = String::from(HEAD);
     let mut forms: Vec<&str> = crate::forms::known().collect();
     forms.sort_by_key(|form| (form.trim_start_matches('{').to_string(), form.len()));
-    text.push_str("\n## Instructions that compute\n\n");
+    text.push_str("\n### Instructions that compute\n\n");
     for form in forms {
         writeln!(text, "- `{form}`").unwrap();
     }
     text.push_str(BETWEEN);
     for (heading, groups) in KNOWN {
-        write!(text, "\n### {heading}\n\n| form | operands |\n|---|---|\n").unwrap();
+        write!(text, "\n#### {heading}\n\n| form | operands |\n|---|---|\n").unwrap();
         for (form, operands) in *groups {
             let operands =
                 if operands.is_empty() { String::new() } else { format!("`{}`", operands.replace('|', "\\|")) };
             writeln!(text, "| `{form}` | {operands} |").unwrap();
         }
     }
-    text.push_str("\n## Special registers\n\n");
+    text.push_str("\n### Special registers\n\n");
     for name in SPECIAL {
         writeln!(text, "- `{name}`").unwrap();
     }
     text
 }
 
-const HEAD: &str = "# Instructions
+const HEAD: &str = "## Instructions
 
 Every form that the emulator executes. Braces hold alternatives: `add{,.sat}.{u32,s32}` stands for four forms. Whatever
 is not here is an error that names it and its line, when the kernel is launched or `Module::check` is called.
 
-This file is made from the lists that the tests run through; `PTX_EMULATOR_WRITE_DOCS=1 cargo test -p ptx-emulator
+This section is made from the lists that the tests run through; `PTX_EMULATOR_WRITE_DOCS=1 cargo test -p ptx-emulator
 documentation` writes it. Programs have the lists from `instruction_forms()`.
 ";
 
 const BETWEEN: &str = "
 `setp` has one destination or two, `p` or `p|q`; comparisons of packed halves have two.
 
-## Instructions that do more
+### Instructions that do more
 
 In the column of operands, `d` is a destination and `b` a source, of the type that the form ends with; `p` a predicate,
 `[a]` an address, and the other words are what they say. Numbers are examples, except the sizes of `cp.async`. Modifiers of
