@@ -15,8 +15,8 @@ impl WorkspaceBlock {
     }
 }
 
-/// How a backend runs one call: a pure function of operator, direction, dtype and dimensions, never of device load or
-/// number of threads. The run uses exactly the plan that it is given.
+/// How a backend runs one call: a pure function of operator, direction, dtype, dimensions, groups, strides and, packed, the
+/// lengths of the sequences, never of device load or number of threads. The run uses exactly the plan that it is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Plan {
@@ -66,7 +66,13 @@ impl Plan {
         workspace: &SliceMut<'_, WorkspaceBlock, S>,
     ) -> Result<()> {
         if given != self {
-            return Err(Error::Plan { op, got: given.describe(), expected: self.describe() });
+            let (mut got, mut expected) = (given.describe(), self.describe());
+            if got == expected {
+                // The same dimensions in another order of memory, or with sequences of other lengths.
+                got += &format!(", {} bytes of workspace", given.workspace_bytes);
+                expected += &format!(", {} bytes of workspace", self.workspace_bytes);
+            }
+            return Err(Error::Plan { op, got, expected });
         }
         let got = workspace.elements() * size_of::<WorkspaceBlock>();
         if got < self.workspace_bytes {

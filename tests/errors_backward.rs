@@ -246,3 +246,39 @@ fn sequences_beyond_counting() {
     let mut state = ViewMut::new(&mut memory, dims);
     Cpu::new().forward(&scan, SelectiveScanOutputs::states_only().final_state(&mut state)).expect("nothing to do");
 }
+
+/// A batch beyond counting, of which nothing is written.
+#[test]
+fn nothing_to_write() {
+    let (memory, batch) = ([0.0f32], 1 << 60);
+    let io = View::strided(&memory, [("batch", batch, 0), ("dim", 1, 0), ("seqlen", 1, 0)]);
+    let A = View::strided(&memory, [("dim", 1, 0), ("dstate", 0, 1)]);
+    let P = View::strided(&memory, [("batch", batch, 0), ("ngroups", 1, 0), ("dstate", 0, 1), ("seqlen", 1, 0)]);
+    let scan = SelectiveScan::new(io, io, A, P, P).expect("valid");
+    let mut none = [0.0f32; 0];
+    let mut state = ViewMut::new(&mut none, [("batch", batch), ("dim", 1), ("dstate", 0)]);
+    Cpu::new().forward(&scan, SelectiveScanOutputs::states_only().final_state(&mut state)).expect("nothing to do");
+}
+
+/// A plan is for one order of memory; the message tells plans of the same dimensions apart.
+#[test]
+fn a_plan_of_another_order() {
+    let memory = vec![0.0f32; 64 * 256];
+    let scan = |dims: [(&'static str, usize); 3]| {
+        let io = View::new(&memory, dims);
+        let A = View::new(&memory[..64], [("dim", 64), ("dstate", 1)]);
+        let P = View::new(&memory[..256], [("batch", 1), ("ngroups", 1), ("dstate", 1), ("seqlen", 256)]);
+        SelectiveScan::new(io, io, A, P, P).expect("valid")
+    };
+    let dense = [("batch", 1), ("dim", 64), ("seqlen", 256)];
+    let channel_last = [("batch", 1), ("seqlen", 256), ("dim", 64)];
+    let plan = Cpu::new().forward_plan(&scan(dense)).expect("valid");
+    let mut out = vec![7.0f32; memory.len()];
+    let mut view = ViewMut::new(&mut out, channel_last);
+    let mut blocks = plan.allocate().expect("memory");
+    let outputs = SelectiveScanOutputs::new(&mut view);
+    let refused = Cpu::new().forward_with(&scan(channel_last), outputs, &plan, (&mut blocks).into());
+    let message = refused.expect_err("refused").to_string();
+    assert_eq!(message.matches("bytes of workspace").count(), 2, "{message}");
+    assert!(out.iter().all(|&v| v == 7.0), "written although refused");
+}

@@ -18,12 +18,13 @@ use pulp::{Arch, Simd, WithSimd};
 /// another. Results are the same bits for every number of threads.
 ///
 /// # Workspace of the selective scan
-/// Forward: for each of at most 128 tasks, at most 64 channels that share their rows of B and C, rounded up to `c`, a
-/// multiple of 16, and `s` steps, min(seqlen, 64) rounded up likewise: 4 bytes times
+/// Forward: for each of at most 128 tasks, `c` channels that share their rows of B and C, and `s` steps: at most 256 and 32
+/// where the channels of x lie nearer to each other than its steps do, or no sequence has several steps; else 32 and 128;
+/// both rounded up to a multiple of 16. 4 bytes times
 /// ```text
 /// 2 c dstate + 3 c s + 2 c            A and states, rows of steps, bias and D
 /// + s dstate  or  c dstate            B, variable or constant; the same for C
-/// + 16 s                              rows that are turned over
+/// + 2 max(8 s, c)                     rows that are turned over
 /// ```
 /// and, if split, a state and a sum for each part of each channel, `4 nseqs split dim (dstate + 1)` bytes.
 ///

@@ -52,7 +52,9 @@ impl<T: Element, const R: usize> Writer<'_, T, R> {
     /// As for [`Writer::write`], for all of them.
     #[inline(always)]
     pub(super) unsafe fn run(&self, mut index: [usize; R], axis: usize, from: &[f32]) {
-        if let (false, Some(start)) = (from.is_empty(), self.contiguous(index, axis)) {
+        if !from.is_empty()
+            && let Some(start) = self.contiguous(index, axis)
+        {
             // SAFETY: neighbours along this dimension are neighbours in memory; the rest as for `write`.
             return narrow(from, unsafe { std::slice::from_raw_parts_mut(start, from.len()) });
         }

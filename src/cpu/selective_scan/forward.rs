@@ -33,10 +33,9 @@ impl<'a, T: Element> Forward<Scan<'a, T>> for Cpu {
         let inputs = op.inputs()?;
         let outputs = outputs.check(&inputs)?;
         plan(&inputs).check(Scan::<T>::NAME, given, &workspace)?;
-        let (dims, cut) = (inputs.dims, Cut::new(&inputs));
-        // Without elements there may be rows beyond counting.
-        let no_states = dims.dstate == 0 || outputs.final_state.is_none();
-        if dims.dim == 0 || (dims.seqlen == 0 && no_states && outputs.delta_sum.is_none()) {
+        let cut = Cut::new(&inputs);
+        // With nothing to write there may be rows beyond counting.
+        if outputs.are_empty() {
             return Ok(());
         }
         let floats = Floats::new(&inputs, cut);
@@ -173,7 +172,12 @@ impl<T: Element> Pass<'_, '_, T> {
 
     #[inline(always)]
     fn part<S: Simd>(&self, simd: S, [seq, part, tile]: [usize; 3], memory: &mut Memory<'_>) {
-        let tile = Tile { inputs: self.inputs, span: self.inputs.span(seq), channels: self.tiling.channels(tile) };
+        let tile = Tile {
+            inputs: self.inputs,
+            span: self.inputs.span(seq),
+            channels: self.tiling.channels(tile),
+            short: memory.shape.short,
+        };
         let (span, row) = (tile.span, seq * self.cut.split + part);
         let decays = tile.load_constants(memory);
         tile.load_state(self.start.as_ref(), row, memory);

@@ -1,4 +1,4 @@
-//! The selective scan on the CPU. Simple: one channel at a time, one state after the other.
+//! The selective scan on the CPU: forward in vectors of channels, backward one channel and one state after the other.
 //!
 //! Where sequences are cut into parts, a local pass runs each part from nothing, a carry pass connects the parts, and
 //! the parts then run in full from what was carried.

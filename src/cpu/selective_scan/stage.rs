@@ -21,12 +21,12 @@ const TURN: usize = 8;
 
 /// The most channels and steps of a tile: long runs of neighbours in memory, so that few pages and rows of DRAM are opened.
 fn most<T: Element>(inputs: &Inputs<'_, T, Host>) -> [usize; 2] {
-    if by_channel(inputs, &inputs.x.layout.strides) { [MOST_CHANNELS, 32] } else { [32, 128] }
+    if by_channel(&inputs.x.layout.strides, inputs.longest() <= 1) { [MOST_CHANNELS, 32] } else { [32, 128] }
 }
 
-/// Whether channels of a tensor are nearer to each other than steps are.
-fn by_channel<T: Element>(inputs: &Inputs<'_, T, Host>, strides: &[i64; 3]) -> bool {
-    strides[1] < strides[2] || inputs.longest() <= 1
+/// Whether channels of a tensor are nearer to each other than steps are; `short`: no sequence has several steps.
+fn by_channel(strides: &[i64; 3], short: bool) -> bool {
+    strides[1] < strides[2] || short
 }
 
 /// The tiles of the forward direction.
@@ -42,6 +42,8 @@ pub(super) struct Shape {
     pub width: usize,
     /// Steps, rounded up.
     pub steps: usize,
+    /// No sequence has several steps.
+    pub short: bool,
     constant: [bool; 2],
 }
 
@@ -54,6 +56,7 @@ impl Shape {
             dstate: inputs.dims.dstate,
             width: tiling.run.min(channels).next_multiple_of(LANES),
             steps: inputs.longest().clamp(1, steps).next_multiple_of(LANES),
+            short: inputs.longest() <= 1,
             constant: [constant(&inputs.B), constant(&inputs.C)],
         }
     }
@@ -129,6 +132,7 @@ pub(super) struct Tile<'i, 'a, T> {
     pub inputs: &'i Inputs<'a, T, Host>,
     pub span: Span,
     pub channels: Range<usize>,
+    pub short: bool,
 }
 
 impl<T: Element> Tile<'_, '_, T> {
@@ -221,7 +225,7 @@ impl<T: Element> Tile<'_, '_, T> {
     pub fn stage_steps<S: Simd>(&self, simd: S, times: Range<usize>, memory: &mut Memory<'_>) -> bool {
         let (width, channels, count) = (memory.shape.width, self.channels.len(), times.len());
         let mut lowest = simd.splat_f32s(0.0);
-        if by_channel(self.inputs, &self.inputs.x.layout.strides) {
+        if by_channel(&self.inputs.x.layout.strides, self.short) {
             for (row, t) in times.enumerate() {
                 let (delta, x) = (&mut memory.delta[row * width..], &mut memory.delta_x[row * width..]);
                 let (delta, x) = (&mut delta[..width], &mut x[..width]);
@@ -294,7 +298,7 @@ impl<T: Element> Tile<'_, '_, T> {
         let (width, channels, count, length) =
             (memory.shape.width, self.channels.len(), times.len(), memory.shape.steps);
         let [y, other] = &mut memory.turned;
-        if by_channel(self.inputs, &[out.stride(0), out.stride(1), out.stride(2)]) {
+        if by_channel(&[out.stride(0), out.stride(1), out.stride(2)], self.short) {
             for (row, t) in times.enumerate() {
                 let y = &mut memory.y[row * width..][..width];
                 let index = [self.span.batch, self.channels.start, t];
@@ -346,7 +350,7 @@ impl<T: Element> Tile<'_, '_, T> {
         if times.is_empty() {
             return;
         }
-        let by_channel = by_channel(self.inputs, &self.inputs.x.layout.strides);
+        let by_channel = by_channel(&self.inputs.x.layout.strides, self.short);
         let (rows, length, axis) = match by_channel {
             true => (times.len(), self.channels.len(), 2),
             false => (self.channels.len(), times.len(), 1),

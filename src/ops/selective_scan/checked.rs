@@ -124,6 +124,17 @@ pub(crate) struct CheckedOutputs<'o, T: 'o, S: Storage> {
     pub delta_sum: Option<StridedMut<'o, f32, S, 2>>,
 }
 
+impl<T, S: Storage> CheckedOutputs<'_, T, S> {
+    /// Nothing is written.
+    pub fn are_empty(&self) -> bool {
+        let chunks = self.chunk_states.as_ref().map(|chunks| &chunks.states);
+        let states = [self.final_state.as_ref(), chunks].into_iter().flatten();
+        self.out.as_ref().is_none_or(|out| out.layout.is_empty())
+            && states.into_iter().all(|states| states.layout.is_empty())
+            && self.delta_sum.as_ref().is_none_or(|sum| sum.layout.is_empty())
+    }
+}
+
 /// Where the state after each full `every` steps goes.
 pub(crate) struct ChunkStates<'o, S: Storage> {
     pub every: usize,
