@@ -112,7 +112,7 @@ fn packed<B: Backend, T: Element>() {
 fn growing<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let mut count = 0;
-    for (seqlen, total) in [(20, 80.0), (100, 80.0), (400, 80.0), (400, 40.0)] {
+    for (seqlen, total) in [(1, 80.0), (20, 80.0), (100, 80.0), (400, 80.0), (400, 40.0)] {
         for dstate in [3, 24] {
             let spec = ScanSpec { every: Some(16), ..ScanSpec::plain(2, 3, dstate, seqlen) };
             let spec = ScanSpec { initial_state: true, final_state: true, ..spec };
