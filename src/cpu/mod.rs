@@ -46,8 +46,8 @@ pub struct Cpu {
     instructions: Instructions,
 }
 
-/// What a [`Cpu`] computes with. The selective scan's forward direction and the functions under it have the same bits with
-/// all of them.
+/// What a [`Cpu`] computes the selective scan's forward direction with; its bits are the same with all of them. Nothing else
+/// looks at it yet: backward and discretise are plain loops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Instructions {
