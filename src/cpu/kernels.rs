@@ -2,11 +2,15 @@
 //! that calls them.
 
 use super::Cpu;
-use super::selective_scan::Worker;
+use super::selective_scan::{BackwardWorker, ForwardWorker};
 use crate::tensor::Element;
 
 pub trait Kernels: Sized {
-    fn selective_scan_forward(cpu: Cpu, worker: Worker<'_, '_, '_, Self>)
+    fn selective_scan_forward(cpu: Cpu, worker: ForwardWorker<'_, '_, '_, Self>)
+    where
+        Self: Element;
+
+    fn selective_scan_backward(cpu: Cpu, worker: BackwardWorker<'_, '_, '_, '_, '_, Self>)
     where
         Self: Element;
 }
@@ -14,7 +18,11 @@ pub trait Kernels: Sized {
 macro_rules! kernels {
     ($($dtype:ty),+) => {$(
         impl Kernels for $dtype {
-            fn selective_scan_forward(cpu: Cpu, worker: Worker<'_, '_, '_, Self>) {
+            fn selective_scan_forward(cpu: Cpu, worker: ForwardWorker<'_, '_, '_, Self>) {
+                cpu.dispatch(worker);
+            }
+
+            fn selective_scan_backward(cpu: Cpu, worker: BackwardWorker<'_, '_, '_, '_, '_, Self>) {
                 cpu.dispatch(worker);
             }
         }

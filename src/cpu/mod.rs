@@ -106,13 +106,15 @@ impl Cpu {
     }
 
     /// Calls `task` for every item, in any order.
-    fn for_each_of<I: Send>(self, items: &mut [I], task: impl Fn(&mut I) + Sync + Send) {
+    fn for_each_of<I: Send>(self, items: impl Iterator<Item = I> + Send, task: impl Fn(I) + Sync + Send) {
         #[cfg(feature = "rayon")]
         if self.parallel {
-            use rayon::prelude::*;
-            return items.par_iter_mut().for_each(task);
+            return rayon::scope(|scope| {
+                let task = &task;
+                items.for_each(|item| scope.spawn(move |_| task(item)));
+            });
         }
-        items.iter_mut().for_each(task);
+        items.for_each(task);
     }
 
     /// Calls `task` for every number below `count`, in any order.

@@ -1,9 +1,10 @@
 //! The recurrence, over the channels of a tile: a vector has one channel in each lane.
 
-use super::stage::{Memory, Rows};
+use super::ahead::Ahead;
+use super::stage::{Memory, Rows, load, store};
 use crate::cpu::math::exp::{Any, Range, UpTo70, exp};
 use crate::cpu::math::lanes::fma;
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 
 /// States whose steps are interleaved.
 const TOGETHER: usize = 4;
@@ -38,6 +39,32 @@ pub(super) fn advance<S: Simd>(
     }
 }
 
+/// [`advance`] without output.
+pub(super) struct Advance<'w, 'm> {
+    pub memory: &'w mut Memory<'m>,
+    pub channels: usize,
+    pub steps: usize,
+    pub back: bool,
+    pub decays: bool,
+    /// What is read next.
+    pub ahead: Ahead,
+}
+
+impl WithSimd for Advance<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        const PARTS: usize = 64;
+        let mut fetched = 0;
+        advance(simd, self.memory, self.channels, self.steps, self.back, [self.decays, false], |done| {
+            let next = (done * PARTS as f32) as usize;
+            self.ahead.fetch([fetched, next], PARTS);
+            fetched = next;
+        });
+    }
+}
+
 struct Walk<'w, 'm> {
     memory: &'w mut Memory<'m>,
     lane: usize,
@@ -51,20 +78,29 @@ impl Walk<'_, '_> {
     fn states<S: Simd>(&mut self, simd: S, range: impl Range, mut meanwhile: impl FnMut(usize)) {
         let dstate = self.memory.shape.dstate;
         let shared = !self.memory.B.constant && !self.memory.C.constant;
-        let together = if shared && self.output { dstate / TOGETHER * TOGETHER } else { 0 };
+        let together = if shared { dstate / TOGETHER * TOGETHER } else { 0 };
         for n in (0..together).step_by(TOGETHER) {
-            self.run::<S, TOGETHER, true>(simd, range, n);
+            if self.output {
+                self.run::<S, TOGETHER, true, true>(simd, range, n);
+            } else {
+                self.run::<S, TOGETHER, true, false>(simd, range, n);
+            }
             meanwhile(n + TOGETHER);
         }
         for n in together..dstate {
-            self.run::<S, 1, false>(simd, range, n);
+            self.run::<S, 1, false, true>(simd, range, n);
             meanwhile(n + 1);
         }
     }
 
-    /// All steps of K states from `n` on. `FAST`: neither B nor C is constant, and there is an output.
+    /// All steps of K states from `n` on. `VARIABLE`: neither B nor C is constant. `OUTPUT`: there may be one.
     #[inline(always)]
-    fn run<S: Simd, const K: usize, const FAST: bool>(&mut self, simd: S, range: impl Range, n: usize) {
+    fn run<S: Simd, const K: usize, const VARIABLE: bool, const OUTPUT: bool>(
+        &mut self,
+        simd: S,
+        range: impl Range,
+        n: usize,
+    ) {
         let (width, lane) = (self.memory.shape.width, self.lane);
         let vector = |slice: &[f32], row: usize| load::<S>(&slice[row * width + lane..]);
         let A: [S::f32s; K] = std::array::from_fn(|k| vector(self.memory.A, n + k));
@@ -81,6 +117,8 @@ impl Walk<'_, '_> {
                 C.check::<S>(n + k, row, lane);
             }
         }
+        let (B, C) = (B.of::<K>(n, lane), C.of::<K>(n, lane));
+        let output = OUTPUT && (VARIABLE || self.output);
         let (delta, delta_x, y) =
             (self.memory.delta.as_ptr(), self.memory.delta_x.as_ptr(), self.memory.y.as_mut_ptr());
         for i in 0..self.steps {
@@ -91,22 +129,22 @@ impl Walk<'_, '_> {
                 let step = delta.add(at).cast::<S::f32s>().read_unaligned();
                 let input = delta_x.add(at).cast::<S::f32s>().read_unaligned();
                 let y = y.add(at).cast::<S::f32s>();
-                let mut sum = if n == 0 { zero } else { y.read_unaligned() };
+                let mut sum = if n == 0 || !output { zero } else { y.read_unaligned() };
                 for (k, h) in h.iter_mut().enumerate() {
                     let decay = exp(simd, range, simd.mul_f32s(step, A[k]));
-                    let input = simd.mul_f32s(input, B.at::<S, FAST>(simd, n + k, row, lane));
+                    let input = simd.mul_f32s(input, B.at::<S, VARIABLE>(simd, k, row));
                     *h = fma(simd, decay, *h, input);
-                    if FAST || self.output {
-                        sum = fma(simd, *h, C.at::<S, FAST>(simd, n + k, row, lane), sum);
+                    if output {
+                        sum = fma(simd, *h, C.at::<S, VARIABLE>(simd, k, row), sum);
                     }
                 }
-                if FAST || self.output {
+                if output {
                     y.write_unaligned(sum);
                 }
             }
         }
         for (k, h) in h.into_iter().enumerate() {
-            S::as_mut_simd_f32s(&mut self.memory.state[(n + k) * width + lane..]).0[0] = h;
+            store::<S>(self.memory.state, (n + k) * width + lane, h);
         }
     }
 }
@@ -114,7 +152,7 @@ impl Walk<'_, '_> {
 impl Rows<'_> {
     /// Panics if state `n` of step `row` is outside the memory.
     #[inline(always)]
-    fn check<S: Simd>(&self, n: usize, row: usize, lane: usize) {
+    pub fn check<S: Simd>(&self, n: usize, row: usize, lane: usize) {
         if self.constant {
             load::<S>(&self.memory[n * self.by_state + lane..]);
         } else {
@@ -122,26 +160,37 @@ impl Rows<'_> {
         }
     }
 
-    /// State `n` of step `row` for each lane. `VARIABLE`: it is not constant.
+    /// K states from `n` on, for the vector of channels from `lane` on.
+    #[inline(always)]
+    pub fn of<const K: usize>(&self, n: usize, lane: usize) -> Projected<K> {
+        let lane = if self.constant { lane } else { 0 };
+        let starts = std::array::from_fn(|k| self.memory.as_ptr().wrapping_add((n + k) * self.by_state + lane));
+        Projected { starts, by_step: self.by_step, constant: self.constant }
+    }
+}
+
+/// B or C of some states: copied out of [`Rows`], so that no store can be thought to change where it lies.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Projected<const K: usize> {
+    starts: [*const f32; K],
+    by_step: usize,
+    pub constant: bool,
+}
+
+impl<const K: usize> Projected<K> {
+    /// The `k`th state of step `row` for each lane. `VARIABLE`: it is not constant.
     ///
     /// # Safety
     /// It lies inside the memory.
     #[inline(always)]
-    unsafe fn at<S: Simd, const VARIABLE: bool>(&self, simd: S, n: usize, row: usize, lane: usize) -> S::f32s {
-        let start = self.memory.as_ptr();
+    pub unsafe fn at<S: Simd, const VARIABLE: bool>(&self, simd: S, k: usize, row: usize) -> S::f32s {
         // SAFETY: the caller's promise.
         unsafe {
             if VARIABLE || !self.constant {
-                simd.splat_f32s(*start.add(n * self.by_state + row * self.by_step))
+                simd.splat_f32s(*self.starts[k].add(row * self.by_step))
             } else {
-                start.add(n * self.by_state + lane).cast::<S::f32s>().read_unaligned()
+                self.starts[k].cast::<S::f32s>().read_unaligned()
             }
         }
     }
-}
-
-/// The first vector of a slice.
-#[inline(always)]
-fn load<S: Simd>(slice: &[f32]) -> S::f32s {
-    S::as_simd_f32s(slice).0[0]
 }

@@ -94,11 +94,6 @@ impl Rows {
         let width = Self::width(dstate);
         Layout { extents: [nseqs * cut.split, dim, dstate], strides: [(dim * width) as i64, width as i64, 1] }
     }
-
-    /// The row of channel `d` of a part.
-    pub fn at(rows: &[f32], [seq, part, d]: [usize; 3], cut: Cut, [dim, dstate]: [usize; 2]) -> &[f32] {
-        &rows[((seq * cut.split + part) * dim + d) * Self::width(dstate)..][..dstate]
-    }
 }
 
 /// From what each part makes of nothing to what it starts from; `first` is what the first part in that order starts from.

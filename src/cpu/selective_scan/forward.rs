@@ -3,7 +3,6 @@
 
 use super::advance::advance;
 use super::carry::{Order, Rows, between_parts};
-use super::channel::DeltaSum;
 use super::stage::{MOST_CHANNELS, Memory, Shape, Tile, tiling};
 use super::tiling::Tiling;
 use super::{Cut, Scan};
@@ -38,6 +37,7 @@ impl<'a, T: Element> Forward<Scan<'a, T>> for Cpu {
         if outputs.are_empty() {
             return Ok(());
         }
+        let (tiling, shape) = tiling(&inputs);
         let floats = Floats::new(&inputs, cut);
         let memory = as_f32(workspace, floats.rows + floats.workers);
         let (rows, memory) = memory.split_at_mut(floats.rows);
@@ -45,7 +45,8 @@ impl<'a, T: Element> Forward<Scan<'a, T>> for Cpu {
         let delta_sum = delta_sum.map(Writer::new);
         let mut pass = Pass {
             inputs: &inputs,
-            tiling: tiling(&inputs),
+            tiling,
+            shape,
             cut,
             start: inputs.initial_state,
             out: out.map(Writer::new),
@@ -89,9 +90,19 @@ pub(super) fn local_states<T: Element>(
     let states = Writer::new(StridedMut { memory: rows.into(), layout });
     let sums = Layout { extents: [parts, dim], strides: [layout.strides[0], layout.strides[1]] };
     let delta_sum = Some(states.beside(dstate, sums));
-    let (tiling, final_state) = (tiling(inputs), Some(states));
-    let nothing =
-        Pass { inputs, tiling, cut, start: None, out: None, final_state, per_part: true, chunks: None, delta_sum };
+    let (tiling, shape) = tiling(inputs);
+    let nothing = Pass {
+        inputs,
+        tiling,
+        shape,
+        cut,
+        start: None,
+        out: None,
+        final_state: Some(states),
+        per_part: true,
+        chunks: None,
+        delta_sum,
+    };
     nothing.run(cpu, memory, all);
 }
 
@@ -106,25 +117,24 @@ fn sum_parts<T: Element>(
     let Dims { nseqs, dim, dstate, .. } = inputs.dims;
     cpu.for_each_plain(nseqs * dim, |i| {
         let (seq, d) = (i / dim, i % dim);
-        let mut sum = DeltaSum::default();
         let width = Rows::width(dstate);
-        (0..cut.split).for_each(|part| sum.add(rows[((seq * cut.split + part) * dim + d + 1) * width - 1]));
+        let sum = (0..cut.split).map(|part| f64::from(rows[((seq * cut.split + part) * dim + d + 1) * width - 1]));
         // SAFETY: (seq, d) is below the extents, and each is one task.
-        unsafe { delta_sum.write([seq, d], sum.get()) };
+        unsafe { delta_sum.write([seq, d], sum.sum::<f64>() as f32) };
     });
 }
 
 /// f32 of the rows between parts, and of the workers.
 #[derive(Debug, Clone, Copy)]
-struct Floats {
-    rows: usize,
-    workers: usize,
+pub(super) struct Floats {
+    pub rows: usize,
+    pub workers: usize,
 }
 
 impl Floats {
-    fn new<T: Element>(inputs: &Inputs<'_, T, Host>, cut: Cut) -> Self {
-        let tiling = tiling(inputs);
-        let workers = workers(inputs, cut, &tiling).saturating_mul(Shape::new(inputs, &tiling).floats());
+    pub fn new<T: Element>(inputs: &Inputs<'_, T, Host>, cut: Cut) -> Self {
+        let (tiling, shape) = tiling(inputs);
+        let workers = workers(inputs, cut, &tiling).saturating_mul(shape.floats());
         Self { rows: if cut.split > 1 { Rows::floats(cut, inputs) } else { 0 }, workers }
     }
 }
@@ -145,6 +155,7 @@ fn plan<T: Element>(inputs: &Inputs<'_, T, Host>) -> Plan {
 pub struct Pass<'p, 'a, T: Element> {
     inputs: &'p Inputs<'a, T, Host>,
     tiling: Tiling,
+    shape: Shape,
     cut: Cut,
     /// What a part or, in one part, a sequence starts from.
     start: Option<Strided<'p, f32, Host, 3>>,
@@ -162,7 +173,7 @@ impl<T: Element> Pass<'_, '_, T> {
     fn run(&self, cpu: Cpu, memory: &mut [f32], all: bool) {
         let (inputs, cut) = (self.inputs, self.cut);
         let workers = workers(inputs, cut, &self.tiling);
-        let shape = Shape::new(inputs, &self.tiling);
+        let shape = self.shape;
         let count = inputs.dims.nseqs * cut.split * self.tiling.count;
         cpu.for_each(workers, memory, shape.floats(), |worker, memory| {
             let tasks = (worker..count).step_by(workers);
@@ -227,7 +238,7 @@ impl<T: Element> Pass<'_, '_, T> {
 
 /// Adds the staged steps of each channel, in f64 and in their order.
 #[inline(always)]
-fn add_steps(sums: &mut [f64; MOST_CHANNELS], memory: &Memory<'_>, steps: usize, back: bool) {
+pub(super) fn add_steps(sums: &mut [f64], memory: &Memory<'_>, steps: usize, back: bool) {
     for i in 0..steps {
         let row = if back { steps - 1 - i } else { i };
         let deltas = &memory.delta[row * memory.shape.width..][..memory.shape.width];

@@ -1,17 +1,18 @@
-//! The selective scan on the CPU: forward in vectors of channels, backward one channel and one state after the other.
+//! The selective scan on the CPU, in vectors of channels.
 //!
 //! Where sequences are cut into parts, a local pass runs each part from nothing, a carry pass connects the parts, and
 //! the parts then run in full from what was carried.
 
 mod advance;
+mod ahead;
 mod backward;
 mod carry;
-mod channel;
 mod forward;
 mod stage;
 mod tiling;
 
-pub use forward::Worker;
+pub use backward::Worker as BackwardWorker;
+pub use forward::Worker as ForwardWorker;
 
 use crate::ops::selective_scan::{Inputs, SelectiveScan, part_steps};
 use crate::plan::Plan;

@@ -15,9 +15,9 @@ use std::ops::Range;
 /// Channels of a tile, at the most.
 pub(super) const MOST_CHANNELS: usize = 256;
 /// Of which every length of memory is a multiple: no vector has more lanes.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 /// Channels whose steps are turned over together.
-const TURN: usize = 8;
+pub(super) const TURN: usize = 8;
 
 /// The most channels and steps of a tile: long runs of neighbours in memory, so that few pages and rows of DRAM are opened.
 fn most<T: Element>(inputs: &Inputs<'_, T, Host>) -> [usize; 2] {
@@ -25,13 +25,15 @@ fn most<T: Element>(inputs: &Inputs<'_, T, Host>) -> [usize; 2] {
 }
 
 /// Whether channels of a tensor are nearer to each other than steps are; `short`: no sequence has several steps.
-fn by_channel(strides: &[i64; 3], short: bool) -> bool {
+pub(super) fn by_channel(strides: &[i64; 3], short: bool) -> bool {
     strides[1] < strides[2] || short
 }
 
-/// The tiles of the forward direction.
-pub(super) fn tiling<T: Element>(inputs: &Inputs<'_, T, Host>) -> Tiling {
-    Tiling::new(inputs, most(inputs)[0])
+/// The tiles of the forward direction, and their extents.
+pub(super) fn tiling<T: Element>(inputs: &Inputs<'_, T, Host>) -> (Tiling, Shape) {
+    let [channels, steps] = most(inputs);
+    let tiling = Tiling::new(inputs, channels);
+    (tiling, Shape::new(inputs, &tiling, steps))
 }
 
 /// Extents of a tile's memory.
@@ -44,17 +46,18 @@ pub(super) struct Shape {
     pub steps: usize,
     /// No sequence has several steps.
     pub short: bool,
-    constant: [bool; 2],
+    /// B, C.
+    pub constant: [bool; 2],
 }
 
 impl Shape {
-    pub fn new<T: Element>(inputs: &Inputs<'_, T, Host>, tiling: &Tiling) -> Self {
+    /// Of tiles of at most so many steps.
+    pub fn new<T: Element>(inputs: &Inputs<'_, T, Host>, tiling: &Tiling, steps: usize) -> Self {
         let constant =
             |projection: &AlignedProjection<'_, T, Host>| matches!(projection, AlignedProjection::Constant(_));
-        let [channels, steps] = most(inputs);
         Self {
             dstate: inputs.dims.dstate,
-            width: tiling.run.min(channels).next_multiple_of(LANES),
+            width: tiling.run.min(tiling.most).next_multiple_of(LANES),
             steps: inputs.longest().clamp(1, steps).next_multiple_of(LANES),
             short: inputs.longest() <= 1,
             constant: [constant(&inputs.B), constant(&inputs.C)],
@@ -62,14 +65,27 @@ impl Shape {
     }
 
     fn sizes(&self) -> [usize; 10] {
-        let states = self.dstate.saturating_mul(self.width);
-        let rows = self.steps * self.width;
-        let projection = |of: usize| match self.constant[of] {
-            true => states,
+        let (states, rows, turned) = (self.states(), self.rows(), self.turned());
+        let [B, C] = [0, 1].map(|of| self.projection(of));
+        [states, states, self.width, self.width, rows, rows, rows, B, C, 2 * turned]
+    }
+
+    /// f32 of a row of channels for each state.
+    pub fn states(&self) -> usize {
+        self.dstate.saturating_mul(self.width)
+    }
+
+    /// f32 of a row of channels for each step.
+    pub fn rows(&self) -> usize {
+        self.steps * self.width
+    }
+
+    /// f32 of B (0) or C (1).
+    pub fn projection(&self, of: usize) -> usize {
+        match self.constant[of] {
+            true => self.states(),
             false => self.dstate.saturating_mul(self.steps),
-        };
-        let turned = self.turned();
-        [states, states, self.width, self.width, rows, rows, rows, projection(0), projection(1), 2 * turned]
+        }
     }
 
     /// Steps of a few channels, or a row of channels.
@@ -98,8 +114,8 @@ pub(super) struct Memory<'m> {
     /// dstate rows.
     pub A: &'m mut [f32],
     pub state: &'m mut [f32],
-    bias: &'m mut [f32],
-    D: &'m mut [f32],
+    pub bias: &'m mut [f32],
+    pub D: &'m mut [f32],
     /// A row for each step, in the order of time.
     pub delta: &'m mut [f32],
     pub delta_x: &'m mut [f32],
@@ -232,8 +248,7 @@ impl<T: Element> Tile<'_, '_, T> {
                 let index = [self.span.batch, self.channels.start, t];
                 self.inputs.dt.run(index, 1, &mut delta[..channels]);
                 self.inputs.x.run(index, 1, &mut x[..channels]);
-                let bias = |at: usize| simd.partial_load_f32s(&memory.bias[at..]);
-                steps(simd, self.inputs.step, delta, x, channels, bias, &mut lowest);
+                steps(simd, self.inputs.step, delta, x, channels, Constant::Row(memory.bias), &mut lowest);
             }
             return simd.reduce_min_f32s(lowest) >= 0.0;
         }
@@ -253,8 +268,8 @@ impl<T: Element> Tile<'_, '_, T> {
                 // What another tile left there would be no step.
                 delta[count..].fill(0.0);
                 x[count..].fill(0.0);
-                let bias = simd.splat_f32s(memory.bias[first + k]);
-                steps(simd, self.inputs.step, delta, x, count, |_| bias, &mut lowest);
+                let bias = Constant::One(memory.bias[first + k]);
+                steps(simd, self.inputs.step, delta, x, count, bias, &mut lowest);
             }
             transpose(delta, length, &mut memory.delta[first..], width, [TURN, count]);
             transpose(x, length, &mut memory.delta_x[first..], width, [TURN, count]);
@@ -302,7 +317,7 @@ impl<T: Element> Tile<'_, '_, T> {
             for (row, t) in times.enumerate() {
                 let y = &mut memory.y[row * width..][..width];
                 let index = [self.span.batch, self.channels.start, t];
-                let D = |at: usize| simd.partial_load_f32s(&memory.D[at..]);
+                let D = Constant::Row(memory.D);
                 self.gate(simd, index, 1, [&mut y[..width], &mut other[..width]], channels, D);
                 // SAFETY: the caller's promise.
                 unsafe { out.run(index, 1, &y[..channels]) };
@@ -314,8 +329,8 @@ impl<T: Element> Tile<'_, '_, T> {
             for k in 0..TURN.min(channels - first) {
                 let y = &mut y[k * length..][..length];
                 let index = [self.span.batch, self.channels.start + first + k, times.start];
-                let D = simd.splat_f32s(memory.D[first + k]);
-                self.gate(simd, index, 2, [&mut *y, &mut other[..length]], count, |_| D);
+                let D = Constant::One(memory.D[first + k]);
+                self.gate(simd, index, 2, [&mut *y, &mut other[..length]], count, D);
                 // SAFETY: the caller's promise.
                 unsafe { out.run(index, 2, &y[..count]) };
             }
@@ -331,15 +346,21 @@ impl<T: Element> Tile<'_, '_, T> {
         axis: usize,
         [y, other]: [&mut [f32]; 2],
         count: usize,
-        D: impl Fn(usize) -> S::f32s,
+        D: Constant<'_>,
     ) {
         if self.inputs.D.is_some() {
             self.inputs.x.run(index, axis, &mut other[..count]);
-            each(simd, y, other, count, |at, y, x| fma(simd, D(at), x, y));
+            for at in (0..count).step_by(S::F32_LANES) {
+                let (sum, x) = (load::<S>(&y[at..]), load::<S>(&other[at..]));
+                store::<S>(y, at, fma(simd, D.at(simd, at), x, sum));
+            }
         }
         if let Some(z) = &self.inputs.z {
             z.run(index, axis, &mut other[..count]);
-            each(simd, y, other, count, |_, y, z| simd.mul_f32s(y, silu(simd, z)));
+            for at in (0..count).step_by(S::F32_LANES) {
+                let (sum, z) = (load::<S>(&y[at..]), load::<S>(&other[at..]));
+                store::<S>(y, at, simd.mul_f32s(sum, silu(simd, z)));
+            }
         }
     }
 
@@ -377,35 +398,51 @@ fn steps<S: Simd>(
     delta: &mut [f32],
     x: &mut [f32],
     count: usize,
-    bias: impl Fn(usize) -> S::f32s,
+    bias: Constant<'_>,
     lowest: &mut S::f32s,
 ) {
-    each(simd, delta, &*x, count, |at, raw, _| {
-        let raw = simd.add_f32s(raw, bias(at));
-        let delta = if options.softplus { softplus(simd, raw) } else { raw };
-        let delta = match options.limit {
-            Some((min, max)) => at_most(simd, max, at_least(simd, min, delta)),
-            None => delta,
+    for at in (0..count).step_by(S::F32_LANES) {
+        let raw = simd.add_f32s(load::<S>(&delta[at..]), bias.at(simd, at));
+        let step = if options.softplus { softplus(simd, raw) } else { raw };
+        let step = match options.limit {
+            Some((min, max)) => at_most(simd, max, at_least(simd, min, step)),
+            None => step,
         };
-        *lowest = simd.min_f32s(delta, *lowest);
-        delta
-    });
-    each(simd, x, &*delta, count, |_, x, delta| simd.mul_f32s(x, delta));
+        *lowest = simd.min_f32s(step, *lowest);
+        store::<S>(delta, at, step);
+        store::<S>(x, at, simd.mul_f32s(load::<S>(&x[at..]), step));
+    }
 }
 
-/// `to` from itself and `other`, vector by vector up to `count`; both have room for whole vectors.
-#[inline(always)]
-fn each<S: Simd>(
-    _: S,
-    to: &mut [f32],
-    other: &[f32],
-    count: usize,
-    mut function: impl FnMut(usize, S::f32s, S::f32s) -> S::f32s,
-) {
-    let (to, _) = S::as_mut_simd_f32s(to);
-    let (other, _) = S::as_simd_f32s(other);
-    let vectors = count.div_ceil(S::F32_LANES);
-    for (i, (to, &other)) in to[..vectors].iter_mut().zip(other).enumerate() {
-        *to = function(i * S::F32_LANES, *to, other);
+/// What belongs to a channel, for a vector of neighbours.
+///
+/// Not a closure: one that is not inlined has no vector instructions.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Constant<'r> {
+    /// Of these channels.
+    Row(&'r [f32]),
+    /// Of one channel.
+    One(f32),
+}
+
+impl Constant<'_> {
+    #[inline(always)]
+    pub fn at<S: Simd>(self, simd: S, at: usize) -> S::f32s {
+        match self {
+            Self::Row(row) => load::<S>(&row[at..]),
+            Self::One(value) => simd.splat_f32s(value),
+        }
     }
+}
+
+/// The first vector of a slice.
+#[inline(always)]
+pub(super) fn load<S: Simd>(slice: &[f32]) -> S::f32s {
+    S::as_simd_f32s(slice).0[0]
+}
+
+/// The vector at place `at` of a slice.
+#[inline(always)]
+pub(super) fn store<S: Simd>(to: &mut [f32], at: usize, v: S::f32s) {
+    S::as_mut_simd_f32s(&mut to[at..]).0[0] = v;
 }

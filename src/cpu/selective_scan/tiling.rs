@@ -9,7 +9,7 @@ use std::ops::Range;
 pub(super) struct Tiling {
     pub run: usize,
     /// Channels of a tile, at the most.
-    most: usize,
+    pub most: usize,
     pub tiles_per_run: usize,
     /// Number of tiles.
     pub count: usize,

@@ -1,43 +1,87 @@
-//! The workspace of a task.
+//! The workspace: what tasks keep until it is added up, and what workers work in.
 
 use crate::cpu::selective_scan::Cut;
+use crate::cpu::selective_scan::stage::{LANES, Memory, Shape, TURN};
 use crate::cpu::selective_scan::tiling::Tiling;
 use crate::ops::selective_scan::{AlignedProjection, Inputs};
 use crate::tensor::{Element, Host};
 use std::ops::Range;
 
 /// The most channels of a tile: their sums for dB and dC wait in the workspace, 4 bytes per state, step and tile.
-pub(super) const TILE: usize = 64;
+const CHANNELS: usize = 64;
+/// The most steps of a window.
+pub(super) const STEPS: usize = 32;
+/// States whose steps are interleaved.
+pub(super) const TOGETHER: usize = 2;
+/// Rows of steps that are turned over at a time, for each of a few channels.
+pub(super) const LINES: usize = 6;
+/// Workers with memory of their own, at the most: the same number on every machine.
+const WORKERS: usize = 64;
 
-impl Tiling {
-    /// What a task of so many steps and channels needs.
-    pub(super) fn sizes<T: Element>(&self, inputs: &Inputs<'_, T, Host>, steps: usize, channels: usize) -> Sizes {
-        let (dstate, every) = (inputs.dims.dstate, inputs.checkpoint_every());
-        let (window, states) = (every.min(steps), channels.saturating_mul(dstate));
-        let projection = |projection: &AlignedProjection<'_, T, Host>| match projection {
-            AlignedProjection::Constant(_) => (false, states, 0),
-            AlignedProjection::Variable { channels, .. } => {
-                let partial = if self.tiles_of_group(*channels) > 1 { steps.saturating_mul(dstate) } else { 0 };
-                (true, window.saturating_mul(dstate), partial)
-            }
-        };
-        Sizes {
-            states: (window + 1).saturating_mul(dstate),
-            per_channel: states,
-            channels,
-            coarse: steps.div_ceil(every).saturating_sub(1).saturating_mul(states),
-            dB: projection(&inputs.B),
-            dC: projection(&inputs.C),
+/// How a call is divided: a pure function of its shapes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Division {
+    pub cut: Cut,
+    pub tiling: Tiling,
+    pub shape: Shape,
+    /// Steps between checkpoints.
+    pub every: usize,
+    /// Windows of the longest part.
+    windows: usize,
+}
+
+impl Division {
+    pub fn new<T: Element>(inputs: &Inputs<'_, T, Host>) -> Self {
+        let (cut, tiling) = (Cut::new(inputs), Tiling::new(inputs, CHANNELS));
+        let longest = if cut.split == 1 { inputs.longest() } else { cut.part.min(inputs.longest()) };
+        Self {
+            cut,
+            tiling,
+            shape: Shape::new(inputs, &tiling, STEPS),
+            every: inputs.checkpoint_every(),
+            windows: longest.div_ceil(STEPS),
         }
     }
 
-    /// Number of f32 of all tasks.
-    pub(super) fn floats<T: Element>(&self, inputs: &Inputs<'_, T, Host>, cut: Cut) -> usize {
+    /// Windows between two checkpoints.
+    pub fn windows_of_group(&self) -> usize {
+        // Both are multiples of 128.
+        self.every / STEPS
+    }
+
+    /// Groups of windows between checkpoints, of the longest part.
+    pub fn groups(&self) -> usize {
+        self.windows.div_ceil(self.windows_of_group())
+    }
+
+    /// Tasks of each worker, for so many tasks.
+    pub fn share(tasks: usize) -> usize {
+        tasks.div_ceil(WORKERS).max(1)
+    }
+
+    /// f32 of what a task keeps: of each channel dA, dD, ddt_bias and, constant, dB and dC; and dB and dC of `steps` steps
+    /// where other tiles share them.
+    pub fn kept<T: Element>(&self, inputs: &Inputs<'_, T, Host>, steps: usize, channels: usize) -> [usize; 5] {
+        let dstate = inputs.dims.dstate;
+        let states = channels.saturating_mul(dstate);
+        let projection = |projection: &AlignedProjection<'_, T, Host>| match projection {
+            AlignedProjection::Constant(_) => states,
+            AlignedProjection::Variable { channels, .. } if self.tiling.tiles_of_group(*channels) > 1 => {
+                steps.saturating_mul(dstate)
+            }
+            AlignedProjection::Variable { .. } => 0,
+        };
+        [states, 2 * channels, 2 * channels, projection(&inputs.B), projection(&inputs.C)]
+    }
+
+    /// f32 of all tasks.
+    pub fn floats_of_tasks<T: Element>(&self, inputs: &Inputs<'_, T, Host>) -> usize {
+        let (cut, tiling) = (self.cut, self.tiling);
         let run = |steps: usize| {
-            let tile = |k: usize| self.sizes(inputs, steps, self.channels(k).len()).floats();
+            let tile = |k: usize| sum(self.kept(inputs, steps, tiling.channels(k).len()));
             // All tiles of a run but the last are full.
-            let full = if self.tiles_per_run > 1 { tile(0).saturating_mul(self.tiles_per_run - 1) } else { 0 };
-            full.saturating_add(tile(self.tiles_per_run - 1))
+            let full = if tiling.tiles_per_run > 1 { tile(0).saturating_mul(tiling.tiles_per_run - 1) } else { 0 };
+            full.saturating_add(tile(tiling.tiles_per_run - 1))
         };
         // Parts are full, then one may not be, then all are empty.
         let sequence = |len: usize| {
@@ -45,122 +89,149 @@ impl Tiling {
             let (full, rest) = (len / part, usize::from(!len.is_multiple_of(part)));
             let floats = full.saturating_mul(run(part)).saturating_add(rest.saturating_mul(run(len % part)));
             let empty = (cut.split - full - rest).saturating_mul(run(0));
-            floats.saturating_add(empty).saturating_mul(inputs.dims.dim / self.run)
+            floats.saturating_add(empty).saturating_mul(inputs.dims.dim / tiling.run)
         };
         match inputs.segments {
-            Some(segments) => {
-                (0..segments.nseqs()).map(|seq| sequence(segments.bounds(seq).1)).fold(0, usize::saturating_add)
-            }
+            Some(segments) => sum((0..segments.nseqs()).map(|seq| sequence(segments.bounds(seq).1))),
             None => sequence(inputs.dims.seqlen).saturating_mul(inputs.dims.nseqs),
         }
     }
-}
 
-/// Numbers of f32.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Sizes {
-    states: usize,
-    per_channel: usize,
-    channels: usize,
-    coarse: usize,
-    /// Whether variable; rows; sums that wait for other tiles.
-    dB: (bool, usize, usize),
-    dC: (bool, usize, usize),
-}
+    /// f32 of all workers.
+    pub fn floats_of_workers<T: Element>(&self, inputs: &Inputs<'_, T, Host>) -> usize {
+        let tasks = inputs.dims.nseqs.saturating_mul(self.cut.split).saturating_mul(self.tiling.count);
+        tasks.min(tasks.div_ceil(Self::share(tasks))).saturating_mul(self.scratch())
+    }
 
-impl Sizes {
-    pub fn floats(&self) -> usize {
-        let all = [
-            self.states,
-            self.per_channel.saturating_mul(2),
-            self.channels.saturating_mul(4),
-            self.coarse,
-            self.dB.1,
-            self.dB.2,
-            self.dC.1,
-            self.dC.2,
-        ];
-        all.into_iter().fold(0, usize::saturating_add)
+    /// f32 of a worker.
+    pub fn scratch(&self) -> usize {
+        sum(self.sizes())
+    }
+
+    fn sizes(&self) -> [usize; 11] {
+        let Shape { steps, width, .. } = self.shape;
+        let (states, rows) = (self.shape.states(), self.shape.rows());
+        let starts = self.groups().saturating_sub(1) + self.windows.min(self.windows_of_group());
+        let lines = ((LINES * TURN + 3) * steps).max(3 * width);
+        let passes = 4 * TOGETHER * steps * LANES;
+        [
+            self.shape.floats(),
+            states,
+            states,
+            width,
+            rows,
+            rows,
+            rows,
+            self.shape.projection(0),
+            self.shape.projection(1),
+            lines.max(passes),
+            starts.saturating_mul(states),
+        ]
     }
 }
 
+fn sum(floats: impl IntoIterator<Item = usize>) -> usize {
+    floats.into_iter().fold(0, usize::saturating_add)
+}
+
 /// One part of one sequence, for the channels of one tile.
-pub(super) struct Task<'w> {
+pub struct Task<'w> {
     pub seq: usize,
     pub part: usize,
     pub tile: usize,
     pub steps: Range<usize>,
-    pub memory: TaskMemory<'w>,
+    pub kept: Kept<'w>,
 }
 
-pub(super) struct TaskMemory<'w> {
-    /// The states of one channel around each step of a window.
-    pub states: &'w mut [f32],
-    /// The gradient by the state, for each channel.
-    pub adjoint: &'w mut [f32],
+/// What is added up when all tasks are done. Rows have a place for each channel of the tile.
+pub struct Kept<'w> {
+    /// A row for each state.
     pub dA: &'w mut [f32],
-    /// Two f32 for each channel, as are those for the step's bias: [`add_to_pair`].
+    /// Two f32 for each channel, as are those for the step's bias.
     pub dD: &'w mut [f32],
     pub ddt_bias: &'w mut [f32],
-    /// States before each window but the first, for each channel.
-    pub coarse: &'w mut [f32],
-    pub dB: ProjectionMemory<'w>,
-    pub dC: ProjectionMemory<'w>,
+    /// dB and dC. Constant: a row for each state. Variable, and other tiles belong to the group: window after window, of
+    /// each state its steps in the order of time.
+    pub projections: [&'w mut [f32]; 2],
 }
 
-/// Sums for dB or dC over the channels of a tile.
-pub(super) struct ProjectionMemory<'w> {
-    variable: bool,
-    /// A row for each step of the window, or, constant, for each channel.
-    pub rows: &'w mut [f32],
-    /// The rows of all steps, if other tiles belong to the group.
-    pub partial: &'w mut [f32],
-}
-
-impl ProjectionMemory<'_> {
-    /// Where step `local` of the window and channel `k` of the tile add up.
-    pub fn row(&mut self, local: usize, k: usize, dstate: usize) -> &mut [f32] {
-        let row = if self.variable { local } else { k };
-        &mut self.rows[row * dstate..][..dstate]
+impl<'w> Kept<'w> {
+    pub fn new(sizes: [usize; 5], memory: &'w mut [f32]) -> Self {
+        let [dA, dD, ddt_bias, dB, dC] = split(memory, sizes);
+        Self { dA, dD, ddt_bias, projections: [dB, dC] }
     }
+}
 
-    /// Before a window.
-    pub fn clear(&mut self) {
-        if self.variable {
-            self.rows.fill(0.0);
+/// The memory of a worker.
+pub struct Scratch<'m> {
+    /// As in the forward direction.
+    pub tile: Memory<'m>,
+    /// The gradient by the state, and dA: a row for each state.
+    pub adjoint: &'m mut [f32],
+    pub dA: &'m mut [f32],
+    /// All bits of a channel's lane, none where there is no channel.
+    pub lanes: &'m mut [f32],
+    /// A row for each step: the gradient by the output before the gate; the sums over the states of dh B, and of what
+    /// comes by the decay.
+    pub g: &'m mut [f32],
+    pub by_input: &'m mut [f32],
+    pub by_decay: &'m mut [f32],
+    /// dB and dC of a window: of each state its steps, or, constant, a row of channels.
+    pub projections: [&'m mut [f32]; 2],
+    /// Rows of steps, or of channels, while a window is read and written; [`Passes`] between.
+    pub lines: &'m mut [f32],
+    /// States before groups of windows but the first; then those before the windows of one group.
+    pub starts: &'m mut [f32],
+}
+
+impl<'m> Scratch<'m> {
+    pub fn new(division: &Division, memory: &'m mut [f32]) -> Self {
+        let [tile, adjoint, dA, lanes, g, by_input, by_decay, dB, dC, lines, starts] = split(memory, division.sizes());
+        Self {
+            tile: Memory::new(division.shape, tile),
+            adjoint,
+            dA,
+            lanes,
+            g,
+            by_input,
+            by_decay,
+            projections: [dB, dC],
+            lines,
+            starts,
         }
     }
 }
 
-impl<'w> TaskMemory<'w> {
-    pub fn new(sizes: &Sizes, mut memory: &'w mut [f32]) -> Self {
-        let mut take = |floats: usize| {
-            let (own, rest) = std::mem::take(&mut memory).split_at_mut(floats);
-            memory = rest;
-            own
-        };
-        let (states, adjoint, dA) = (take(sizes.states), take(sizes.per_channel), take(sizes.per_channel));
-        let (dD, ddt_bias, coarse) = (take(2 * sizes.channels), take(2 * sizes.channels), take(sizes.coarse));
-        let mut projection =
-            |(variable, rows, partial)| ProjectionMemory { variable, rows: take(rows), partial: take(partial) };
-        let (dB, dC) = (projection(sizes.dB), projection(sizes.dC));
-        Self { states, adjoint, dA, dD, ddt_bias, coarse, dB, dC }
-    }
+/// What the two passes over a window's steps keep, of a few states.
+pub(super) struct Passes<'m> {
+    /// Of one vector, for each step: the decay, and the state before it.
+    pub saved: &'m mut [f32],
+    /// For each step what dB and dC have summed up in each lane.
+    pub sums: [&'m mut [f32]; 2],
+}
 
-    /// All sums from zero.
-    pub fn clear(&mut self) {
-        for sums in [&mut self.dA, &mut self.dD, &mut self.ddt_bias, &mut self.dB.rows, &mut self.dC.rows] {
-            sums.fill(0.0);
-        }
+impl<'m> Passes<'m> {
+    pub fn new(lines: &'m mut [f32], steps: usize) -> Self {
+        let one = TOGETHER * steps * LANES;
+        let [saved, dB, dC] = split(lines, [2 * one, one, one]);
+        Self { saved, sums: [dB, dC] }
     }
 }
 
-/// Adds to a sum of two f32. dD without a gate holds no exp whose error would hide that of a long f32 sum, and few
-/// channels may have one sum.
-pub(super) fn add_to_pair(pair: &mut [f32], value: f64) {
-    let sum = pair_sum(pair) + value;
-    pair[0] = sum as f32;
-    pair[1] = (sum - f64::from(pair[0])) as f32;
+/// `memory` in parts.
+pub(super) fn split<const N: usize>(mut memory: &mut [f32], sizes: [usize; N]) -> [&mut [f32]; N] {
+    sizes.map(|floats| {
+        let (own, rest) = std::mem::take(&mut memory).split_at_mut(floats);
+        memory = rest;
+        own
+    })
+}
+
+/// A sum as two f32, which keep what one would lose: dD without a gate holds no exp whose error would hide that of a long
+/// f32 sum, and few channels may have one sum.
+pub(super) fn pair(sum: f64) -> [f32; 2] {
+    let high = sum as f32;
+    [high, (sum - f64::from(high)) as f32]
 }
 
 pub(super) fn pair_sum(pair: &[f32]) -> f64 {

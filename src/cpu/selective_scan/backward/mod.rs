@@ -5,12 +5,15 @@
 
 mod memory;
 mod reduce;
+mod retreat;
+mod stage;
 mod walk;
 
+pub use walk::Worker;
+
+use super::Scan;
 use super::carry::{Order, Rows, between_parts};
-use super::channel::Channel;
-use super::tiling::Tiling;
-use super::{Cut, Scan};
+use super::forward::{Floats, local_states};
 use crate::cpu::Cpu;
 use crate::cpu::writer::Writer;
 use crate::error::{Error, Result};
@@ -19,8 +22,10 @@ use crate::ops::selective_scan::{
 };
 use crate::ops::{Backward, Operator, Workspace};
 use crate::plan::{Plan, as_f32};
-use crate::tensor::{Element, Host, StridedMut};
-use memory::{TILE, Task, TaskMemory};
+use crate::tensor::{Element, Host, Layout, StridedMut};
+use memory::{Division, Kept, Scratch, Task};
+use retreat::Wanted;
+use walk::Job;
 
 impl<'a, T: Element> Backward<Scan<'a, T>> for Cpu {
     fn backward_plan(&self, op: &Scan<'a, T>) -> Result<Plan> {
@@ -38,36 +43,29 @@ impl<'a, T: Element> Backward<Scan<'a, T>> for Cpu {
         let inputs = op.inputs()?;
         let upstream = upstream.check(&inputs)?;
         let writers = Writers::new(gradients.check(&inputs, &upstream)?);
-        let plan = plan(&inputs);
-        plan.check(Scan::<T>::NAME, given, &workspace)?;
-        let (dims, cut) = (inputs.dims, Cut::new(&inputs));
+        plan(&inputs).check(Scan::<T>::NAME, given, &workspace)?;
+        let dims = inputs.dims;
         // Without elements there may be sequences beyond counting.
         let nseqs = if dims.seqlen == 0 && writers.dinitial_state.is_none() { 0 } else { dims.nseqs };
-        let floats = if nseqs == 0 || dims.dim == 0 { 0 } else { plan.workspace_bytes / size_of::<f32>() };
-        let mut memory = as_f32(workspace, floats);
+        let division = Division::new(&inputs);
+        let sizes = if nseqs == 0 || dims.dim == 0 { [0; 3] } else { sizes(&division, &inputs) };
+        let memory = as_f32(workspace, sizes.iter().sum());
+        let (scratch, memory) = memory.split_at_mut(sizes[0]);
+        let (rows, kept) = memory.split_at_mut(sizes[1]);
         let call = Call {
-            wanted: Wanted::new(&writers, &upstream),
-            tiling: Tiling::new(&inputs, TILE),
-            every: inputs.checkpoint_every(),
+            cpu: *self,
+            wanted: wanted(&writers, &upstream),
+            all_parts: writers.all_parts(),
+            division,
             nseqs,
             inputs,
             upstream,
             writers,
-            cut,
         };
-        let carried = if cut.split > 1 && floats > 0 {
-            let count = Rows::floats(cut, &call.inputs);
-            let (states, rest) = memory.split_at_mut(count);
-            let (adjoints, rest) = rest.split_at_mut(count);
-            memory = rest;
-            call.carry(*self, states, adjoints);
-            Some(Carried { states, adjoints })
-        } else {
-            None
-        };
-        let mut tasks = call.tasks(memory)?;
-        self.for_each_of(&mut tasks, |task| call.walk(carried.as_ref(), task));
-        call.reduce(*self, &tasks);
+        let mut tasks = call.tasks(kept)?;
+        let carried = if rows.is_empty() { None } else { Some(call.carry(rows, &mut tasks, scratch)) };
+        call.run(&Job::Gradients(carried), &mut tasks, scratch);
+        call.reduce(&tasks);
         Ok(())
     }
 
@@ -82,22 +80,32 @@ impl<'a, T: Element> Backward<Scan<'a, T>> for Cpu {
     }
 }
 
-/// What the passes between parts need, and the memory of every task.
 fn plan<T: Element>(inputs: &Inputs<'_, T, Host>) -> Plan {
-    let cut = Cut::new(inputs);
-    let rows = if cut.split > 1 { Rows::floats(cut, inputs).saturating_mul(2) } else { 0 };
-    cut.plan("bwd", inputs, Tiling::new(inputs, TILE).floats(inputs, cut).saturating_add(rows))
+    let division = Division::new(inputs);
+    division.cut.plan("bwd", inputs, sizes(&division, inputs).into_iter().fold(0, usize::saturating_add))
+}
+
+/// f32 of the workers, of the rows between parts, and of what tasks keep.
+fn sizes<T: Element>(division: &Division, inputs: &Inputs<'_, T, Host>) -> [usize; 3] {
+    let (cut, kept) = (division.cut, division.floats_of_tasks(inputs));
+    let workers = division.floats_of_workers(inputs);
+    if cut.split == 1 {
+        return [workers, 0, kept];
+    }
+    // The parts' states are run as in the forward direction.
+    [workers.max(Floats::new(inputs, cut).workers), Rows::floats(cut, inputs).saturating_mul(2), kept]
 }
 
 /// One call, its arguments checked.
 struct Call<'i, 'u, 'o, T: Element> {
+    cpu: Cpu,
     inputs: Inputs<'i, T, Host>,
     upstream: CheckedUpstream<'u, T, Host>,
     writers: Writers<'o, T>,
     wanted: Wanted,
-    cut: Cut,
-    tiling: Tiling,
-    every: usize,
+    /// Anything but dinitial_state, which the first part alone gives, is wanted.
+    all_parts: bool,
+    division: Division,
     /// Sequences that are worked on: none where there is nothing to write for each.
     nseqs: usize,
 }
@@ -108,33 +116,20 @@ struct Carried<'w> {
     adjoints: &'w [f32],
 }
 
-/// What has to be computed for the gradients that are asked for.
-#[derive(Debug, Clone, Copy)]
-struct Wanted {
-    /// Recomputed states.
-    states: bool,
-    /// Gradients by states.
-    adjoints: bool,
-    /// The sum of dh B over the states.
-    by_input: bool,
-    /// ddt or ddt_bias.
-    ddt: bool,
-    /// Anything but dinitial_state, which the first part alone gives.
-    all_parts: bool,
-}
-
-impl Wanted {
-    fn new<T>(writers: &Writers<'_, T>, upstream: &CheckedUpstream<'_, T, Host>) -> Self {
-        let ddt = writers.ddt.is_some() || writers.ddt_bias.is_some();
-        let (dx, dA, dB) = (writers.dx.is_some(), writers.dA.is_some(), writers.dB.is_some());
-        let of_output = writers.dC.is_some() || writers.dz.is_some();
-        Self {
-            states: ddt || dA || (of_output && upstream.dout.is_some()),
-            adjoints: ddt || dx || dA || dB || writers.dinitial_state.is_some(),
-            by_input: ddt || dx,
-            ddt,
-            all_parts: ddt || dx || dA || dB || of_output || writers.dD.is_some(),
-        }
+fn wanted<T: Element>(writers: &Writers<'_, T>, upstream: &CheckedUpstream<'_, T, Host>) -> Wanted {
+    let output = upstream.dout.is_some();
+    let ddt = writers.ddt.is_some() || writers.ddt_bias.is_some();
+    let (dx, dA, dB) = (writers.dx.is_some(), writers.dA.is_some(), writers.dB.is_some());
+    let (dC, y) = (writers.dC.is_some(), writers.dz.is_some() && output);
+    Wanted {
+        output,
+        states: ddt || dA || y || (dC && output),
+        adjoints: ddt || dx || dA || dB || writers.dinitial_state.is_some(),
+        y,
+        by_input: ddt || dx,
+        ddt,
+        dA,
+        projections: [dB, dC],
     }
 }
 
@@ -171,6 +166,12 @@ impl<'o, T> Writers<'o, T> {
             dinitial_state: writer(gradients.dinitial_state),
         }
     }
+
+    fn all_parts(&self) -> bool {
+        let of_channels = self.dA.is_some() || self.dD.is_some() || self.ddt_bias.is_some();
+        let of_steps = self.dx.is_some() || self.ddt.is_some() || self.dz.is_some();
+        of_channels || of_steps || self.dB.is_some() || self.dC.is_some()
+    }
 }
 
 fn writer<T, const R: usize>(tensor: Option<StridedMut<'_, T, Host, R>>) -> Option<Writer<'_, T, R>> {
@@ -191,49 +192,39 @@ impl<'o, T> ProjectionWriter<'o, T> {
 
 impl<T: Element> Call<'_, '_, '_, T> {
     /// The passes that connect the parts, as far as they are needed.
-    fn carry(&self, cpu: Cpu, states: &mut [f32], adjoints: &mut [f32]) {
+    fn carry<'w>(&self, rows: &'w mut [f32], tasks: &mut [Task<'_>], scratch: &mut [f32]) -> Carried<'w> {
+        let (cpu, inputs, cut) = (self.cpu, &self.inputs, self.division.cut);
+        let (states, adjoints) = rows.split_at_mut(Rows::floats(cut, inputs));
         if self.wanted.states && self.upstream.checkpoints.is_none() {
-            self.local_states(cpu, states);
-            between_parts(cpu, &self.inputs, self.cut, Order::Scan, self.inputs.initial_state, states);
+            local_states(cpu, inputs, cut, states, scratch, false);
+            between_parts(cpu, inputs, cut, Order::Scan, inputs.initial_state, states);
         }
         if self.wanted.adjoints {
-            self.local_adjoints(cpu, adjoints);
-            between_parts(cpu, &self.inputs, self.cut, Order::Against, self.upstream.dfinal_state, adjoints);
+            let layout = Rows::layout(cut, inputs);
+            let [parts, dim, dstate] = layout.extents;
+            let sums = Layout { extents: [parts, dim], strides: [layout.strides[0], layout.strides[1]] };
+            let states = Writer::new(StridedMut { memory: (&mut *adjoints).into(), layout });
+            let sums = states.beside(dstate, sums);
+            self.run(&Job::Adjoints { states, sums }, tasks, scratch);
+            between_parts(cpu, inputs, cut, Order::Against, self.upstream.dfinal_state, adjoints);
         }
+        Carried { states, adjoints }
     }
 
-    /// What every part but the last makes of the state 0.
-    fn local_states(&self, cpu: Cpu, rows: &mut [f32]) {
-        let (dims, cut) = (self.inputs.dims, self.cut);
-        cpu.for_each(dims.nseqs * cut.split * dims.dim, rows, Rows::width(dims.dstate), |i, row| {
-            let (seq, part, d) = (i / (cut.split * dims.dim), i / dims.dim % cut.split, i % dims.dim);
-            row.fill(0.0);
-            if part + 1 < cut.split {
-                let channel = Channel::new(&self.inputs, seq, d);
-                let (state, sum) = row.split_at_mut(dims.dstate);
-                sum[0] = channel.run(cut.steps(channel.span.len, part), state);
-            }
-        });
-    }
-
-    /// The gradient by what every part but the first starts from, if nothing comes from later parts.
-    fn local_adjoints(&self, cpu: Cpu, rows: &mut [f32]) {
-        let (dims, cut) = (self.inputs.dims, self.cut);
-        cpu.for_each(dims.nseqs * cut.split * dims.dim, rows, Rows::width(dims.dstate), |i, row| {
-            let (seq, part, d) = (i / (cut.split * dims.dim), i / dims.dim % cut.split, i % dims.dim);
-            row.fill(0.0);
-            if part > 0 {
-                let channel = Channel::new(&self.inputs, seq, d);
-                let (adjoint, sum) = row.split_at_mut(dims.dstate);
-                sum[0] = channel.run_back(&self.upstream, cut.steps(channel.span.len, part), adjoint);
-            }
+    fn run(&self, job: &Job<'_>, tasks: &mut [Task<'_>], scratch: &mut [f32]) {
+        let size = self.division.scratch();
+        let shares = tasks.chunks_mut(Division::share(tasks.len())).zip(scratch.chunks_exact_mut(size));
+        self.cpu.for_each_of(shares, |(tasks, memory)| {
+            let scratch = Scratch::new(&self.division, memory);
+            T::selective_scan_backward(self.cpu, Worker { call: self, job, tasks, scratch });
         });
     }
 
     /// Every task with its share of the memory, in the order (sequence, part, tile).
     fn tasks<'w>(&self, mut memory: &'w mut [f32]) -> Result<Vec<Task<'w>>> {
+        let Division { cut, tiling, .. } = self.division;
         // Without channels there may be sequences beyond counting.
-        let count = if self.tiling.count == 0 { 0 } else { self.nseqs * self.cut.split * self.tiling.count };
+        let count = if tiling.count == 0 { 0 } else { self.nseqs * cut.split * tiling.count };
         let refused = |_| Error::OutOfMemory {
             what: "tasks of selective_scan".into(),
             bytes: Some(count.saturating_mul(size_of::<Task<'_>>())),
@@ -241,16 +232,12 @@ impl<T: Element> Call<'_, '_, '_, T> {
         let mut tasks = Vec::new();
         tasks.try_reserve_exact(count).map_err(refused)?;
         for i in 0..count {
-            let (seq, part, tile) = (
-                i / (self.cut.split * self.tiling.count),
-                i / self.tiling.count % self.cut.split,
-                i % self.tiling.count,
-            );
-            let steps = self.cut.steps(self.inputs.span(seq).len, part);
-            let sizes = self.tiling.sizes(&self.inputs, steps.len(), self.tiling.channels(tile).len());
-            let (own, rest) = memory.split_at_mut(sizes.floats());
+            let (seq, part, tile) = (i / (cut.split * tiling.count), i / tiling.count % cut.split, i % tiling.count);
+            let steps = cut.steps(self.inputs.span(seq).len, part);
+            let sizes = self.division.kept(&self.inputs, steps.len(), tiling.channels(tile).len());
+            let (own, rest) = memory.split_at_mut(sizes.iter().sum());
             memory = rest;
-            tasks.push(Task { seq, part, tile, steps, memory: TaskMemory::new(&sizes, own) });
+            tasks.push(Task { seq, part, tile, steps, kept: Kept::new(sizes, own) });
         }
         Ok(tasks)
     }

@@ -1,73 +1,79 @@
 //! Sums over tiles, parts and sequences, in a fixed order.
 
-use super::memory::{ProjectionMemory, Task, TaskMemory, pair_sum};
+use super::memory::{Kept, STEPS, Task, pair_sum};
 use super::{Call, ProjectionWriter};
-use crate::cpu::Cpu;
 use crate::cpu::writer::Writer;
 use crate::tensor::Element;
 
 impl<T: Element> Call<'_, '_, '_, T> {
-    pub fn reduce(&self, cpu: Cpu, tasks: &[Task<'_>]) {
+    pub fn reduce(&self, tasks: &[Task<'_>]) {
         let (dims, writers) = (self.inputs.dims, &self.writers);
-        cpu.for_each_plain(dims.dim, |d| {
-            let (tile, k) = self.tiling.find(d);
-            let row = |n: usize| k * dims.dstate + n;
+        self.cpu.for_each_plain(dims.dim, |d| {
+            let (tile, k) = self.division.tiling.find(d);
+            let channels = self.division.tiling.channels(tile).len();
             // SAFETY: every index is below the extents, and each channel is one task.
             let put = |writer: &Writer<'_, f32, 1>, value| unsafe { writer.write([d], value) };
-            writers.dD.iter().for_each(|dD| put(dD, self.total(tasks, tile, |memory| pair_sum(&memory.dD[2 * k..]))));
+            writers.dD.iter().for_each(|dD| put(dD, self.total(tasks, tile, |kept| pair_sum(&kept.dD[2 * k..]))));
             writers
                 .ddt_bias
                 .iter()
-                .for_each(|bias| put(bias, self.total(tasks, tile, |memory| pair_sum(&memory.ddt_bias[2 * k..]))));
+                .for_each(|bias| put(bias, self.total(tasks, tile, |kept| pair_sum(&kept.ddt_bias[2 * k..]))));
             for n in 0..dims.dstate {
+                let place = n * channels + k;
                 // SAFETY: as above.
                 let put = |writer: &Writer<'_, f32, 2>, value| unsafe { writer.write([d, n], value) };
-                writers.dA.iter().for_each(|dA| put(dA, self.total(tasks, tile, |memory| memory.dA[row(n)].into())));
-                if let Some(ProjectionWriter::Constant(dB)) = &writers.dB {
-                    put(dB, self.total(tasks, tile, |memory| memory.dB.rows[row(n)].into()));
-                }
-                if let Some(ProjectionWriter::Constant(dC)) = &writers.dC {
-                    put(dC, self.total(tasks, tile, |memory| memory.dC.rows[row(n)].into()));
+                writers.dA.iter().for_each(|dA| put(dA, self.total(tasks, tile, |kept| kept.dA[place].into())));
+                for (of, projection) in [&writers.dB, &writers.dC].into_iter().enumerate() {
+                    if let Some(ProjectionWriter::Constant(writer)) = projection {
+                        put(writer, self.total(tasks, tile, |kept| kept.projections[of][place].into()));
+                    }
                 }
             }
         });
-        self.variable(cpu, tasks, &writers.dB, |memory| &memory.dB);
-        self.variable(cpu, tasks, &writers.dC, |memory| &memory.dC);
+        for (of, projection) in [&writers.dB, &writers.dC].into_iter().enumerate() {
+            if let Some(ProjectionWriter::Variable { writer, channels, ngroups }) = projection {
+                self.variable(tasks, of, writer, [*channels, *ngroups]);
+            }
+        }
     }
 
     /// A sum over all sequences: of each its parts first, so that a batch is the sum of its rows.
-    fn total(&self, tasks: &[Task<'_>], tile: usize, pick: impl Fn(&TaskMemory<'_>) -> f64) -> f32 {
+    fn total(&self, tasks: &[Task<'_>], tile: usize, pick: impl Fn(&Kept<'_>) -> f64) -> f32 {
+        let split = self.division.cut.split;
         let part =
-            |seq: usize, part: usize| pick(&tasks[(seq * self.cut.split + part) * self.tiling.count + tile].memory);
-        let own = |seq: usize| (1..self.cut.split).fold(part(seq, 0), |sum, i| sum + part(seq, i)) as f32;
+            |seq: usize, part: usize| pick(&tasks[(seq * split + part) * self.division.tiling.count + tile].kept);
+        let own = |seq: usize| (1..split).fold(part(seq, 0), |sum, i| sum + part(seq, i)) as f32;
         (0..self.nseqs).map(own).reduce(|sum, own| sum + own).unwrap_or(0.0)
     }
 
     /// The sums of groups that have several tiles, or none.
-    fn variable(
-        &self,
-        cpu: Cpu,
-        tasks: &[Task<'_>],
-        writer: &Option<ProjectionWriter<'_, T>>,
-        pick: impl for<'m, 'w> Fn(&'m TaskMemory<'w>) -> &'m ProjectionMemory<'w> + Sync + Send,
-    ) {
-        let Some(ProjectionWriter::Variable { writer, channels, ngroups }) = writer else { return };
-        let (dstate, tiles) = (self.inputs.dims.dstate, self.tiling.tiles_of_group(*channels));
+    fn variable(&self, tasks: &[Task<'_>], of: usize, writer: &Writer<'_, T, 4>, [channels, ngroups]: [usize; 2]) {
+        let (cut, tiling, dstate) = (self.division.cut, self.division.tiling, self.inputs.dims.dstate);
+        let tiles = tiling.tiles_of_group(channels);
         if tiles == 1 {
             return;
         }
-        cpu.for_each_plain(self.nseqs * self.cut.split * ngroups, |i| {
-            let (row, group) = (i / ngroups, i % ngroups);
-            let (span, part) = (self.inputs.span(row / self.cut.split), row % self.cut.split);
-            let first = row * self.tiling.count + group * tiles;
-            for (local, step) in self.cut.steps(span.len, part).enumerate() {
-                for n in 0..dstate {
-                    let partials = tasks[first..][..tiles].iter();
-                    let partials = partials.map(|task| pick(&task.memory).partial[local * dstate + n]);
-                    let sum = partials.reduce(|sum, partial| sum + partial).unwrap_or(0.0);
-                    // SAFETY: the index is below the extents, and each step of a group is of one task.
-                    unsafe { writer.write([span.batch, group, n, span.time(step)], T::from_f32(sum)) };
+        let longest = if cut.split == 1 { self.inputs.longest() } else { cut.part };
+        let windows = longest.div_ceil(STEPS);
+        self.cpu.for_each_plain(self.nseqs * cut.split * ngroups * windows, |i| {
+            let (row, group, window) = (i / windows / ngroups, i / windows % ngroups, i % windows);
+            let span = self.inputs.span(row / cut.split);
+            let steps = cut.steps(span.len, row % cut.split);
+            let start = steps.start + window * STEPS;
+            let times = span.times(start.min(steps.end)..(start + STEPS).min(steps.end));
+            let tasks = &tasks[row * tiling.count + group * tiles..][..tiles];
+            let mut sums = [0.0; STEPS];
+            let sums = &mut sums[..times.len()];
+            for n in 0..dstate {
+                let at = window * STEPS * dstate + n * times.len();
+                sums.fill(0.0);
+                for (i, task) in tasks.iter().enumerate().filter(|_| !times.is_empty()) {
+                    let partials = &task.kept.projections[of][at..][..times.len()];
+                    let sums = sums.iter_mut().zip(partials);
+                    sums.for_each(|(sum, &partial)| *sum = if i == 0 { partial } else { *sum + partial });
                 }
+                // SAFETY: the index is below the extents, and each window of a group is of one task.
+                unsafe { writer.run([span.batch, group, n, times.start], 3, sums) };
             }
         });
     }

@@ -1,204 +1,332 @@
-//! A task: its windows from the last to the first, and in each its channels one after the other.
+//! A task: its windows from the last to the first.
 
-use super::memory::{ProjectionMemory, Task, TaskMemory, add_to_pair};
-use super::{Call, Carried, ProjectionWriter, Rows};
-use crate::cpu::math::silu_derivative;
-use crate::cpu::selective_scan::channel::Channel;
+use super::memory::{Kept, STEPS, Scratch, Task, pair};
+use super::retreat::{Retreat, Wanted};
+use super::stage::Sums;
+use super::{Call, Carried};
+use crate::cpu::selective_scan::advance::Advance;
+use crate::cpu::selective_scan::ahead::Ahead;
+use crate::cpu::selective_scan::carry::Rows;
+use crate::cpu::selective_scan::forward::add_steps;
+use crate::cpu::selective_scan::stage::{MOST_CHANNELS, Tile, by_channel};
 use crate::cpu::writer::Writer;
-use crate::tensor::Element;
+use crate::tensor::{Element, Host, Strided};
+use pulp::{Simd, WithSimd};
+use std::ops::Range;
 
-impl<T: Element> Call<'_, '_, '_, T> {
-    pub fn walk(&self, carried: Option<&Carried<'_>>, task: &mut Task<'_>) {
-        if task.part > 0 && !self.wanted.all_parts {
-            return;
-        }
-        let Task { seq, part, tile, ref mut memory, .. } = *task;
-        let (dims, channels) = (self.inputs.dims, self.tiling.channels(tile));
-        memory.clear();
-        for (k, d) in channels.clone().enumerate() {
-            let adjoint = &mut memory.adjoint[k * dims.dstate..][..dims.dstate];
-            match carried.filter(|_| self.wanted.adjoints) {
-                Some(carried) => {
-                    let row = [seq, part, d];
-                    adjoint.copy_from_slice(Rows::at(carried.adjoints, row, self.cut, [dims.dim, dims.dstate]));
-                }
-                None => (0..dims.dstate).for_each(|n| {
-                    adjoint[n] = self.upstream.dfinal_state.map_or(0.0, |state| state.at([seq, d, n]));
-                }),
-            }
-        }
-        if self.wanted.states && self.upstream.checkpoints.is_none() {
-            self.save_coarse(carried, task);
-        }
-        for window in (0..task.steps.len().div_ceil(self.every)).rev() {
-            self.window(carried, task, window);
-        }
-        if let (0, Some(dinitial_state)) = (part, &self.writers.dinitial_state) {
-            for (k, d) in channels.enumerate() {
-                for n in 0..dims.dstate {
-                    let value = task.memory.adjoint[k * dims.dstate + n];
-                    // SAFETY: the index is below the extents, and only the first part of this tile writes it.
-                    unsafe { dinitial_state.write([seq, d, n], value) };
-                }
-            }
-        }
-    }
+/// What the tasks are run for.
+pub(super) enum Job<'j> {
+    /// The gradients.
+    Gradients(Option<Carried<'j>>),
+    /// The gradient by what every part but the first starts from, if nothing comes from later parts, and the part's sum of
+    /// delta: a row for each part.
+    Adjoints { states: Writer<'j, f32, 3>, sums: Writer<'j, f32, 2> },
+}
 
-    /// The states before each window of the task but its first.
-    fn save_coarse(&self, carried: Option<&Carried<'_>>, task: &mut Task<'_>) {
-        let (dstate, channels) = (self.inputs.dims.dstate, self.tiling.channels(task.tile));
-        let windows = task.steps.len().div_ceil(self.every);
-        for (k, d) in channels.clone().enumerate() {
-            let channel = Channel::new(&self.inputs, task.seq, d);
-            self.start(carried, task, &channel, 0, k);
-            for window in 1..windows {
-                let state = &mut task.memory.states[..dstate];
-                let start = task.steps.start + (window - 1) * self.every;
-                channel.run(start..start + self.every, state);
-                task.memory.coarse[((window - 1) * channels.len() + k) * dstate..][..dstate].copy_from_slice(state);
-            }
-        }
-    }
+/// Some tasks, and the memory for one after the other.
+pub struct Worker<'w, 't, 'i, 'u, 'o, T: Element> {
+    pub(super) call: &'w Call<'i, 'u, 'o, T>,
+    pub(super) job: &'w Job<'w>,
+    pub(super) tasks: &'w mut [Task<'t>],
+    pub(super) scratch: Scratch<'w>,
+}
 
-    /// The state before a window into the first row of the states; `k` is the channel's place in the tile.
-    fn start(
-        &self,
-        carried: Option<&Carried<'_>>,
-        task: &mut Task<'_>,
-        channel: &Channel<'_, '_, T>,
-        window: usize,
-        k: usize,
-    ) {
-        let (dims, first) = (self.inputs.dims, task.steps.start / self.every + window);
-        let state = &mut task.memory.states[..dims.dstate];
-        match (&self.upstream.checkpoints, carried) {
-            _ if first == 0 => channel.initial(state),
-            (Some((_, states, offsets)), _) => {
-                let row = offsets[task.seq] + first - 1;
-                (0..dims.dstate).for_each(|n| state[n] = states.at([row, channel.d, n]));
-            }
-            (None, Some(carried)) if window == 0 => {
-                let row = [task.seq, task.part, channel.d];
-                state.copy_from_slice(Rows::at(carried.states, row, self.cut, [dims.dim, dims.dstate]));
-            }
-            (None, _) => {
-                let channels = self.tiling.channels(task.tile).len();
-                let row = (window - 1) * channels + k;
-                state.copy_from_slice(&task.memory.coarse[row * dims.dstate..][..dims.dstate]);
-            }
-        }
-    }
+impl<T: Element> WithSimd for Worker<'_, '_, '_, '_, '_, T> {
+    type Output = ();
 
-    fn window(&self, carried: Option<&Carried<'_>>, task: &mut Task<'_>, window: usize) {
-        let dstate = self.inputs.dims.dstate;
-        let start = task.steps.start + window * self.every;
-        let steps = start..(start + self.every).min(task.steps.end);
-        task.memory.dB.clear();
-        task.memory.dC.clear();
-        for (k, d) in self.tiling.channels(task.tile).enumerate() {
-            let channel = Channel::new(&self.inputs, task.seq, d);
-            if self.wanted.states {
-                self.start(carried, task, &channel, window, k);
-                for (local, step) in steps.clone().enumerate() {
-                    let (before, after) = task.memory.states[local * dstate..].split_at_mut(dstate);
-                    after[..dstate].copy_from_slice(before);
-                    let t = channel.span.time(step);
-                    channel.advance(t, channel.delta(t), &mut after[..dstate]);
-                }
-            }
-            for (local, step) in steps.clone().enumerate().rev() {
-                self.step(&channel, channel.span.time(step), local, k, &mut task.memory);
-            }
-        }
-        let first_channel = self.tiling.channels(task.tile).start;
-        let span = self.inputs.span(task.seq);
-        for (writer, memory) in [(&self.writers.dB, &mut task.memory.dB), (&self.writers.dC, &mut task.memory.dC)] {
-            let Some(ProjectionWriter::Variable { writer, channels, .. }) = writer else { continue };
-            let times = steps.clone().map(|step| span.time(step));
-            let from = window * self.every * dstate;
-            hand_over(writer, [span.batch, first_channel / channels], times, memory, from, dstate);
-        }
-    }
-
-    /// The step at `t`, back; `local` is its place in the window, `k` the channel's in the tile.
     #[inline(always)]
-    fn step(&self, channel: &Channel<'_, '_, T>, t: usize, local: usize, k: usize, memory: &mut TaskMemory<'_>) {
-        let (dstate, wanted, writers) = (self.inputs.dims.dstate, self.wanted, &self.writers);
-        let index = [channel.span.batch, channel.d, t];
-        let (x, raw) = (channel.x(t), channel.raw(t));
-        let delta = self.inputs.step.apply(raw);
-        let dout = channel.dout(&self.upstream, t);
-        let g = dout.map(|dout| channel.gated(dout, t));
-        // Rows of another window where states are not recomputed; nobody reads them then.
-        let (before, after) = memory.states[if wanted.states { local * dstate } else { 0 }..].split_at(dstate);
-        if let (Some(dz), Some(z)) = (&writers.dz, channel.z(t)) {
-            let dz_t = dout.map_or(0.0, |dout| dout * channel.ungated(t, &after[..dstate]) * silu_derivative(z));
-            // SAFETY: as for dx below.
-            unsafe { dz.write(index, T::from_f32(dz_t)) };
-        }
-        if let Some(g) = g {
-            add_to_pair(&mut memory.dD[2 * k..], f64::from(g) * f64::from(x));
-            if writers.dC.is_some() {
-                let row = memory.dC.row(local, k, dstate);
-                row.iter_mut().zip(after).for_each(|(dC, h)| *dC += g * h);
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { call, job, tasks, mut scratch } = self;
+        for task in tasks {
+            let wanted = match job {
+                Job::Gradients(_) if task.part == 0 || call.all_parts => call.wanted,
+                Job::Adjoints { .. } if task.part > 0 => Wanted::adjoints(call.upstream.dout.is_some()),
+                _ => continue,
+            };
+            let tile = Tile {
+                inputs: &call.inputs,
+                span: call.inputs.span(task.seq),
+                channels: call.division.tiling.channels(task.tile),
+                short: call.division.shape.short,
+            };
+            let decays = tile.load_constants(&mut scratch.tile);
+            let (channels, ones) = (tile.channels.len(), f32::from_bits(u32::MAX));
+            scratch.lanes[..channels].fill(ones);
+            scratch.lanes[channels..].fill(0.0);
+            scratch.g.chunks_exact_mut(scratch.tile.shape.width).for_each(|row| row[channels..].fill(0.0));
+            let walk = Walk { call, tile, wanted, decays, steps: task.steps.clone(), place: [task.seq, task.part] };
+            match job {
+                Job::Gradients(carried) => walk.gradients(simd, carried.as_ref(), &mut task.kept, &mut scratch),
+                Job::Adjoints { states, sums } => walk.adjoints(simd, states, sums, &mut scratch),
             }
-        }
-        if !wanted.adjoints {
-            return;
-        }
-        let adjoint = &mut memory.adjoint[k * dstate..][..dstate];
-        if let Some(g) = g {
-            channel.receive(t, g, adjoint);
-        }
-        if writers.dB.is_some() {
-            let row = memory.dB.row(local, k, dstate);
-            row.iter_mut().zip(&*adjoint).for_each(|(dB, dh)| *dB += dh * (delta * x));
-        }
-        let mut by_input = 0.0;
-        if wanted.by_input {
-            adjoint.iter().enumerate().for_each(|(n, dh)| by_input += dh * channel.B(n, t));
-        }
-        channel.fade(delta, adjoint);
-        if writers.dA.is_some() {
-            let dA = &mut memory.dA[k * dstate..][..dstate];
-            dA.iter_mut().zip(adjoint.iter().zip(before)).for_each(|(dA, (dh, h))| *dA += dh * h * delta);
-        }
-        if let Some(dx) = &writers.dx {
-            let skip = self.inputs.D.zip(g).map(|(D, g)| D.at([channel.d]) * g);
-            let dx_t = skip.map_or(delta * by_input, |skip| skip + delta * by_input);
-            // SAFETY: the index is below the extents, and only this task writes these steps of this channel.
-            unsafe { dx.write(index, T::from_f32(dx_t)) };
-        }
-        if wanted.ddt {
-            let mut by_decay = 0.0;
-            adjoint.iter().zip(before).enumerate().for_each(|(n, (dh, h))| by_decay += dh * h * channel.A(n));
-            let ddt_t = (x * by_input + by_decay) * self.inputs.step.slope(raw);
-            add_to_pair(&mut memory.ddt_bias[2 * k..], ddt_t.into());
-            // SAFETY: as for dx.
-            writers.ddt.iter().for_each(|ddt| unsafe { ddt.write(index, T::from_f32(ddt_t)) });
         }
     }
 }
 
-/// The rows of a window to where they go: the result, or the sums that wait for other tiles, from `from` on.
-fn hand_over<T: Element>(
-    writer: &Writer<'_, T, 4>,
-    [b, group]: [usize; 2],
-    times: impl Iterator<Item = usize>,
-    memory: &mut ProjectionMemory<'_>,
-    from: usize,
-    dstate: usize,
-) {
-    if !memory.partial.is_empty() {
-        let floats = times.count() * dstate;
-        memory.partial[from..][..floats].copy_from_slice(&memory.rows[..floats]);
-        return;
+struct Walk<'w, 'i, 'u, 'o, T: Element> {
+    call: &'w Call<'i, 'u, 'o, T>,
+    tile: Tile<'w, 'i, T>,
+    wanted: Wanted,
+    /// No element of A is positive.
+    decays: bool,
+    steps: Range<usize>,
+    /// Sequence, part.
+    place: [usize; 2],
+}
+
+impl<T: Element> Walk<'_, '_, '_, '_, T> {
+    /// The row of this part among those of all parts.
+    fn row(&self) -> usize {
+        self.place[0] * self.call.division.cut.split + self.place[1]
     }
-    for (local, t) in times.enumerate() {
-        for n in 0..dstate {
-            let value = memory.rows[local * dstate + n];
-            // SAFETY: the index is below the extents, and the group has no other tile.
-            unsafe { writer.write([b, group, n, t], T::from_f32(value)) };
+
+    fn windows(&self) -> usize {
+        self.steps.len().div_ceil(STEPS)
+    }
+
+    /// Positions of a window along the sequence.
+    fn times(&self, window: usize) -> Range<usize> {
+        let start = self.steps.start + window * STEPS;
+        self.tile.span.times(start..(start + STEPS).min(self.steps.end))
+    }
+
+    #[inline(always)]
+    fn adjoints<S: Simd>(
+        &self,
+        simd: S,
+        states: &Writer<'_, f32, 3>,
+        delta_sum: &Writer<'_, f32, 2>,
+        scratch: &mut Scratch<'_>,
+    ) {
+        let mut sums = [0.0; MOST_CHANNELS];
+        scratch.adjoint.fill(0.0);
+        for window in (0..self.windows()).rev() {
+            self.back(simd, window, scratch);
+            add_steps(&mut sums, &scratch.tile, self.times(window).len(), !self.tile.span.reverse);
+        }
+        scratch.tile.state.copy_from_slice(scratch.adjoint);
+        // SAFETY: the part's channels are this task's.
+        unsafe { self.tile.store_state(states, self.row(), &scratch.tile) };
+        for (d, &sum) in self.tile.channels.clone().zip(&sums) {
+            // SAFETY: as above.
+            unsafe { delta_sum.write([self.row(), d], sum as f32) };
+        }
+    }
+
+    #[inline(always)]
+    fn gradients<S: Simd>(
+        &self,
+        simd: S,
+        carried: Option<&Carried<'_>>,
+        kept: &mut Kept<'_>,
+        scratch: &mut Scratch<'_>,
+    ) {
+        let per_group = self.call.division.windows_of_group();
+        self.clear(carried, scratch);
+        let [mut dD, mut ddt_bias] = [[0.0; MOST_CHANNELS]; 2];
+        let mut sums = Sums { dD: &mut dD, ddt_bias: &mut ddt_bias };
+        let groups = self.windows().div_ceil(per_group);
+        if self.wanted.states && self.call.upstream.checkpoints.is_none() {
+            self.save_group_starts(simd, carried, groups, scratch);
+        }
+        for group in (0..groups).rev() {
+            let windows = group * per_group..((group + 1) * per_group).min(self.windows());
+            if self.wanted.states {
+                self.load_start(carried, group, scratch);
+                self.save_starts(simd, windows.clone(), scratch);
+            }
+            for window in windows.clone().rev() {
+                if self.wanted.states && windows.len() > 1 {
+                    self.load_saved(self.fine(window - windows.start), scratch);
+                }
+                self.back(simd, window, scratch);
+                let times = self.times(window);
+                // SAFETY: each step of each channel is of one task, and so is that of a group which has one tile.
+                unsafe {
+                    self.call.finish(simd, &self.tile, times.clone(), scratch, &mut sums);
+                    self.call.hand_over(&self.tile, times, window, scratch, &mut kept.projections);
+                }
+            }
+        }
+        if let ([seq, 0], Some(dinitial_state)) = (self.place, &self.call.writers.dinitial_state) {
+            scratch.tile.state.copy_from_slice(scratch.adjoint);
+            // SAFETY: only the first part of this tile writes it.
+            unsafe { self.tile.store_state(dinitial_state, seq, &scratch.tile) };
+        }
+        self.keep(&sums, kept, scratch);
+    }
+
+    /// All sums to zero, and the gradient by the state to what comes from later steps.
+    #[inline(always)]
+    fn clear(&self, carried: Option<&Carried<'_>>, scratch: &mut Scratch<'_>) {
+        let upstream = &self.call.upstream;
+        match carried.filter(|_| self.wanted.adjoints) {
+            Some(carried) => {
+                self.tile.load_state(Some(&self.parts(carried.adjoints)), self.row(), &mut scratch.tile);
+            }
+            None => self.tile.load_state(upstream.dfinal_state.as_ref(), self.place[0], &mut scratch.tile),
+        }
+        scratch.adjoint.copy_from_slice(scratch.tile.state);
+        scratch.dA.fill(0.0);
+        for (projection, constant) in scratch.projections.iter_mut().zip(scratch.tile.shape.constant) {
+            if constant {
+                projection.fill(0.0);
+            }
+        }
+    }
+
+    /// The rows of all parts.
+    fn parts<'c>(&self, rows: &'c [f32]) -> Strided<'c, f32, Host, 3> {
+        Strided { memory: rows.into(), layout: Rows::layout(self.call.division.cut, &self.call.inputs) }
+    }
+
+    /// The state before a group of windows.
+    #[inline(always)]
+    fn load_start(&self, carried: Option<&Carried<'_>>, group: usize, scratch: &mut Scratch<'_>) {
+        let (tile, seq) = (&self.tile, self.place[0]);
+        let first = self.steps.start / self.call.division.every + group;
+        match (&self.call.upstream.checkpoints, carried) {
+            _ if first == 0 => tile.load_state(self.call.inputs.initial_state.as_ref(), seq, &mut scratch.tile),
+            (Some((_, states, offsets)), _) => {
+                tile.load_state(Some(states), offsets[seq] + first - 1, &mut scratch.tile);
+            }
+            (None, Some(carried)) if group == 0 => {
+                tile.load_state(Some(&self.parts(carried.states)), self.row(), &mut scratch.tile);
+            }
+            (None, _) => self.load_saved(group - 1, scratch),
+        }
+    }
+
+    /// Where the states before window `k` of a group are saved: behind those before groups.
+    fn fine(&self, k: usize) -> usize {
+        self.call.division.groups().saturating_sub(1) + k
+    }
+
+    fn load_saved(&self, place: usize, scratch: &mut Scratch<'_>) {
+        let states = scratch.tile.state.len();
+        scratch.tile.state.copy_from_slice(&scratch.starts[place * states..][..states]);
+    }
+
+    fn save(&self, place: usize, scratch: &mut Scratch<'_>) {
+        let states = scratch.tile.state.len();
+        scratch.starts[place * states..][..states].copy_from_slice(scratch.tile.state);
+    }
+
+    /// The states before each group of windows but the first.
+    #[inline(always)]
+    fn save_group_starts<S: Simd>(
+        &self,
+        simd: S,
+        carried: Option<&Carried<'_>>,
+        groups: usize,
+        scratch: &mut Scratch<'_>,
+    ) {
+        let per_group = self.call.division.windows_of_group();
+        if groups < 2 {
+            return;
+        }
+        self.load_start(carried, 0, scratch);
+        for window in 0..(groups - 1) * per_group {
+            self.forth(simd, window, scratch);
+            if (window + 1) % per_group == 0 {
+                self.save(window / per_group, scratch);
+            }
+        }
+    }
+
+    /// The states before each of a group's windows, from that before the first.
+    #[inline(always)]
+    fn save_starts<S: Simd>(&self, simd: S, windows: Range<usize>, scratch: &mut Scratch<'_>) {
+        if windows.len() < 2 {
+            return;
+        }
+        self.save(self.fine(0), scratch);
+        for (k, window) in (windows.start..windows.end - 1).enumerate() {
+            self.forth(simd, window, scratch);
+            self.save(self.fine(k + 1), scratch);
+        }
+    }
+
+    /// The state from before a window to behind it.
+    #[inline(always)]
+    fn forth<S: Simd>(&self, simd: S, window: usize, scratch: &mut Scratch<'_>) {
+        let (times, memory) = (self.times(window), &mut scratch.tile);
+        let forward = self.tile.stage_steps(simd, times.clone(), memory);
+        self.tile.stage_projections(times.clone(), memory);
+        self.call.cpu.dispatch(Advance {
+            memory,
+            channels: self.tile.channels.len(),
+            steps: times.len(),
+            back: self.tile.span.reverse,
+            decays: self.decays && forward,
+            ahead: self.ahead(Some(window + 1).filter(|&next| next < self.windows()), true),
+        });
+    }
+
+    /// The gradient by the state from behind a window to before it, from the state before it.
+    #[inline(always)]
+    fn back<S: Simd>(&self, simd: S, window: usize, scratch: &mut Scratch<'_>) {
+        let times = self.times(window);
+        let forward = self.tile.stage_steps(simd, times.clone(), &mut scratch.tile);
+        self.tile.stage_projections(times.clone(), &mut scratch.tile);
+        self.call.stage_output(simd, &self.tile, times.clone(), scratch);
+        let mut ahead = self.ahead(window.checked_sub(1), false);
+        let (index, extents, axis) = self.rows(window);
+        for writer in [&self.call.writers.dx, &self.call.writers.ddt, &self.call.writers.dz] {
+            ahead.write(writer.as_ref(), index, axis, extents);
+        }
+        self.call.cpu.dispatch(Retreat {
+            scratch,
+            channels: self.tile.channels.len(),
+            steps: times.len(),
+            back: self.tile.span.reverse,
+            decays: self.decays && forward,
+            wanted: self.wanted,
+            ahead,
+        });
+    }
+
+    /// What is read for a window: x and dt alone for the state.
+    #[inline(always)]
+    fn ahead(&self, window: Option<usize>, state: bool) -> Ahead {
+        let (inputs, mut ahead) = (&self.call.inputs, Ahead::default());
+        let Some(window) = window else { return ahead };
+        let (index, extents, axis) = self.rows(window);
+        ahead.read(Some(&inputs.x), index, axis, extents);
+        ahead.read(Some(&inputs.dt), index, axis, extents);
+        for tensor in [&inputs.z, &self.call.upstream.dout].into_iter().filter(|_| !state) {
+            ahead.read(tensor.as_ref(), index, axis, extents);
+        }
+        ahead
+    }
+
+    /// Where a window lies in tensors, how many rows of how many neighbours, and the dimension of the rows.
+    #[inline(always)]
+    fn rows(&self, window: usize) -> ([usize; 3], [usize; 2], usize) {
+        let (times, channels) = (self.times(window), &self.tile.channels);
+        let index = [self.tile.span.batch, channels.start, times.start];
+        match by_channel(&self.call.inputs.x.layout.strides, self.tile.short) {
+            true => (index, [times.len(), channels.len()], 2),
+            false => (index, [channels.len(), times.len()], 1),
+        }
+    }
+
+    /// What is added up when all tasks are done.
+    #[inline(always)]
+    fn keep(&self, sums: &Sums<'_>, kept: &mut Kept<'_>, scratch: &Scratch<'_>) {
+        let (width, channels) = (scratch.tile.shape.width, self.tile.channels.len());
+        let rows = |from: &[f32], to: &mut [f32]| {
+            let to = to.chunks_exact_mut(channels);
+            to.zip(from.chunks_exact(width)).for_each(|(to, from)| to.copy_from_slice(&from[..channels]));
+        };
+        rows(scratch.dA, kept.dA);
+        for (of, constant) in scratch.tile.shape.constant.into_iter().enumerate() {
+            if constant {
+                rows(scratch.projections[of], kept.projections[of]);
+            }
+        }
+        for (pairs, sums) in [(&mut *kept.dD, &*sums.dD), (kept.ddt_bias, sums.ddt_bias)] {
+            pairs.chunks_exact_mut(2).zip(sums).for_each(|(to, &sum)| to.copy_from_slice(&pair(sum)));
         }
     }
 }

@@ -1,0 +1,345 @@
+//! The recurrence against its order, over the channels of a tile: a vector has one channel in each lane.
+
+use super::memory::{Passes, Scratch, TOGETHER};
+use crate::cpu::math::exp::{Any, Range, UpTo70, exp};
+use crate::cpu::math::lanes::fma;
+use crate::cpu::selective_scan::advance::Projected;
+use crate::cpu::selective_scan::ahead::Ahead;
+use crate::cpu::selective_scan::stage::{LANES, load, store};
+use pulp::{Simd, WithSimd};
+
+/// What has to be computed for the gradients that are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// The output has a gradient.
+    pub output: bool,
+    /// Recomputed states.
+    pub states: bool,
+    /// Gradients by states.
+    pub adjoints: bool,
+    /// The output before D and the gate.
+    pub y: bool,
+    /// The sum of dh B over the states.
+    pub by_input: bool,
+    /// ddt or ddt_bias.
+    pub ddt: bool,
+    pub dA: bool,
+    /// dB, dC.
+    pub projections: [bool; 2],
+}
+
+impl Wanted {
+    fn all(self) -> bool {
+        self == Self { y: self.y, ..Self::ALL }
+    }
+
+    const ALL: Self = Self {
+        output: true,
+        states: true,
+        adjoints: true,
+        y: true,
+        by_input: true,
+        ddt: true,
+        dA: true,
+        projections: [true; 2],
+    };
+
+    /// dh, and nothing of it.
+    pub const fn adjoints(output: bool) -> Self {
+        Self { output, adjoints: true, ..Self::NOTHING }
+    }
+
+    const NOTHING: Self = Self {
+        output: false,
+        states: false,
+        adjoints: false,
+        y: false,
+        by_input: false,
+        ddt: false,
+        dA: false,
+        projections: [false; 2],
+    };
+}
+
+/// Takes the gradient by the state, of `channels` channels, from behind `steps` staged steps to before them: in time's order
+/// from the last one, or `back` from the first. The state in the tile is that before the first step of the scan, and stays.
+pub(super) struct Retreat<'w, 'm> {
+    pub scratch: &'w mut Scratch<'m>,
+    pub channels: usize,
+    pub steps: usize,
+    pub back: bool,
+    /// No exponent is positive.
+    pub decays: bool,
+    pub wanted: Wanted,
+    /// What is read and written next.
+    pub ahead: Ahead,
+}
+
+impl WithSimd for Retreat<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { scratch, channels, steps, back, decays, wanted, ahead } = self;
+        // Put back below: both are borrowed meanwhile.
+        let lines = std::mem::take(&mut scratch.lines);
+        let passes = Passes::new(&mut *lines, scratch.tile.shape.steps);
+        let mut walk = Walk { scratch: &mut *scratch, passes, channels, steps, back, wanted, ahead, lane: 0 };
+        if decays {
+            walk.states(simd, UpTo70);
+        } else {
+            walk.states(simd, Any);
+        }
+        scratch.lines = lines;
+    }
+}
+
+struct Walk<'w, 'm> {
+    scratch: &'w mut Scratch<'m>,
+    passes: Passes<'w>,
+    channels: usize,
+    steps: usize,
+    back: bool,
+    wanted: Wanted,
+    ahead: Ahead,
+    /// The first channel of the vector.
+    lane: usize,
+}
+
+impl Walk<'_, '_> {
+    #[inline(always)]
+    fn states<S: Simd>(&mut self, simd: S, range: impl Range) {
+        let tile = &mut self.scratch.tile;
+        let (dstate, rows) = (tile.shape.dstate, self.steps * tile.shape.width);
+        if dstate == 0 {
+            for rows_of in [&mut *tile.y, &mut *self.scratch.by_input, &mut *self.scratch.by_decay] {
+                rows_of[..rows].fill(0.0);
+            }
+        }
+        let all = self.wanted.all() && !tile.B.constant && !tile.C.constant;
+        for n in (0..dstate).step_by(TOGETHER) {
+            let here = TOGETHER.min(dstate - n);
+            for sums in &mut self.passes.sums {
+                sums[..here * self.steps * LANES].fill(0.0);
+            }
+            for lane in (0..self.channels).step_by(S::F32_LANES) {
+                self.lane = lane;
+                // Where B or C is infinite, lanes without a channel would make NaN of it.
+                if all && here == TOGETHER && lane + S::F32_LANES <= self.channels {
+                    self.run::<S, TOGETHER, true>(simd, range, [n, 0]);
+                } else {
+                    (0..here).for_each(|k| self.run::<S, 1, false>(simd, range, [n + k, k]));
+                }
+                let vectors = self.channels.div_ceil(S::F32_LANES);
+                let done = n / TOGETHER * vectors + lane / S::F32_LANES;
+                self.ahead.fetch([done, done + 1], dstate.div_ceil(TOGETHER) * vectors);
+            }
+            (0..here).for_each(|k| self.add_lanes([n + k, k]));
+        }
+    }
+
+    /// All steps of K states from `n` on, for one vector of channels. `ALL`: everything is wanted, save perhaps y; neither B
+    /// nor C is constant; every lane has a channel. `place` is that of the first state's sums.
+    #[inline(always)]
+    fn run<S: Simd, const K: usize, const ALL: bool>(&mut self, simd: S, range: impl Range, [n, place]: [usize; 2]) {
+        self.look::<S, K>([n, place]);
+        let after = self.save::<S, K, ALL>(simd, range, n);
+        self.back::<S, K, ALL>(simd, [n, place], after);
+    }
+
+    /// Panics if anything that the two passes touch is outside its memory.
+    #[inline(always)]
+    fn look<S: Simd, const K: usize>(&self, [n, place]: [usize; 2]) {
+        let (scratch, lane, last) = (&*self.scratch, self.lane, self.steps - 1);
+        let (tile, width) = (&scratch.tile, scratch.tile.shape.width);
+        let rows = [&*tile.delta, tile.delta_x, tile.y, scratch.g, scratch.by_input, scratch.by_decay];
+        let room = last * width + lane + S::F32_LANES;
+        assert!(lane + S::F32_LANES <= width && rows.iter().all(|rows| room <= rows.len()));
+        assert!(self.passes.saved.len() >= K * 2 * self.steps * LANES && scratch.lanes.len() >= lane + S::F32_LANES);
+        for (of, rows) in [&tile.B, &tile.C].into_iter().enumerate() {
+            assert!(self.passes.sums[of].len() >= (place + K) * self.steps * LANES);
+            for row in [0, last] {
+                (0..K).for_each(|k| rows.check::<S>(n + k, row, lane));
+            }
+        }
+    }
+
+    /// The decay of each step and the state before it, in scan order. Returns the states after the last step.
+    #[inline(always)]
+    fn save<S: Simd, const K: usize, const ALL: bool>(&mut self, simd: S, range: impl Range, n: usize) -> [S::f32s; K] {
+        let tile = &self.scratch.tile;
+        let (width, lane, last) = (tile.shape.width, self.lane, self.steps - 1);
+        let vector = |slice: &[f32], row: usize| load::<S>(&slice[row * width + lane..]);
+        let A: [S::f32s; K] = std::array::from_fn(|k| vector(tile.A, n + k));
+        let mut h: [S::f32s; K] = std::array::from_fn(|k| vector(tile.state, n + k));
+        let (delta, delta_x, mask) =
+            (tile.delta.as_ptr(), tile.delta_x.as_ptr(), load::<S>(&self.scratch.lanes[lane..]));
+        let (B, saved) = (tile.B.of::<K>(n, lane), self.passes.saved.as_mut_ptr());
+        let states = ALL || self.wanted.states;
+        for i in 0..self.steps {
+            let row = if self.back { last - i } else { i };
+            let at = row * width + lane;
+            // SAFETY: `look` has looked at the first and the last step, and this one is between them.
+            unsafe {
+                let step = vector_at::<S>(delta, at);
+                let input = vector_at::<S>(delta_x, at);
+                for (k, h) in h.iter_mut().enumerate() {
+                    let decay = exp(simd, range, simd.mul_f32s(step, A[k]));
+                    let to = saved.add((i * K + k) * 2 * LANES);
+                    to.cast::<S::f32s>().write_unaligned(decay);
+                    to.add(LANES).cast::<S::f32s>().write_unaligned(*h);
+                    if states {
+                        let B = projected::<S, ALL, K>(simd, &B, k, row, mask);
+                        *h = fma(simd, decay, *h, simd.mul_f32s(input, B));
+                    }
+                }
+            }
+        }
+        h
+    }
+
+    /// From the last step to the first; `h` are the states after the last.
+    #[inline(always)]
+    fn back<S: Simd, const K: usize, const ALL: bool>(&mut self, simd: S, [n, place]: [usize; 2], mut h: [S::f32s; K]) {
+        let (lane, steps, wanted, is_back) = (self.lane, self.steps, self.wanted, self.back);
+        let scratch = &mut *self.scratch;
+        let width = scratch.tile.shape.width;
+        let tile = &mut scratch.tile;
+        let vector = |slice: &[f32], row: usize| load::<S>(&slice[row * width + lane..]);
+        let A: [S::f32s; K] = std::array::from_fn(|k| vector(tile.A, n + k));
+        let mut dh: [S::f32s; K] = std::array::from_fn(|k| vector(scratch.adjoint, n + k));
+        let mut dA: [S::f32s; K] = std::array::from_fn(|k| vector(scratch.dA, n + k));
+        let (B, C) = (tile.B.of::<K>(n, lane), tile.C.of::<K>(n, lane));
+        let [of_B, of_C] = [!ALL && B.constant, !ALL && C.constant];
+        let constant =
+            |of: usize, is: bool, k| if is { vector(scratch.projections[of], n + k) } else { simd.splat_f32s(0.0) };
+        let mut dB: [S::f32s; K] = std::array::from_fn(|k| constant(0, of_B, k));
+        let mut dC: [S::f32s; K] = std::array::from_fn(|k| constant(1, of_C, k));
+        let (delta, delta_x, y) = (tile.delta.as_ptr(), tile.delta_x.as_ptr(), tile.y.as_mut_ptr());
+        let [by_input, by_decay] = [&mut scratch.by_input, &mut scratch.by_decay].map(|rows| rows.as_mut_ptr());
+        let (g, saved, mask) = (scratch.g.as_ptr(), self.passes.saved.as_ptr(), load::<S>(&scratch.lanes[lane..]));
+        let [sums_B, sums_C] = self.passes.sums.each_mut().map(|sums| sums.as_mut_ptr());
+        for i in (0..steps).rev() {
+            let row = if is_back { steps - 1 - i } else { i };
+            let at = row * width + lane;
+            // SAFETY: `look` has looked at the first and the last step, and this one is between them.
+            unsafe {
+                let so_far = |rows: *mut f32| if n == 0 { simd.splat_f32s(0.0) } else { vector_at::<S>(rows, at) };
+                let (step, input) = (vector_at::<S>(delta, at), vector_at::<S>(delta_x, at));
+                let output = if ALL || wanted.output { vector_at::<S>(g, at) } else { simd.splat_f32s(0.0) };
+                let (mut sum_y, mut sum_input, mut sum_decay) = (so_far(y), so_far(by_input), so_far(by_decay));
+                for k in 0..K {
+                    let from = saved.add((i * K + k) * 2 * LANES);
+                    let (decay, before) = (vector_at::<S>(from, 0), vector_at::<S>(from, LANES));
+                    let sum = ((place + k) * steps + row) * LANES + lane % LANES;
+                    if ALL || wanted.output {
+                        let C = projected::<S, ALL, K>(simd, &C, k, row, mask);
+                        if ALL || wanted.projections[1] {
+                            match of_C {
+                                true => dC[k] = fma(simd, output, h[k], dC[k]),
+                                false => add::<S>(simd, output, h[k], sums_C.add(sum)),
+                            }
+                        }
+                        if wanted.y {
+                            sum_y = fma(simd, h[k], C, sum_y);
+                        }
+                        dh[k] = fma(simd, output, C, dh[k]);
+                    }
+                    if ALL || wanted.projections[0] {
+                        match of_B {
+                            true => dB[k] = fma(simd, dh[k], input, dB[k]),
+                            false => add::<S>(simd, dh[k], input, sums_B.add(sum)),
+                        }
+                    }
+                    if ALL || wanted.by_input {
+                        let B = projected::<S, ALL, K>(simd, &B, k, row, mask);
+                        sum_input = fma(simd, dh[k], B, sum_input);
+                    }
+                    dh[k] = simd.mul_f32s(dh[k], decay);
+                    if ALL || wanted.dA || wanted.ddt {
+                        let both = simd.mul_f32s(dh[k], before);
+                        dA[k] = fma(simd, both, step, dA[k]);
+                        sum_decay = fma(simd, both, A[k], sum_decay);
+                    }
+                    h[k] = before;
+                }
+                if wanted.y {
+                    y.add(at).cast::<S::f32s>().write_unaligned(sum_y);
+                }
+                by_input.add(at).cast::<S::f32s>().write_unaligned(sum_input);
+                by_decay.add(at).cast::<S::f32s>().write_unaligned(sum_decay);
+            }
+        }
+        for k in 0..K {
+            let at = (n + k) * width + lane;
+            store::<S>(scratch.adjoint, at, dh[k]);
+            store::<S>(scratch.dA, at, dA[k]);
+            if of_B {
+                store::<S>(scratch.projections[0], at, dB[k]);
+            }
+            if of_C {
+                store::<S>(scratch.projections[1], at, dC[k]);
+            }
+        }
+    }
+
+    /// The sums at `place` over the lanes, which are dB and dC of state `n`.
+    #[inline(always)]
+    fn add_lanes(&mut self, [n, place]: [usize; 2]) {
+        let tile = &self.scratch.tile;
+        for (of, constant) in [tile.B.constant, tile.C.constant].into_iter().enumerate() {
+            if constant || !self.wanted.projections[of] {
+                continue;
+            }
+            let to = &mut self.scratch.projections[of][n * tile.shape.steps..][..self.steps];
+            let (sums, _) = self.passes.sums[of][place * self.steps * LANES..].as_chunks::<LANES>();
+            for (to, lanes) in to.iter_mut().zip(sums) {
+                let halves: [f32; 8] = std::array::from_fn(|i| lanes[i] + lanes[i + 8]);
+                let quarters: [f32; 4] = std::array::from_fn(|i| halves[i] + halves[i + 4]);
+                *to = (quarters[0] + quarters[2]) + (quarters[1] + quarters[3]);
+            }
+        }
+    }
+}
+
+/// The `k`th state of step `row` for each lane that has a channel. `ALL`: every one has, and it is not constant.
+///
+/// # Safety
+/// It lies inside the memory.
+#[inline(always)]
+unsafe fn projected<S: Simd, const ALL: bool, const K: usize>(
+    simd: S,
+    projection: &Projected<K>,
+    k: usize,
+    row: usize,
+    mask: S::f32s,
+) -> S::f32s {
+    // SAFETY: the caller's promise.
+    let value = unsafe { projection.at::<S, ALL>(simd, k, row) };
+    if ALL {
+        return value;
+    }
+    let [value, mask] = [value, mask].map(|v| simd.transmute_u32s_f32s(v));
+    simd.transmute_f32s_u32s(simd.and_u32s(value, mask))
+}
+
+/// The vector at place `at`.
+///
+/// # Safety
+/// It lies inside the memory.
+#[inline(always)]
+unsafe fn vector_at<S: Simd>(memory: *const f32, at: usize) -> S::f32s {
+    // SAFETY: the caller's promise.
+    unsafe { memory.add(at).cast::<S::f32s>().read_unaligned() }
+}
+
+/// Adds a b to the vector at `sum`.
+///
+/// # Safety
+/// It is memory of this call's own.
+#[inline(always)]
+unsafe fn add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, sum: *mut f32) {
+    let sum = sum.cast::<S::f32s>();
+    // SAFETY: the caller's promise.
+    unsafe { sum.write_unaligned(fma(simd, a, b, sum.read_unaligned())) }
+}
