@@ -11,7 +11,8 @@ use common::parts::{gathered, joined, part, upstream_part};
 use common::scan::{NaiveScan, ProjectionBuffer, ScanBuffers, ScanCase, ScanSpec, segments};
 use common::scan_backward::{AnyBuffer, CarryCase, GRADIENTS, NaiveScanBackward, ScanGradients, ScanUpstream, spec};
 use common::{property, shared_property};
-use ssm_kernels::Element;
+use ssm_kernels::prelude::*;
+use ssm_kernels::{Element, Instructions};
 
 fn upstream<T: Element>(case: &ScanCase<T>, spec: &ScanSpec) -> ScanUpstream<T> {
     ScanUpstream::new(case, !spec.seed.is_multiple_of(5), spec.final_state, Order::Dense, spec.seed ^ 2)
@@ -274,6 +275,24 @@ fn threads_do_not_change_bits() {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
             let other = pool.install(|| run(&backends::CpuBackend, &case, &upstream));
             expect_bits("threads", &whole, &other);
+        }
+    });
+}
+
+/// Nor on the instruction set.
+#[test]
+fn instructions_do_not_change_bits() {
+    property(file!(), "backward instructions do not change bits", 64, spec(), |spec| {
+        let mut case = ScanCase::<f32>::new(&spec);
+        case.split = [None, Some(3)][spec.seed as usize % 2];
+        let upstream = upstream(&case, &spec);
+        let best = run(&backends::CpuBackend, &case, &upstream);
+        let scan = case.scan().expect("a valid case");
+        for instructions in [Instructions::Avx2, Instructions::Scalar] {
+            let mut other = ScanGradients::new(&case, &GRADIENTS, Order::Dense);
+            let cpu = Cpu::new().instructions(instructions);
+            other.with_views(|wanted| cpu.backward(&scan, upstream.views(), wanted)).expect("a valid case runs");
+            expect_bits("instructions", &best, &other);
         }
     });
 }

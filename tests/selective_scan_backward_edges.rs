@@ -8,7 +8,7 @@ use common::backward_case::{ALL, How, check, check_case};
 use common::buffer::{Buffer, Order};
 use common::random::Random;
 use common::say;
-use common::scan::{ScanCase, ScanSpec};
+use common::scan::{ProjectionBuffer, ScanCase, ScanSpec};
 use ssm_kernels::{Dtype, Element};
 
 /// An infinite step or input in the middle: what lies before and after it, and states that a lane has beyond dstate, stay
@@ -27,6 +27,18 @@ fn infinities<B: Backend, T: Element>() {
             let mut once = |value: f32, usual: f32| if at.next() == Some(4) { value } else { usual };
             case.x = Buffer::filled(&case.x.dims(), Order::Dense, || once(x, 0.5));
             check_case(&backend, case, &spec, How { dout, ..ALL });
+            count += 1;
+        }
+        // Lanes without a channel see them too.
+        for of in 0..2 {
+            let spec = ScanSpec { z: true, D: true, ..ScanSpec::plain(1, 3, dstate, 9) };
+            let mut case = ScanCase::<T>::new(&spec);
+            let projection = if of == 0 { &mut case.B } else { &mut case.C };
+            let ProjectionBuffer::Variable(buffer) = projection else { panic!("variable as specified") };
+            let mut at = 0..;
+            let mut once = || if at.next() == Some(4) { f32::INFINITY } else { 0.5 };
+            *buffer = Buffer::filled(&buffer.dims(), Order::Dense, &mut once);
+            check_case(&backend, case, &spec, ALL);
             count += 1;
         }
     }

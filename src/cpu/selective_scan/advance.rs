@@ -171,7 +171,7 @@ impl Rows<'_> {
 
 /// B or C of some states: copied out of [`Rows`], so that no store can be thought to change where it lies.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Projected<const K: usize> {
+pub struct Projected<const K: usize> {
     starts: [*const f32; K],
     by_step: usize,
     pub constant: bool,

@@ -3,7 +3,6 @@
 use super::memory::{Passes, Scratch, TOGETHER};
 use crate::cpu::math::exp::{Any, Range, UpTo70, exp};
 use crate::cpu::math::lanes::fma;
-use crate::cpu::selective_scan::advance::Projected;
 use crate::cpu::selective_scan::ahead::Ahead;
 use crate::cpu::selective_scan::stage::{LANES, load, store};
 use pulp::{Simd, WithSimd};
@@ -124,8 +123,7 @@ impl Walk<'_, '_> {
             }
             for lane in (0..self.channels).step_by(S::F32_LANES) {
                 self.lane = lane;
-                // Where B or C is infinite, lanes without a channel would make NaN of it.
-                if all && here == TOGETHER && lane + S::F32_LANES <= self.channels {
+                if all && here == TOGETHER {
                     self.run::<S, TOGETHER, true>(simd, range, [n, 0]);
                 } else {
                     (0..here).for_each(|k| self.run::<S, 1, false>(simd, range, [n + k, k]));
@@ -138,8 +136,11 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// All steps of K states from `n` on, for one vector of channels. `ALL`: everything is wanted, save perhaps y; neither B
-    /// nor C is constant; every lane has a channel. `place` is that of the first state's sums.
+    /// All steps of K states from `n` on, for one vector of channels. `ALL`: everything is wanted, save perhaps y, and neither
+    /// B nor C is constant.
+    ///
+    /// In lanes without a channel, x, the gradients and the state are 0: they add 0 to the sums over the lanes, or NaN where
+    /// B or C is infinite and every channel adds as much. `place` is that of the first state's sums.
     #[inline(always)]
     fn run<S: Simd, const K: usize, const ALL: bool>(&mut self, simd: S, range: impl Range, [n, place]: [usize; 2]) {
         self.look::<S, K>([n, place]);
@@ -155,7 +156,7 @@ impl Walk<'_, '_> {
         let rows = [&*tile.delta, tile.delta_x, tile.y, scratch.g, scratch.by_input, scratch.by_decay];
         let room = last * width + lane + S::F32_LANES;
         assert!(lane + S::F32_LANES <= width && rows.iter().all(|rows| room <= rows.len()));
-        assert!(self.passes.saved.len() >= K * 2 * self.steps * LANES && scratch.lanes.len() >= lane + S::F32_LANES);
+        assert!(self.passes.saved.len() >= K * 2 * self.steps * LANES);
         for (of, rows) in [&tile.B, &tile.C].into_iter().enumerate() {
             assert!(self.passes.sums[of].len() >= (place + K) * self.steps * LANES);
             for row in [0, last] {
@@ -172,8 +173,7 @@ impl Walk<'_, '_> {
         let vector = |slice: &[f32], row: usize| load::<S>(&slice[row * width + lane..]);
         let A: [S::f32s; K] = std::array::from_fn(|k| vector(tile.A, n + k));
         let mut h: [S::f32s; K] = std::array::from_fn(|k| vector(tile.state, n + k));
-        let (delta, delta_x, mask) =
-            (tile.delta.as_ptr(), tile.delta_x.as_ptr(), load::<S>(&self.scratch.lanes[lane..]));
+        let (delta, delta_x) = (tile.delta.as_ptr(), tile.delta_x.as_ptr());
         let (B, saved) = (tile.B.of::<K>(n, lane), self.passes.saved.as_mut_ptr());
         let states = ALL || self.wanted.states;
         for i in 0..self.steps {
@@ -189,7 +189,7 @@ impl Walk<'_, '_> {
                     to.cast::<S::f32s>().write_unaligned(decay);
                     to.add(LANES).cast::<S::f32s>().write_unaligned(*h);
                     if states {
-                        let B = projected::<S, ALL, K>(simd, &B, k, row, mask);
+                        let B = B.at::<S, ALL>(simd, k, row);
                         *h = fma(simd, decay, *h, simd.mul_f32s(input, B));
                     }
                 }
@@ -217,7 +217,7 @@ impl Walk<'_, '_> {
         let mut dC: [S::f32s; K] = std::array::from_fn(|k| constant(1, of_C, k));
         let (delta, delta_x, y) = (tile.delta.as_ptr(), tile.delta_x.as_ptr(), tile.y.as_mut_ptr());
         let [by_input, by_decay] = [&mut scratch.by_input, &mut scratch.by_decay].map(|rows| rows.as_mut_ptr());
-        let (g, saved, mask) = (scratch.g.as_ptr(), self.passes.saved.as_ptr(), load::<S>(&scratch.lanes[lane..]));
+        let (g, saved) = (scratch.g.as_ptr(), self.passes.saved.as_ptr());
         let [sums_B, sums_C] = self.passes.sums.each_mut().map(|sums| sums.as_mut_ptr());
         for i in (0..steps).rev() {
             let row = if is_back { steps - 1 - i } else { i };
@@ -233,7 +233,7 @@ impl Walk<'_, '_> {
                     let (decay, before) = (vector_at::<S>(from, 0), vector_at::<S>(from, LANES));
                     let sum = ((place + k) * steps + row) * LANES + lane % LANES;
                     if ALL || wanted.output {
-                        let C = projected::<S, ALL, K>(simd, &C, k, row, mask);
+                        let C = C.at::<S, ALL>(simd, k, row);
                         if ALL || wanted.projections[1] {
                             match of_C {
                                 true => dC[k] = fma(simd, output, h[k], dC[k]),
@@ -252,7 +252,7 @@ impl Walk<'_, '_> {
                         }
                     }
                     if ALL || wanted.by_input {
-                        let B = projected::<S, ALL, K>(simd, &B, k, row, mask);
+                        let B = B.at::<S, ALL>(simd, k, row);
                         sum_input = fma(simd, dh[k], B, sum_input);
                     }
                     dh[k] = simd.mul_f32s(dh[k], decay);
@@ -300,27 +300,6 @@ impl Walk<'_, '_> {
             }
         }
     }
-}
-
-/// The `k`th state of step `row` for each lane that has a channel. `ALL`: every one has, and it is not constant.
-///
-/// # Safety
-/// It lies inside the memory.
-#[inline(always)]
-unsafe fn projected<S: Simd, const ALL: bool, const K: usize>(
-    simd: S,
-    projection: &Projected<K>,
-    k: usize,
-    row: usize,
-    mask: S::f32s,
-) -> S::f32s {
-    // SAFETY: the caller's promise.
-    let value = unsafe { projection.at::<S, ALL>(simd, k, row) };
-    if ALL {
-        return value;
-    }
-    let [value, mask] = [value, mask].map(|v| simd.transmute_u32s_f32s(v));
-    simd.transmute_f32s_u32s(simd.and_u32s(value, mask))
 }
 
 /// The vector at place `at`.
