@@ -9,7 +9,7 @@ use crate::ops::StepOptions;
 use crate::ops::selective_scan::{AlignedProjection, Inputs};
 use crate::segments::Span;
 use crate::tensor::{Element, Host, Strided};
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
 /// Channels of a tile, at the most.
@@ -240,7 +240,7 @@ impl<T: Element> Tile<'_, '_, T> {
     #[inline(always)]
     pub fn stage_steps<S: Simd>(&self, simd: S, times: Range<usize>, memory: &mut Memory<'_>) -> bool {
         let (width, channels, count) = (memory.shape.width, self.channels.len(), times.len());
-        let mut lowest = simd.splat_f32s(0.0);
+        let mut forward = true;
         if by_channel(&self.inputs.x.layout.strides, self.short) {
             for (row, t) in times.enumerate() {
                 let (delta, x) = (&mut memory.delta[row * width..], &mut memory.delta_x[row * width..]);
@@ -248,9 +248,10 @@ impl<T: Element> Tile<'_, '_, T> {
                 let index = [self.span.batch, self.channels.start, t];
                 self.inputs.dt.run(index, 1, &mut delta[..channels]);
                 self.inputs.x.run(index, 1, &mut x[..channels]);
-                steps(simd, self.inputs.step, delta, x, channels, Constant::Row(memory.bias), &mut lowest);
+                let bias = Constant::Row(memory.bias);
+                forward &= simd.vectorize(Steps { options: self.inputs.step, delta, x, count: channels, bias });
             }
-            return simd.reduce_min_f32s(lowest) >= 0.0;
+            return forward;
         }
         let length = memory.shape.steps;
         for first in (0..channels).step_by(TURN) {
@@ -269,12 +270,12 @@ impl<T: Element> Tile<'_, '_, T> {
                 delta[count..].fill(0.0);
                 x[count..].fill(0.0);
                 let bias = Constant::One(memory.bias[first + k]);
-                steps(simd, self.inputs.step, delta, x, count, bias, &mut lowest);
+                forward &= simd.vectorize(Steps { options: self.inputs.step, delta, x, count, bias });
             }
             transpose(delta, length, &mut memory.delta[first..], width, [TURN, count]);
             transpose(x, length, &mut memory.delta_x[first..], width, [TURN, count]);
         }
-        simd.reduce_min_f32s(lowest) >= 0.0
+        forward
     }
 
     /// B and C of `times`.
@@ -357,10 +358,7 @@ impl<T: Element> Tile<'_, '_, T> {
         }
         if let Some(z) = &self.inputs.z {
             z.run(index, axis, &mut other[..count]);
-            for at in (0..count).step_by(S::F32_LANES) {
-                let (sum, z) = (load::<S>(&y[at..]), load::<S>(&other[at..]));
-                store::<S>(y, at, simd.mul_f32s(sum, silu(simd, z)));
-            }
+            simd.vectorize(Gate { y, z: other, count });
         }
     }
 
@@ -390,27 +388,56 @@ impl<T: Element> Tile<'_, '_, T> {
     }
 }
 
-/// Steps from raw ones, with their bias; and x times them. The lowest is kept.
-#[inline(always)]
-fn steps<S: Simd>(
-    simd: S,
+/// Steps of a line from raw ones, with their bias; and x times them. Whether none is negative.
+///
+/// Run by [`Simd::vectorize`], as [`Gate`] is, so that they are compiled once for an instruction set and not for every dtype
+/// and place.
+struct Steps<'l> {
     options: StepOptions,
-    delta: &mut [f32],
-    x: &mut [f32],
+    delta: &'l mut [f32],
+    x: &'l mut [f32],
     count: usize,
-    bias: Constant<'_>,
-    lowest: &mut S::f32s,
-) {
-    for at in (0..count).step_by(S::F32_LANES) {
-        let raw = simd.add_f32s(load::<S>(&delta[at..]), bias.at(simd, at));
-        let step = if options.softplus { softplus(simd, raw) } else { raw };
-        let step = match options.limit {
-            Some((min, max)) => at_most(simd, max, at_least(simd, min, step)),
-            None => step,
-        };
-        *lowest = simd.min_f32s(step, *lowest);
-        store::<S>(delta, at, step);
-        store::<S>(x, at, simd.mul_f32s(load::<S>(&x[at..]), step));
+    bias: Constant<'l>,
+}
+
+impl WithSimd for Steps<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> bool {
+        let Self { options, delta, x, count, bias } = self;
+        let mut lowest = simd.splat_f32s(0.0);
+        for at in (0..count).step_by(S::F32_LANES) {
+            let raw = simd.add_f32s(load::<S>(&delta[at..]), bias.at(simd, at));
+            let step = if options.softplus { softplus(simd, raw) } else { raw };
+            let step = match options.limit {
+                Some((min, max)) => at_most(simd, max, at_least(simd, min, step)),
+                None => step,
+            };
+            lowest = simd.min_f32s(step, lowest);
+            store::<S>(delta, at, step);
+            store::<S>(x, at, simd.mul_f32s(load::<S>(&x[at..]), step));
+        }
+        simd.reduce_min_f32s(lowest) >= 0.0
+    }
+}
+
+/// A line y times silu(z).
+pub(super) struct Gate<'l> {
+    pub y: &'l mut [f32],
+    pub z: &'l [f32],
+    pub count: usize,
+}
+
+impl WithSimd for Gate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        for at in (0..self.count).step_by(S::F32_LANES) {
+            let (y, z) = (load::<S>(&self.y[at..]), load::<S>(&self.z[at..]));
+            store::<S>(self.y, at, simd.mul_f32s(y, silu(simd, z)));
+        }
     }
 }
 

@@ -4,12 +4,12 @@
 use super::memory::{LINES, STEPS, Scratch, split};
 use super::{Call, ProjectionWriter};
 use crate::cpu::math::lanes::fma;
-use crate::cpu::math::logistic::{silu, silu_derivative, softplus, softplus_derivative};
-use crate::cpu::selective_scan::stage::{Constant, TURN, Tile, by_channel, load, store};
+use crate::cpu::math::logistic::{silu_derivative, softplus, softplus_derivative};
+use crate::cpu::selective_scan::stage::{Constant, Gate, TURN, Tile, by_channel, load, store};
 use crate::cpu::transpose::transpose;
 use crate::ops::StepOptions;
 use crate::tensor::{Element, Host, Strided};
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
 /// Sums over the steps of each channel, from the last to the first. dD without a gate holds no exp whose error would hide
@@ -84,9 +84,7 @@ impl<T: Element> Call<'_, '_, '_, T> {
         g[line.count..].fill(0.0);
         if let Some(tensor) = &self.inputs.z {
             tensor.run(line.index, line.axis, &mut z[..line.count]);
-            for at in (0..line.count).step_by(S::F32_LANES) {
-                store::<S>(g, at, simd.mul_f32s(load::<S>(&g[at..]), silu(simd, load::<S>(&z[at..]))));
-            }
+            simd.vectorize(Gate { y: g, z, count: line.count });
             g[line.count..].fill(0.0);
         }
     }
@@ -184,7 +182,7 @@ impl<T: Element> Call<'_, '_, '_, T> {
         simd: S,
         line: Line,
         buffers: &mut Buffers<'_>,
-        [bias, D]: [Constant<'_>; 2],
+        constants: [Constant<'_>; 2],
     ) {
         let Line { index, axis, count } = line;
         let (inputs, output) = (&self.inputs, self.upstream.dout.is_some());
@@ -194,25 +192,9 @@ impl<T: Element> Call<'_, '_, '_, T> {
             dout.run(index, axis, &mut buffers.dout[..count]);
             z.run(index, axis, &mut buffers.z[..count]);
         }
-        for at in (0..count).step_by(S::F32_LANES) {
-            let vector = |line: &[f32]| load::<S>(&line[at..]);
-            let (bias, D, x) = (bias.at(simd, at), D.at(simd, at), vector(buffers.x));
-            let (by_input, by_decay) = (vector(buffers.by_input), vector(buffers.by_decay));
-            let slope = slope(simd, inputs.step, simd.add_f32s(vector(buffers.raw), bias));
-            let ddt = simd.mul_f32s(fma(simd, x, by_input, by_decay), slope);
-            let mut dx = simd.mul_f32s(vector(buffers.delta), by_input);
-            if output && inputs.D.is_some() {
-                dx = fma(simd, D, vector(buffers.g), dx);
-            }
-            if self.wanted.y {
-                let (z, y) = (vector(buffers.z), vector(buffers.y));
-                let ungated = if inputs.D.is_some() { fma(simd, D, x, y) } else { y };
-                let dz = simd.mul_f32s(simd.mul_f32s(vector(buffers.dout), ungated), silu_derivative(simd, z));
-                store::<S>(buffers.y, at, dz);
-            }
-            store::<S>(buffers.by_input, at, dx);
-            store::<S>(buffers.by_decay, at, ddt);
-        }
+        let [bias, D] = constants;
+        let (D, gate) = (inputs.D.map(|_| D), self.wanted.y);
+        simd.vectorize(Pointwise { buffers: &mut *buffers, count, options: inputs.step, bias, D, output, gate });
         if !output {
             buffers.y.fill(0.0);
         }
@@ -251,6 +233,45 @@ impl<T: Element> Call<'_, '_, '_, T> {
                     kept[of][window * STEPS * dstate + n * count..][..count].copy_from_slice(from);
                 }
             }
+        }
+    }
+}
+
+/// dx, ddt and dz of a line, in place of the sums over the states.
+struct Pointwise<'l, 'b> {
+    buffers: &'l mut Buffers<'b>,
+    count: usize,
+    options: StepOptions,
+    bias: Constant<'l>,
+    D: Option<Constant<'l>>,
+    output: bool,
+    /// dz is wanted.
+    gate: bool,
+}
+
+impl WithSimd for Pointwise<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { buffers, count, options, bias, D, output, gate } = self;
+        for at in (0..count).step_by(S::F32_LANES) {
+            let vector = |line: &[f32]| load::<S>(&line[at..]);
+            let (x, by_input, by_decay) = (vector(buffers.x), vector(buffers.by_input), vector(buffers.by_decay));
+            let slope = slope(simd, options, simd.add_f32s(vector(buffers.raw), bias.at(simd, at)));
+            let ddt = simd.mul_f32s(fma(simd, x, by_input, by_decay), slope);
+            let mut dx = simd.mul_f32s(vector(buffers.delta), by_input);
+            if let (true, Some(D)) = (output, D) {
+                dx = fma(simd, D.at(simd, at), vector(buffers.g), dx);
+            }
+            if gate {
+                let y = vector(buffers.y);
+                let ungated = D.map_or(y, |D| fma(simd, D.at(simd, at), x, y));
+                let by_z = silu_derivative(simd, vector(buffers.z));
+                store::<S>(buffers.y, at, simd.mul_f32s(simd.mul_f32s(vector(buffers.dout), ungated), by_z));
+            }
+            store::<S>(buffers.by_input, at, dx);
+            store::<S>(buffers.by_decay, at, ddt);
         }
     }
 }
