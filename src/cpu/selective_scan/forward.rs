@@ -199,8 +199,7 @@ impl<T: Element> Pass<'_, '_, T> {
                 self.chunks.as_ref().map_or(usize::MAX, |(every, ..)| (from / every + 1).saturating_mul(*every));
             let to = (from + memory.shape.steps).min(steps.end).min(chunk_end);
             let times = span.times(from..to);
-            let forward = tile.stage_steps(simd, times.clone(), memory);
-            tile.stage_projections(times.clone(), memory);
+            let forward = tile.stage(simd, times.clone(), memory);
             let how = [decays && forward, self.out.is_some()];
             let next = span.times(to..(to + memory.shape.steps).min(steps.end));
             let mut fetched = 0.0;

@@ -154,7 +154,7 @@ pub(super) struct Tile<'i, 'a, T> {
 impl<T: Element> Tile<'_, '_, T> {
     /// What does not change from step to step. Lanes beyond the last channel are 0. Returns whether no element of A is
     /// positive.
-    #[inline(always)]
+    #[inline(never)]
     pub fn load_constants(&self, memory: &mut Memory<'_>) -> bool {
         let (width, channels) = (memory.shape.width, self.channels.clone());
         for row in [&mut *memory.bias, &mut *memory.D] {
@@ -182,7 +182,7 @@ impl<T: Element> Tile<'_, '_, T> {
     }
 
     /// Row `row` of states, or nothing.
-    #[inline(always)]
+    #[inline(never)]
     pub fn load_state(&self, states: Option<&Strided<'_, f32, Host, 3>>, row: usize, memory: &mut Memory<'_>) {
         match states {
             Some(states) => self.matrix(states, [row, 0, 0], memory.state, memory.shape),
@@ -191,7 +191,7 @@ impl<T: Element> Tile<'_, '_, T> {
     }
 
     /// The channels' rows of a tensor (.., dim, dstate), turned over. Lanes beyond the last channel are 0.
-    #[inline(always)]
+    #[inline(never)]
     fn matrix<const R: usize>(
         &self,
         tensor: &Strided<'_, f32, Host, R>,
@@ -219,7 +219,7 @@ impl<T: Element> Tile<'_, '_, T> {
     ///
     /// # Safety
     /// The row is below the extents, and no other thread writes these channels of it.
-    #[inline(always)]
+    #[inline(never)]
     pub unsafe fn store_state(&self, states: &Writer<'_, f32, 3>, row: usize, memory: &Memory<'_>) {
         let (width, channels, dstate) = (memory.shape.width, self.channels.len(), memory.shape.dstate);
         let dense = states.stride(1) == dstate as i64;
@@ -236,9 +236,17 @@ impl<T: Element> Tile<'_, '_, T> {
         }
     }
 
+    /// delta and delta x, B and C of `times`. Returns whether no delta is negative.
+    ///
+    /// One text for the directions and passes, by [`Simd::vectorize`].
+    #[inline(always)]
+    pub fn stage<S: Simd>(&self, simd: S, times: Range<usize>, memory: &mut Memory<'_>) -> bool {
+        simd.vectorize(Staging { tile: self, times, memory })
+    }
+
     /// delta and delta x of `times`. Returns whether no delta is negative.
     #[inline(always)]
-    pub fn stage_steps<S: Simd>(&self, simd: S, times: Range<usize>, memory: &mut Memory<'_>) -> bool {
+    fn stage_steps<S: Simd>(&self, simd: S, times: Range<usize>, memory: &mut Memory<'_>) -> bool {
         let (width, channels, count) = (memory.shape.width, self.channels.len(), times.len());
         let mut forward = true;
         if by_channel(&self.inputs.x.layout.strides, self.short) {
@@ -280,7 +288,7 @@ impl<T: Element> Tile<'_, '_, T> {
 
     /// B and C of `times`.
     #[inline(always)]
-    pub fn stage_projections(&self, times: Range<usize>, memory: &mut Memory<'_>) {
+    fn stage_projections(&self, times: Range<usize>, memory: &mut Memory<'_>) {
         let (dstate, steps) = (memory.shape.dstate, memory.shape.steps);
         for (rows, projection) in [(&mut memory.B, &self.inputs.B), (&mut memory.C, &self.inputs.C)] {
             let AlignedProjection::Variable { tensor, channels } = projection else { continue };
@@ -385,6 +393,23 @@ impl<T: Element> Tile<'_, '_, T> {
                 out.fetch(index, 3 - axis, length);
             }
         }
+    }
+}
+
+/// [`Tile::stage`].
+struct Staging<'s, 'i, 'a, 'm, T> {
+    tile: &'s Tile<'i, 'a, T>,
+    times: Range<usize>,
+    memory: &'s mut Memory<'m>,
+}
+
+impl<T: Element> WithSimd for Staging<'_, '_, '_, '_, T> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> bool {
+        self.tile.stage_projections(self.times.clone(), self.memory);
+        self.tile.stage_steps(simd, self.times, self.memory)
     }
 }
 

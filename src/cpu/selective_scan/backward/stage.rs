@@ -45,13 +45,7 @@ struct Buffers<'b> {
 impl<T: Element> Call<'_, '_, '_, T> {
     /// The gradient by the output before the gate, for the channels and `times` of a window.
     #[inline(always)]
-    pub fn stage_output<S: Simd>(
-        &self,
-        simd: S,
-        tile: &Tile<'_, '_, T>,
-        times: Range<usize>,
-        scratch: &mut Scratch<'_>,
-    ) {
+    fn stage_output<S: Simd>(&self, simd: S, tile: &Tile<'_, '_, T>, times: Range<usize>, scratch: &mut Scratch<'_>) {
         let Some(dout) = &self.upstream.dout else { return };
         let (shape, channels) = (scratch.tile.shape, tile.channels.len());
         let (start, count) = (tile.channels.start, times.len());
@@ -234,6 +228,23 @@ impl<T: Element> Call<'_, '_, '_, T> {
                 }
             }
         }
+    }
+}
+
+/// The gradient by the output before the gate, staged: to be run by [`Simd::vectorize`].
+pub(super) struct StagedOutput<'s, 'i, 'u, 'o, 'm, T: Element> {
+    pub call: &'s Call<'i, 'u, 'o, T>,
+    pub tile: &'s Tile<'s, 'i, T>,
+    pub times: Range<usize>,
+    pub scratch: &'s mut Scratch<'m>,
+}
+
+impl<T: Element> WithSimd for StagedOutput<'_, '_, '_, '_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        self.call.stage_output(simd, self.tile, self.times, self.scratch);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::memory::{Kept, STEPS, Scratch, Task, pair};
 use super::retreat::{Retreat, Wanted};
-use super::stage::Sums;
+use super::stage::{StagedOutput, Sums};
 use super::{Call, Carried};
 use crate::cpu::selective_scan::advance::Advance;
 use crate::cpu::selective_scan::ahead::Ahead;
@@ -155,7 +155,6 @@ impl<T: Element> Walk<'_, '_, '_, '_, T> {
     }
 
     /// All sums to zero, and the gradient by the state to what comes from later steps.
-    #[inline(always)]
     fn clear(&self, carried: Option<&Carried<'_>>, scratch: &mut Scratch<'_>) {
         let upstream = &self.call.upstream;
         match carried.filter(|_| self.wanted.adjoints) {
@@ -179,7 +178,6 @@ impl<T: Element> Walk<'_, '_, '_, '_, T> {
     }
 
     /// The state before a group of windows.
-    #[inline(always)]
     fn load_start(&self, carried: Option<&Carried<'_>>, group: usize, scratch: &mut Scratch<'_>) {
         let (tile, seq) = (&self.tile, self.place[0]);
         let first = self.steps.start / self.call.division.every + group;
@@ -249,8 +247,7 @@ impl<T: Element> Walk<'_, '_, '_, '_, T> {
     #[inline(always)]
     fn forth<S: Simd>(&self, simd: S, window: usize, scratch: &mut Scratch<'_>) {
         let (times, memory) = (self.times(window), &mut scratch.tile);
-        let forward = self.tile.stage_steps(simd, times.clone(), memory);
-        self.tile.stage_projections(times.clone(), memory);
+        let forward = self.tile.stage(simd, times.clone(), memory);
         self.call.cpu.dispatch(Advance {
             memory,
             channels: self.tile.channels.len(),
@@ -265,9 +262,13 @@ impl<T: Element> Walk<'_, '_, '_, '_, T> {
     #[inline(always)]
     fn back<S: Simd>(&self, simd: S, window: usize, scratch: &mut Scratch<'_>) {
         let times = self.times(window);
-        let forward = self.tile.stage_steps(simd, times.clone(), &mut scratch.tile);
-        self.tile.stage_projections(times.clone(), &mut scratch.tile);
-        self.call.stage_output(simd, &self.tile, times.clone(), scratch);
+        let forward = self.tile.stage(simd, times.clone(), &mut scratch.tile);
+        simd.vectorize(StagedOutput {
+            call: self.call,
+            tile: &self.tile,
+            times: times.clone(),
+            scratch: &mut *scratch,
+        });
         let mut ahead = self.ahead(window.checked_sub(1), false);
         let (index, extents, axis) = self.rows(window);
         for writer in [&self.call.writers.dx, &self.call.writers.ddt, &self.call.writers.dz] {
