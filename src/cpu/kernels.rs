@@ -2,11 +2,21 @@
 //! that calls them.
 
 use super::Cpu;
+use super::causal_conv1d::{BackwardPass, ForwardPass, Tasks, UpdatePass};
 use super::selective_scan::Worker;
 use crate::tensor::Element;
 
 pub trait Kernels: Sized {
     fn selective_scan_forward(cpu: Cpu, worker: Worker<'_, '_, '_, Self>)
+    where
+        Self: Element;
+    fn causal_conv1d_forward(cpu: Cpu, tasks: Tasks<'_, ForwardPass<'_, '_, Self>>)
+    where
+        Self: Element;
+    fn causal_conv1d_backward(cpu: Cpu, tasks: Tasks<'_, BackwardPass<'_, '_, Self>>)
+    where
+        Self: Element;
+    fn causal_conv1d_update(cpu: Cpu, tasks: Tasks<'_, UpdatePass<'_, '_, Self>>)
     where
         Self: Element;
 }
@@ -16,6 +26,15 @@ macro_rules! kernels {
         impl Kernels for $dtype {
             fn selective_scan_forward(cpu: Cpu, worker: Worker<'_, '_, '_, Self>) {
                 cpu.dispatch(worker);
+            }
+            fn causal_conv1d_forward(cpu: Cpu, tasks: Tasks<'_, ForwardPass<'_, '_, Self>>) {
+                cpu.dispatch(tasks);
+            }
+            fn causal_conv1d_backward(cpu: Cpu, tasks: Tasks<'_, BackwardPass<'_, '_, Self>>) {
+                cpu.dispatch(tasks);
+            }
+            fn causal_conv1d_update(cpu: Cpu, tasks: Tasks<'_, UpdatePass<'_, '_, Self>>) {
+                cpu.dispatch(tasks);
             }
         }
     )+};

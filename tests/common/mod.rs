@@ -6,6 +6,7 @@ pub mod backends;
 pub mod backward_case;
 pub mod buffer;
 pub mod compare;
+pub mod conv;
 pub mod device;
 pub mod discretise;
 #[cfg(feature = "emulator")]
