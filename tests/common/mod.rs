@@ -12,6 +12,8 @@ pub mod discretise;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 #[cfg(feature = "emulator")]
+pub mod emulator_conv;
+#[cfg(feature = "emulator")]
 pub mod emulator_scan;
 pub mod fixtures;
 pub mod parts;

@@ -48,6 +48,8 @@ mod checked;
 mod tensors;
 mod update;
 
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+pub(crate) use checked::CheckedGradients;
 pub(crate) use checked::{CheckedUpstream, Inputs, Sequences, Weights};
 pub use tensors::{CausalConv1dGradients, CausalConv1dOutputs, CausalConv1dUpstream};
 pub use update::{CausalConv1dUpdate, CausalConv1dUpdateOutputs};
