@@ -102,7 +102,7 @@ fn backward<T: Element>(shape: Shape) {
     assert_eq!(report.bytes_loaded(dout.raw()), ((shape.elements() + behind) * size) as u64, "{shape:?}");
     assert_eq!(report.bytes_stored(dx.raw()), (shape.elements() * size) as u64, "{shape:?}");
     // The sums do not move with the memory: where rows begin inside sectors, so do chunks.
-    if shape.channel_last || shape.seqlen * size % 32 == 0 {
+    if shape.channel_last || (shape.seqlen * size).is_multiple_of(32) {
         assert_eq!(report.sectors_stored(), shape.sectors(size), "{shape:?}");
     }
 }

@@ -135,11 +135,12 @@ fn reduce<W: Element>(
                 sum_rows(tiling, partials, [w, channels.start], sums);
             }
             for (d, &sum) in channels.clone().zip(&*sums) {
-                // SAFETY: each channel is of one task.
+                let value = W::from_f32(sum);
                 match (w < tiling.width, dweight, dbias) {
-                    (true, Some(dweight), _) => unsafe { dweight.write([d, w], W::from_f32(sum)) },
+                    // SAFETY: each channel is of one task.
+                    (true, Some(dweight), _) => unsafe { dweight.write([d, w], value) },
                     // SAFETY: as above.
-                    (false, _, Some(dbias)) => unsafe { dbias.write([d], W::from_f32(sum)) },
+                    (false, _, Some(dbias)) => unsafe { dbias.write([d], value) },
                     _ => {}
                 }
             }

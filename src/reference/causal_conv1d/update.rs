@@ -23,9 +23,9 @@ pub fn update<R: Real, T: Element, W: Element>(
     let (layout, memory) = (checked.layout, checked.memory.into_slice());
     let [slots, _, state_len] = layout.extents;
     let mut state = zeros(OP, &[slots, dim, state_len])?;
-    for place in 0..state.len() {
+    for (place, value) in state.iter_mut().enumerate() {
         let index = [place / state_len / dim, place / state_len % dim, place % state_len];
-        state[place] = R::of(memory[layout.offset(index)].to_f32());
+        *value = R::of(memory[layout.offset(index)].to_f32());
     }
     for row in 0..if out.is_empty() { 0 } else { batch * dim } {
         let (b, d) = (row / dim, row % dim);
