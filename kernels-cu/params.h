@@ -249,4 +249,87 @@ typedef struct {
     SsmWide dlambda;
 } SsmDiscretiseBwd;
 
+/* Dtypes that a kernel is told of. */
+enum {
+    SSM_DTYPE_F32 = 0,
+    SSM_DTYPE_F16 = 1,
+    SSM_DTYPE_BF16 = 2,
+};
+
+/* Weight (dim, width) and bias (dim) of a causal convolution, both of `dtype`; or their gradients. */
+typedef struct {
+    uint64_t weight;
+    int64_t weight_dim_stride;
+    int64_t weight_width_stride;
+    uint64_t bias;
+    int64_t bias_dim_stride;
+    uint32_t dtype;
+    uint32_t width;
+} SsmTaps;
+
+/* Tiles of `steps` steps: a sequence has ceil(its length / steps) of them, at least one. Packed, sequence s owns those from
+   cu_seqlens[s] / steps + s on; else those from s * tiles_per_seq on. */
+typedef struct {
+    uint64_t cu_seqlens;
+    int64_t seqlen;
+    uint32_t steps;
+    uint32_t tiles_per_seq;
+    uint32_t nseqs;
+    uint32_t dim;
+} SsmTiles;
+
+/* States hold inputs, in the I/O dtype: (nseqs, dim, width - 1). */
+typedef struct {
+    SsmSequence x;
+    SsmSequence out;
+    SsmTaps taps;
+    SsmState initial_state;
+    SsmState final_state;
+    SsmTiles tiles;
+    uint32_t silu;
+    uint32_t reserved;
+} SsmCausalConv1dFwd;
+
+/* An absent gradient is not written. */
+typedef struct {
+    SsmSequence x;
+    SsmSequence dout;
+    SsmSequence dx;
+    SsmTaps taps;
+    SsmState initial_state;
+    SsmState dfinal_state;
+    SsmState dinitial_state;
+    /* f32 (tiles, width + 1, dim): the sums of a tile for each tap, and last for the bias. */
+    uint64_t partials;
+    SsmTiles tiles;
+    uint32_t silu;
+    uint32_t reserved;
+} SsmCausalConv1dBwd;
+
+/* dweight and dbias from the partial sums: of each sequence first, then of these. */
+typedef struct {
+    SsmTaps gradients;
+    uint64_t partials;
+    SsmTiles tiles;
+} SsmCausalConv1dSum;
+
+/* conv_state: (slots, dim, state_len) in the I/O dtype. */
+typedef struct {
+    SsmSequence x;
+    SsmSequence out;
+    SsmTaps taps;
+    SsmState conv_state;
+    /* i32 (batch). */
+    uint64_t cache_seqlens;
+    uint64_t state_indices;
+    /* u32: set to 1 where an index lies beyond the slots. */
+    uint64_t out_of_range;
+    int64_t state_len;
+    uint64_t slots;
+    uint32_t batch;
+    uint32_t dim;
+    uint32_t seqlen;
+    uint32_t silu;
+} SsmCausalConv1dUpdate;
+
 #endif

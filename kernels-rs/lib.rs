@@ -3,6 +3,17 @@
 
 #![no_std]
 #![feature(abi_ptx, asm_experimental_arch, stdarch_nvptx)]
+// Shuffles have no other name.
+#![cfg_attr(
+    any(
+        ssm_unit = "causal_conv1d_fwd",
+        ssm_unit = "causal_conv1d_bwd",
+        ssm_unit = "causal_conv1d_sum",
+        ssm_unit = "causal_conv1d_update"
+    ),
+    feature(link_llvm_intrinsics),
+    allow(internal_features)
+)]
 // A, B, C and D are the field's names.
 #![allow(non_snake_case)]
 // One unit at a time is compiled: what the others need is unused.
@@ -18,3 +29,11 @@ mod wide;
 mod discretise;
 #[cfg(any(ssm_unit = "selective_scan_carry", ssm_unit = "selective_scan_sum"))]
 mod selective_scan;
+
+#[cfg(any(
+    ssm_unit = "causal_conv1d_fwd",
+    ssm_unit = "causal_conv1d_bwd",
+    ssm_unit = "causal_conv1d_sum",
+    ssm_unit = "causal_conv1d_update"
+))]
+mod causal_conv1d;

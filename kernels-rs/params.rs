@@ -520,3 +520,178 @@ const _: () = {
     ["Offset of field: SsmDiscretiseBwd::dB"][::core::mem::offset_of!(SsmDiscretiseBwd, dB) - 536usize];
     ["Offset of field: SsmDiscretiseBwd::dlambda"][::core::mem::offset_of!(SsmDiscretiseBwd, dlambda) - 576usize];
 };
+pub const SSM_DTYPE_F32: _bindgen_ty_2 = 0;
+pub const SSM_DTYPE_F16: _bindgen_ty_2 = 1;
+pub const SSM_DTYPE_BF16: _bindgen_ty_2 = 2;
+#[doc = " Dtypes that a kernel is told of."]
+pub type _bindgen_ty_2 = ::core::ffi::c_uint;
+#[doc = " Weight (dim, width) and bias (dim) of a causal convolution, both of `dtype`; or their gradients."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct SsmTaps {
+    pub weight: u64,
+    pub weight_dim_stride: i64,
+    pub weight_width_stride: i64,
+    pub bias: u64,
+    pub bias_dim_stride: i64,
+    pub dtype: u32,
+    pub width: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SsmTaps"][::core::mem::size_of::<SsmTaps>() - 48usize];
+    ["Alignment of SsmTaps"][::core::mem::align_of::<SsmTaps>() - 8usize];
+    ["Offset of field: SsmTaps::weight"][::core::mem::offset_of!(SsmTaps, weight) - 0usize];
+    ["Offset of field: SsmTaps::weight_dim_stride"][::core::mem::offset_of!(SsmTaps, weight_dim_stride) - 8usize];
+    ["Offset of field: SsmTaps::weight_width_stride"][::core::mem::offset_of!(SsmTaps, weight_width_stride) - 16usize];
+    ["Offset of field: SsmTaps::bias"][::core::mem::offset_of!(SsmTaps, bias) - 24usize];
+    ["Offset of field: SsmTaps::bias_dim_stride"][::core::mem::offset_of!(SsmTaps, bias_dim_stride) - 32usize];
+    ["Offset of field: SsmTaps::dtype"][::core::mem::offset_of!(SsmTaps, dtype) - 40usize];
+    ["Offset of field: SsmTaps::width"][::core::mem::offset_of!(SsmTaps, width) - 44usize];
+};
+#[doc = " Tiles of `steps` steps: a sequence has ceil(its length / steps) of them, at least one. Packed, sequence s owns those from\ncu_seqlens[s] / steps + s on; else those from s * tiles_per_seq on."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct SsmTiles {
+    pub cu_seqlens: u64,
+    pub seqlen: i64,
+    pub steps: u32,
+    pub tiles_per_seq: u32,
+    pub nseqs: u32,
+    pub dim: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SsmTiles"][::core::mem::size_of::<SsmTiles>() - 32usize];
+    ["Alignment of SsmTiles"][::core::mem::align_of::<SsmTiles>() - 8usize];
+    ["Offset of field: SsmTiles::cu_seqlens"][::core::mem::offset_of!(SsmTiles, cu_seqlens) - 0usize];
+    ["Offset of field: SsmTiles::seqlen"][::core::mem::offset_of!(SsmTiles, seqlen) - 8usize];
+    ["Offset of field: SsmTiles::steps"][::core::mem::offset_of!(SsmTiles, steps) - 16usize];
+    ["Offset of field: SsmTiles::tiles_per_seq"][::core::mem::offset_of!(SsmTiles, tiles_per_seq) - 20usize];
+    ["Offset of field: SsmTiles::nseqs"][::core::mem::offset_of!(SsmTiles, nseqs) - 24usize];
+    ["Offset of field: SsmTiles::dim"][::core::mem::offset_of!(SsmTiles, dim) - 28usize];
+};
+#[doc = " States hold inputs, in the I/O dtype: (nseqs, dim, width - 1)."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct SsmCausalConv1dFwd {
+    pub x: SsmSequence,
+    pub out: SsmSequence,
+    pub taps: SsmTaps,
+    pub initial_state: SsmState,
+    pub final_state: SsmState,
+    pub tiles: SsmTiles,
+    pub silu: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SsmCausalConv1dFwd"][::core::mem::size_of::<SsmCausalConv1dFwd>() - 216usize];
+    ["Alignment of SsmCausalConv1dFwd"][::core::mem::align_of::<SsmCausalConv1dFwd>() - 8usize];
+    ["Offset of field: SsmCausalConv1dFwd::x"][::core::mem::offset_of!(SsmCausalConv1dFwd, x) - 0usize];
+    ["Offset of field: SsmCausalConv1dFwd::out"][::core::mem::offset_of!(SsmCausalConv1dFwd, out) - 32usize];
+    ["Offset of field: SsmCausalConv1dFwd::taps"][::core::mem::offset_of!(SsmCausalConv1dFwd, taps) - 64usize];
+    ["Offset of field: SsmCausalConv1dFwd::initial_state"]
+        [::core::mem::offset_of!(SsmCausalConv1dFwd, initial_state) - 112usize];
+    ["Offset of field: SsmCausalConv1dFwd::final_state"]
+        [::core::mem::offset_of!(SsmCausalConv1dFwd, final_state) - 144usize];
+    ["Offset of field: SsmCausalConv1dFwd::tiles"][::core::mem::offset_of!(SsmCausalConv1dFwd, tiles) - 176usize];
+    ["Offset of field: SsmCausalConv1dFwd::silu"][::core::mem::offset_of!(SsmCausalConv1dFwd, silu) - 208usize];
+    ["Offset of field: SsmCausalConv1dFwd::reserved"][::core::mem::offset_of!(SsmCausalConv1dFwd, reserved) - 212usize];
+};
+#[doc = " An absent gradient is not written."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct SsmCausalConv1dBwd {
+    pub x: SsmSequence,
+    pub dout: SsmSequence,
+    pub dx: SsmSequence,
+    pub taps: SsmTaps,
+    pub initial_state: SsmState,
+    pub dfinal_state: SsmState,
+    pub dinitial_state: SsmState,
+    #[doc = " f32 (tiles, width + 1, dim): the sums of a tile for each tap, and last for the bias."]
+    pub partials: u64,
+    pub tiles: SsmTiles,
+    pub silu: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SsmCausalConv1dBwd"][::core::mem::size_of::<SsmCausalConv1dBwd>() - 288usize];
+    ["Alignment of SsmCausalConv1dBwd"][::core::mem::align_of::<SsmCausalConv1dBwd>() - 8usize];
+    ["Offset of field: SsmCausalConv1dBwd::x"][::core::mem::offset_of!(SsmCausalConv1dBwd, x) - 0usize];
+    ["Offset of field: SsmCausalConv1dBwd::dout"][::core::mem::offset_of!(SsmCausalConv1dBwd, dout) - 32usize];
+    ["Offset of field: SsmCausalConv1dBwd::dx"][::core::mem::offset_of!(SsmCausalConv1dBwd, dx) - 64usize];
+    ["Offset of field: SsmCausalConv1dBwd::taps"][::core::mem::offset_of!(SsmCausalConv1dBwd, taps) - 96usize];
+    ["Offset of field: SsmCausalConv1dBwd::initial_state"]
+        [::core::mem::offset_of!(SsmCausalConv1dBwd, initial_state) - 144usize];
+    ["Offset of field: SsmCausalConv1dBwd::dfinal_state"]
+        [::core::mem::offset_of!(SsmCausalConv1dBwd, dfinal_state) - 176usize];
+    ["Offset of field: SsmCausalConv1dBwd::dinitial_state"]
+        [::core::mem::offset_of!(SsmCausalConv1dBwd, dinitial_state) - 208usize];
+    ["Offset of field: SsmCausalConv1dBwd::partials"][::core::mem::offset_of!(SsmCausalConv1dBwd, partials) - 240usize];
+    ["Offset of field: SsmCausalConv1dBwd::tiles"][::core::mem::offset_of!(SsmCausalConv1dBwd, tiles) - 248usize];
+    ["Offset of field: SsmCausalConv1dBwd::silu"][::core::mem::offset_of!(SsmCausalConv1dBwd, silu) - 280usize];
+    ["Offset of field: SsmCausalConv1dBwd::reserved"][::core::mem::offset_of!(SsmCausalConv1dBwd, reserved) - 284usize];
+};
+#[doc = " dweight and dbias from the partial sums: of each sequence first, then of these."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct SsmCausalConv1dSum {
+    pub gradients: SsmTaps,
+    pub partials: u64,
+    pub tiles: SsmTiles,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SsmCausalConv1dSum"][::core::mem::size_of::<SsmCausalConv1dSum>() - 88usize];
+    ["Alignment of SsmCausalConv1dSum"][::core::mem::align_of::<SsmCausalConv1dSum>() - 8usize];
+    ["Offset of field: SsmCausalConv1dSum::gradients"][::core::mem::offset_of!(SsmCausalConv1dSum, gradients) - 0usize];
+    ["Offset of field: SsmCausalConv1dSum::partials"][::core::mem::offset_of!(SsmCausalConv1dSum, partials) - 48usize];
+    ["Offset of field: SsmCausalConv1dSum::tiles"][::core::mem::offset_of!(SsmCausalConv1dSum, tiles) - 56usize];
+};
+#[doc = " conv_state: (slots, dim, state_len) in the I/O dtype."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct SsmCausalConv1dUpdate {
+    pub x: SsmSequence,
+    pub out: SsmSequence,
+    pub taps: SsmTaps,
+    pub conv_state: SsmState,
+    #[doc = " i32 (batch)."]
+    pub cache_seqlens: u64,
+    pub state_indices: u64,
+    #[doc = " u32: set to 1 where an index lies beyond the slots."]
+    pub out_of_range: u64,
+    pub state_len: i64,
+    pub slots: u64,
+    pub batch: u32,
+    pub dim: u32,
+    pub seqlen: u32,
+    pub silu: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SsmCausalConv1dUpdate"][::core::mem::size_of::<SsmCausalConv1dUpdate>() - 200usize];
+    ["Alignment of SsmCausalConv1dUpdate"][::core::mem::align_of::<SsmCausalConv1dUpdate>() - 8usize];
+    ["Offset of field: SsmCausalConv1dUpdate::x"][::core::mem::offset_of!(SsmCausalConv1dUpdate, x) - 0usize];
+    ["Offset of field: SsmCausalConv1dUpdate::out"][::core::mem::offset_of!(SsmCausalConv1dUpdate, out) - 32usize];
+    ["Offset of field: SsmCausalConv1dUpdate::taps"][::core::mem::offset_of!(SsmCausalConv1dUpdate, taps) - 64usize];
+    ["Offset of field: SsmCausalConv1dUpdate::conv_state"]
+        [::core::mem::offset_of!(SsmCausalConv1dUpdate, conv_state) - 112usize];
+    ["Offset of field: SsmCausalConv1dUpdate::cache_seqlens"]
+        [::core::mem::offset_of!(SsmCausalConv1dUpdate, cache_seqlens) - 144usize];
+    ["Offset of field: SsmCausalConv1dUpdate::state_indices"]
+        [::core::mem::offset_of!(SsmCausalConv1dUpdate, state_indices) - 152usize];
+    ["Offset of field: SsmCausalConv1dUpdate::out_of_range"]
+        [::core::mem::offset_of!(SsmCausalConv1dUpdate, out_of_range) - 160usize];
+    ["Offset of field: SsmCausalConv1dUpdate::state_len"]
+        [::core::mem::offset_of!(SsmCausalConv1dUpdate, state_len) - 168usize];
+    ["Offset of field: SsmCausalConv1dUpdate::slots"][::core::mem::offset_of!(SsmCausalConv1dUpdate, slots) - 176usize];
+    ["Offset of field: SsmCausalConv1dUpdate::batch"][::core::mem::offset_of!(SsmCausalConv1dUpdate, batch) - 184usize];
+    ["Offset of field: SsmCausalConv1dUpdate::dim"][::core::mem::offset_of!(SsmCausalConv1dUpdate, dim) - 188usize];
+    ["Offset of field: SsmCausalConv1dUpdate::seqlen"]
+        [::core::mem::offset_of!(SsmCausalConv1dUpdate, seqlen) - 192usize];
+    ["Offset of field: SsmCausalConv1dUpdate::silu"][::core::mem::offset_of!(SsmCausalConv1dUpdate, silu) - 196usize];
+};

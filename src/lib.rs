@@ -38,6 +38,9 @@
 //! | `chunk_states` | (nchunks, dim, dstate) | states at the ends of chunks |
 //! | `delta_sum` | (batch, dim) | sum of delta over a sequence: `exp(A delta_sum)` is its whole decay |
 //! | `cu_seqlens` | (nseqs + 1) | where packed sequences begin, and the total |
+//! | `weight`, `width`, `bias` | (dim, width), (dim) | taps of the causal convolution, the last one the current token's |
+//! | `conv_state` | (slots, dim, state_len) | inputs that decoding remembers |
+//! | `state_indices` | (batch) | which slot is a row's; negative for padding |
 //! | `A_bar`, `B_bar` | the domain | discretised A and B |
 //!
 //! The prefix `d` is always a gradient of the loss: `dx`, `dA`, `dfinal_state`.
@@ -69,6 +72,10 @@ pub use tensor::{Axes, Axis, Device, Dtype, Element, Host, MAX_RANK, Slice, Slic
 /// Everything that a call needs: `use ssm_kernels::prelude::*`.
 pub mod prelude {
     pub use crate::cpu::Cpu;
+    pub use crate::ops::causal_conv1d::{
+        CausalConv1d, CausalConv1dGradients, CausalConv1dOutputs, CausalConv1dUpdate, CausalConv1dUpdateOutputs,
+        CausalConv1dUpstream,
+    };
     pub use crate::ops::discretise::{Discretise, DiscretiseGradients, DiscretiseOutputs, DiscretiseUpstream, Rule};
     pub use crate::ops::selective_scan::{
         Projection, ProjectionMut, SelectiveScan, SelectiveScanCarry, SelectiveScanCarryOutputs,

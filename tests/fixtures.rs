@@ -5,8 +5,9 @@
 mod common;
 
 use common::backends::{self, Backend};
-use common::buffer::Order;
-use common::compare::expect_accurate;
+use common::buffer::{Buffer, Order};
+use common::compare::{expect_accurate, expect_exact};
+use common::conv::{CONV_GRADIENTS, ConvBuffers, ConvCase, ConvGradients, NaiveConv, NaiveConvBackward, UpdateCase};
 use common::discretise::{DiscretiseBuffers, DiscretiseCase, NaiveForward, yardsticks};
 use common::fixtures::{Fixture, all};
 use common::say;
@@ -63,6 +64,30 @@ fn reference_is_the_originals_autograd() {
     }
     assert!(tensors >= 6 * fixtures.len(), "{tensors} gradients in {} files", fixtures.len());
     say(format_args!("reference selective_scan backward: {tensors} gradients in {} files", fixtures.len()));
+}
+
+#[test]
+fn reference_is_the_original_causal_conv1d() {
+    let (fixtures, mut tensors) = (all("causal_conv1d"), 0);
+    for fixture in &fixtures {
+        let case = fixture.conv_case::<f32, f32>(Order::Dense);
+        let upstream = fixture.conv_upstream(Order::Dense);
+        let run = [NaiveConv(&case).run::<f64>(), NaiveConvBackward(&case, &upstream).run::<f64>()].concat();
+        for (tensor, got) in ["out", "final_state"].into_iter().chain(CONV_GRADIENTS).zip(run) {
+            if fixture.truth(tensor).is_some() {
+                expect_anchored(fixture, tensor, &got);
+                tensors += 1;
+            }
+        }
+    }
+    let updates = all("causal_conv1d_update");
+    for fixture in &updates {
+        let run = fixture.update_case::<f32, f32>(Order::Dense).run::<f64>();
+        expect_anchored(fixture, "out", &run[0]);
+        expect_anchored(fixture, "final_state", &run[1]);
+    }
+    assert!((fixtures.len(), updates.len()) == (14, 5) && tensors >= 4 * fixtures.len(), "{tensors} tensors");
+    say(format_args!("reference causal_conv1d: {tensors} tensors in 14 files, and 5 of updates"));
 }
 
 const COEFFICIENTS: [&str; 4] = ["delta", "A_bar", "B_bar", "B_prev_bar"];
@@ -130,6 +155,48 @@ fn selective_scan_backward<B: Backend, T: Element>() {
     say(format_args!("selective_scan backward {} {}: {} files in 3 orders", B::NAME, T::DTYPE, fixtures.len()));
 }
 
+fn causal_conv1d<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    let fixtures = all("causal_conv1d");
+    for fixture in &fixtures {
+        for order in ORDERS {
+            // f32 holds the weights of every file exactly.
+            let case: ConvCase<T, f32> = fixture.conv_case(order);
+            let mut outputs = ConvBuffers::new(&case, true, order);
+            backend.causal_conv1d_forward(&case, &mut outputs).expect("a fixture runs");
+            let mut expected = NaiveConv(&case).yardsticks().into_iter();
+            let mut next = |tensor| with_truth::<T>(expected.next().expect("two tensors"), fixture, tensor);
+            expect_accurate(&format!("{} out", fixture.name), &outputs.out, &next("out"));
+            let final_state = outputs.final_state.as_ref().expect("asked for");
+            expect_exact(&format!("{} final_state", fixture.name), final_state, &next("final_state"));
+            let upstream = fixture.conv_upstream(order);
+            let mut gradients = ConvGradients::new(&case, &CONV_GRADIENTS, order);
+            backend.causal_conv1d_backward(&case, &upstream, &mut gradients).expect("a fixture runs");
+            let expected = NaiveConvBackward(&case, &upstream).yardsticks().into_iter().zip(CONV_GRADIENTS);
+            let expected: Vec<_> = expected.map(|(by, name)| with_truth::<T>(by, fixture, name)).collect();
+            gradients.expect_accurate(&fixture.name, &expected);
+        }
+    }
+    say(format_args!("causal_conv1d {} {}: {} files in 3 orders", B::NAME, T::DTYPE, fixtures.len()));
+}
+
+fn causal_conv1d_update<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    let fixtures = all("causal_conv1d_update");
+    for fixture in &fixtures {
+        for order in ORDERS {
+            let case: UpdateCase<T, f32> = fixture.update_case(order);
+            let (mut out, mut state) = (Buffer::poisoned(&case.x.dims(), order), case.state.clone());
+            backend.causal_conv1d_update(&case, &mut out, &mut state).expect("a fixture runs");
+            let mut expected = case.yardsticks().into_iter();
+            let mut next = |tensor| with_truth::<T>(expected.next().expect("two tensors"), fixture, tensor);
+            expect_accurate(&format!("{} out", fixture.name), &out, &next("out"));
+            expect_exact(&format!("{} final_state", fixture.name), &state, &next("final_state"));
+        }
+    }
+    say(format_args!("causal_conv1d_update {} {}: {} files in 3 orders", B::NAME, T::DTYPE, fixtures.len()));
+}
+
 fn discretise<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let fixtures = all("discretise");
@@ -147,4 +214,4 @@ fn discretise<B: Backend, T: Element>() {
     say(format_args!("discretise {} {}: {} files", B::NAME, T::DTYPE, fixtures.len()));
 }
 
-suites!(selective_scan, selective_scan_backward, discretise);
+suites!(selective_scan, selective_scan_backward, discretise, causal_conv1d, causal_conv1d_update);

@@ -47,7 +47,7 @@ pub struct BenchArgs {
     pub backend: Vec<Measured>,
     /// The operator; without it, all.
     #[arg(long, value_enum)]
-    pub op: Option<Op>,
+    pub op: Option<Benched>,
     /// Which way.
     #[arg(long, value_enum, default_value_t = Directions::Both)]
     pub direction: Directions,
@@ -234,6 +234,23 @@ pub enum Op {
     SelectiveScan,
     /// Continuous A and B to A_bar and B_bar.
     Discretise,
+    /// The short convolution before the scan.
+    #[value(name = "causal_conv1d")]
+    CausalConv1d,
+    /// Its form for decoding: a few steps, from a state that is updated.
+    #[value(name = "causal_conv1d_update")]
+    CausalConv1dUpdate,
+}
+
+/// The operators that are measured.
+#[cfg(feature = "bench")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Benched {
+    /// The recurrence of Mamba-1.
+    SelectiveScan,
+    /// Continuous A and B to A_bar and B_bar.
+    Discretise,
 }
 
 /// What computes.
@@ -270,4 +287,4 @@ macro_rules! named {
 }
 named!(Op, Backend, Layout, Checked);
 #[cfg(feature = "bench")]
-named!(Measured, IoDtype);
+named!(Benched, Measured, IoDtype);

@@ -90,6 +90,11 @@ impl<'f> Input<'f> {
         Ok(self)
     }
 
+    /// The operator, for messages.
+    pub fn op(&self) -> &str {
+        &self.op
+    }
+
     /// The input `name`, if the file has it; a truth of that name is none.
     pub fn get(&self, name: &str) -> Option<&Stored<'f>> {
         self.tensors.get(name).filter(|tensor| tensor.dtype != Dtype::F64)

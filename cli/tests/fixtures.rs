@@ -35,8 +35,8 @@ fn check(input: &File, output: &File, backend: &str, backward: bool, what: &str)
         .filter(|name| name.starts_with('d') && input.dtype(name) == Dtype::F64)
         .collect();
     let results: &[&str] = match op {
-        "selective_scan" if backward => &gradients,
-        "selective_scan" => &["out", "final_state"],
+        "selective_scan" | "causal_conv1d" if backward => &gradients,
+        "selective_scan" | "causal_conv1d" | "causal_conv1d_update" => &["out", "final_state"],
         _ if input.metadata["method"] == "exp_trapezoidal" => &["A_bar", "B_bar", "B_prev_bar"],
         _ => &["A_bar", "B_bar"],
     };
@@ -46,6 +46,8 @@ fn check(input: &File, output: &File, backend: &str, backward: bool, what: &str)
         let dtype = match backend {
             "reference" => Dtype::F64,
             _ if *name == "out" => input.dtype("x"),
+            _ if ["dweight", "dbias"].contains(name) => input.dtype("weight"),
+            _ if op.starts_with("causal_conv1d") => input.dtype("x"),
             _ if IO_GRADIENTS.contains(name) && input.shape(name).len() > 2 => input.dtype("x"),
             _ => Dtype::F32,
         };
@@ -54,7 +56,8 @@ fn check(input: &File, output: &File, backend: &str, backward: bool, what: &str)
         let close = precision(dtype) * if backward { 1000.0 } else { 1.0 };
         assert_close(&output.values(name), &input.values(name), close, &format!("{what} {name}"));
     }
-    for key in ["op", "dtype", "dt_softplus"] {
+    let option = if op.starts_with("causal_conv1d") { "silu" } else { "dt_softplus" };
+    for key in ["op", "dtype", option] {
         assert_eq!(output.metadata[key], input.metadata[key], "{what}");
     }
     assert_eq!(output.metadata["backend"], backend);
@@ -91,6 +94,18 @@ fn selective_scan_backward() {
 #[test]
 fn discretise() {
     runs("discretise", BACKENDS, &[&[]]);
+}
+
+#[test]
+fn causal_conv1d() {
+    let layouts: &[&[&str]] = &[&["--layout", "channel-first"], &["--layout", "channel-last"]];
+    runs("causal_conv1d", BACKENDS, layouts);
+    runs("causal_conv1d_update", BACKENDS, layouts);
+}
+
+#[test]
+fn causal_conv1d_backward() {
+    runs("causal_conv1d", BACKENDS, &[&["--backward"], &["--backward", "--layout", "channel-last"]]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! that calls them.
 
 use super::Cpu;
+use super::causal_conv1d::{BackwardPass, ForwardPass, Tasks, UpdatePass};
 use super::selective_scan::{BackwardWorker, ForwardWorker};
 use crate::tensor::Element;
 
@@ -11,6 +12,18 @@ pub trait Kernels: Sized {
         Self: Element;
 
     fn selective_scan_backward(cpu: Cpu, worker: BackwardWorker<'_, '_, '_, '_, '_, Self>)
+    where
+        Self: Element;
+
+    fn causal_conv1d_forward(cpu: Cpu, tasks: Tasks<'_, ForwardPass<'_, '_, Self>>)
+    where
+        Self: Element;
+
+    fn causal_conv1d_backward(cpu: Cpu, tasks: Tasks<'_, BackwardPass<'_, '_, Self>>)
+    where
+        Self: Element;
+
+    fn causal_conv1d_update(cpu: Cpu, tasks: Tasks<'_, UpdatePass<'_, '_, Self>>)
     where
         Self: Element;
 }
@@ -24,6 +37,18 @@ macro_rules! kernels {
 
             fn selective_scan_backward(cpu: Cpu, worker: BackwardWorker<'_, '_, '_, '_, '_, Self>) {
                 cpu.dispatch(worker);
+            }
+
+            fn causal_conv1d_forward(cpu: Cpu, tasks: Tasks<'_, ForwardPass<'_, '_, Self>>) {
+                cpu.dispatch(tasks);
+            }
+
+            fn causal_conv1d_backward(cpu: Cpu, tasks: Tasks<'_, BackwardPass<'_, '_, Self>>) {
+                cpu.dispatch(tasks);
+            }
+
+            fn causal_conv1d_update(cpu: Cpu, tasks: Tasks<'_, UpdatePass<'_, '_, Self>>) {
+                cpu.dispatch(tasks);
             }
         }
     )+};

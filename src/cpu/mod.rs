@@ -1,5 +1,6 @@
 //! The CPU backend: host memory, threads outside, vectors inside.
 
+mod causal_conv1d;
 mod discretise;
 mod kernels;
 #[doc(hidden)]

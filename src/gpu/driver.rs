@@ -2,7 +2,7 @@
 
 use super::launcher::{Launch, Launcher};
 use super::sys::{self, Api, Code, Handle, api};
-use super::{Gpu, ptx, selective_scan};
+use super::{Gpu, causal_conv1d, ptx, selective_scan};
 use crate::error::{Error, Result};
 use crate::ops::Workspace;
 use crate::plan::{Plan, WorkspaceBlock};
@@ -177,7 +177,8 @@ impl Driver {
     /// Loads the kernels of a plan now, which a first call would do otherwise: before a graph capture, say.
     pub fn prepare(&self, plan: &Plan) -> Result<()> {
         let _current = Current::push(self.0)?;
-        for kernel in std::iter::once(plan.kernel.clone()).chain(selective_scan::other_kernels(plan)) {
+        let others = selective_scan::other_kernels(plan).into_iter().chain(causal_conv1d::other_kernels(plan));
+        for kernel in std::iter::once(plan.kernel.clone()).chain(others) {
             let (module, kernel) = ptx::find("gpu", &kernel)?;
             self.function(module, kernel)?;
         }

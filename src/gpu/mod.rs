@@ -17,6 +17,7 @@
 //! may synchronise; `Driver::prepare` does that ahead, before a graph capture for example. Errors that a running
 //! kernel makes are the driver's, and reach whoever synchronises.
 
+mod causal_conv1d;
 mod discretise;
 #[cfg(feature = "cuda")]
 mod driver;

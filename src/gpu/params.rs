@@ -27,6 +27,12 @@ plain_old_data! {
         + 3 * 24 + 2 * 8 + size_of::<SsmSpans>() + 10 * 4 + 16,
     SsmSelectiveScanCarry: 24 + 4 * 40 + 4 * 8 + 2 * 4,
     SsmSelectiveScanSum: 2 * 40 + 4 * 8 + 3 * 8,
+    SsmTaps: 5 * 8 + 2 * 4,
+    SsmTiles: 2 * 8 + 4 * 4,
+    SsmCausalConv1dFwd: 2 * 32 + size_of::<SsmTaps>() + 2 * 32 + size_of::<SsmTiles>() + 2 * 4,
+    SsmCausalConv1dBwd: 3 * 32 + size_of::<SsmTaps>() + 3 * 32 + 8 + size_of::<SsmTiles>() + 2 * 4,
+    SsmCausalConv1dSum: size_of::<SsmTaps>() + 8 + size_of::<SsmTiles>(),
+    SsmCausalConv1dUpdate: 2 * 32 + size_of::<SsmTaps>() + 32 + 5 * 8 + 4 * 4,
     SsmDiscretise: 5 * 40 + 4 * 8 + 2 * 4 + 16,
     SsmDiscretiseFwd: size_of::<SsmDiscretise>() + 4 * 40,
     SsmDiscretiseBwd: size_of::<SsmDiscretise>() + 9 * 40,
@@ -47,12 +53,12 @@ fn sequence_at(address: u64, [batch_stride, dim_stride, seqlen_stride]: [i64; 3]
 }
 
 /// initial_state.
-pub(super) fn state(tensor: Option<&Strided<'_, f32, Device, 3>>) -> SsmState {
+pub(super) fn state<T>(tensor: Option<&Strided<'_, T, Device, 3>>) -> SsmState {
     tensor.map_or_else(Default::default, |tensor| state_at(tensor.memory.address(), tensor.layout.strides))
 }
 
 /// final_state, chunk_states.
-pub(super) fn state_mut(tensor: Option<&StridedMut<'_, f32, Device, 3>>) -> SsmState {
+pub(super) fn state_mut<T>(tensor: Option<&StridedMut<'_, T, Device, 3>>) -> SsmState {
     tensor.map_or_else(Default::default, |tensor| state_at(tensor.memory.address(), tensor.layout.strides))
 }
 

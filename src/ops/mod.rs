@@ -6,6 +6,7 @@
 #[macro_use]
 mod macros;
 
+pub mod causal_conv1d;
 pub mod discretise;
 pub mod selective_scan;
 
@@ -93,4 +94,35 @@ impl StepOptions {
             }),
         }
     }
+}
+
+/// Packed sequences fit x, and a table of them on a device fits them. Returns their number.
+fn check_segments<S: Storage>(
+    op: &'static str,
+    segments: &crate::Segments,
+    table: Option<&crate::tensor::Slice<'_, i32, S>>,
+    batch: usize,
+    seqlen: usize,
+) -> Result<usize> {
+    let refuse = |arg, got: String, expected: String| crate::Error::Value { op, arg, got, expected };
+    if batch != 1 {
+        return Err(refuse("x", format!("of batch {batch}"), "batch 1 with packed sequences".into()));
+    }
+    if segments.total() != seqlen {
+        let expected = format!("an end at seqlen {seqlen}");
+        return Err(refuse("cu_seqlens", format!("ending at {}", segments.total()), expected));
+    }
+    if let Some(table) = table.filter(|table| table.elements() != segments.cu_seqlens().len()) {
+        let expected = format!("{} i32 for {} sequences", segments.cu_seqlens().len(), segments.nseqs());
+        return Err(refuse("segments_table", format!("of {} i32", table.elements()), expected));
+    }
+    Ok(segments.nseqs())
+}
+
+/// A gradient is asked for only of what the call has.
+fn expect_given(op: &'static str, arg: &'static str, asked: bool, of: &str, given: bool) -> Result<()> {
+    if !asked || given {
+        return Ok(());
+    }
+    Err(crate::Error::Value { op, arg, got: format!("asked for without {of}"), expected: format!("none, or {of} too") })
 }

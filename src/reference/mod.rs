@@ -8,6 +8,7 @@
 use crate::error::{Error, Result};
 
 pub mod accuracy;
+pub mod causal_conv1d;
 pub mod discretise;
 mod noisy;
 mod primitives;

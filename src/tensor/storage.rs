@@ -102,6 +102,12 @@ impl<'a, T> Slice<'a, T, Host> {
 }
 
 impl<'a, T> SliceMut<'a, T, Host> {
+    /// The elements, to be read.
+    pub fn as_slice(&self) -> &[T] {
+        // SAFETY: as in `into_slice`; this borrows them.
+        unsafe { std::slice::from_raw_parts(self.start, self.elements) }
+    }
+
     /// The elements.
     pub fn into_slice(self) -> &'a mut [T] {
         // SAFETY: a host SliceMut is only made from a `&'a mut [T]`, of this start and length, and is not copied.

@@ -136,6 +136,16 @@ impl<'a, T, S: Storage> ViewMut<'a, T, S> {
         ViewMut { memory: self.memory.reborrow(), axes: self.axes }
     }
 
+    /// The extents of the dimensions `names`, in that order.
+    pub(crate) fn shape<const R: usize>(
+        &self,
+        op: &'static str,
+        arg: &'static str,
+        names: [&'static str; R],
+    ) -> Result<[usize; R]> {
+        Ok(self.axes.align(op, arg, self.memory.elements(), names)?.extents)
+    }
+
     /// The dimensions `names` in that order with these extents, memory and self-overlap checked.
     pub(crate) fn align_to<const R: usize>(
         self,

@@ -1,6 +1,7 @@
 //! The backends that suites run on. A backend is added by its type here and one line in [`suites`].
 
 use super::buffer::Buffer;
+use super::conv::{ConvBuffers, ConvCase, ConvGradients, ConvUpstream, UpdateCase};
 use super::discretise::{DiscretiseBuffers, DiscretiseCase, GradientBuffers};
 use super::say;
 use super::scan::{ScanBuffers, ScanCase};
@@ -66,6 +67,24 @@ pub trait Backend: Sized {
     fn selective_scan_carry(&self, case: &CarryCase, carried: &mut Buffer<f32>) -> Result<()>;
     fn discretise_backward<T: Element>(&self, case: &DiscretiseCase<T>, outputs: &mut GradientBuffers<T>)
     -> Result<()>;
+    fn causal_conv1d_forward<T: Element, W: Element>(
+        &self,
+        case: &ConvCase<T, W>,
+        outputs: &mut ConvBuffers<T>,
+    ) -> Result<()>;
+    fn causal_conv1d_backward<T: Element, W: Element>(
+        &self,
+        case: &ConvCase<T, W>,
+        upstream: &ConvUpstream<T>,
+        gradients: &mut ConvGradients<T, W>,
+    ) -> Result<()>;
+    /// `state` holds the state before the call.
+    fn causal_conv1d_update<T: Element, W: Element>(
+        &self,
+        case: &UpdateCase<T, W>,
+        out: &mut Buffer<T>,
+        state: &mut Buffer<T>,
+    ) -> Result<()>;
 }
 
 /// The backend, or `None` after saying aloud that it is skipped. `SSM_REQUIRE=cpu,emulator` makes absence a failure.
@@ -201,5 +220,42 @@ impl Backend for CpuBackend {
 
     fn selective_scan_carry(&self, case: &CarryCase, carried: &mut Buffer<f32>) -> Result<()> {
         Cpu::new().forward(&case.op()?, SelectiveScanCarryOutputs::new(&mut carried.view_mut()))
+    }
+    fn causal_conv1d_forward<T: Element, W: Element>(
+        &self,
+        case: &ConvCase<T, W>,
+        outputs: &mut ConvBuffers<T>,
+    ) -> Result<()> {
+        let op = case.op()?;
+        let plan = Cpu::new().forward_plan(&op)?;
+        let (mut out, mut state) = (outputs.out.view_mut(), outputs.final_state.as_mut().map(Buffer::view_mut));
+        let wanted = state.iter_mut().fold(CausalConv1dOutputs::new(&mut out), CausalConv1dOutputs::final_state);
+        Cpu::new().forward_with(&op, wanted, &plan, (&mut dirty(&plan)).into())
+    }
+
+    fn causal_conv1d_backward<T: Element, W: Element>(
+        &self,
+        case: &ConvCase<T, W>,
+        upstream: &ConvUpstream<T>,
+        gradients: &mut ConvGradients<T, W>,
+    ) -> Result<()> {
+        let op = case.op()?;
+        let plan = Cpu::new().backward_plan(&op)?;
+        gradients.with_views(|wanted| {
+            Cpu::new().backward_with(&op, upstream.views(), wanted, &plan, (&mut dirty(&plan)).into())
+        })
+    }
+
+    fn causal_conv1d_update<T: Element, W: Element>(
+        &self,
+        case: &UpdateCase<T, W>,
+        out: &mut Buffer<T>,
+        state: &mut Buffer<T>,
+    ) -> Result<()> {
+        let op = case.op()?;
+        let plan = Cpu::new().forward_plan(&op)?;
+        let (mut out, mut state) = (out.view_mut(), state.view_mut());
+        let wanted = CausalConv1dUpdateOutputs::new(&mut out, &mut state);
+        Cpu::new().forward_with(&op, wanted, &plan, (&mut dirty(&plan)).into())
     }
 }

@@ -112,6 +112,13 @@ impl<T: Element> Buffer<T> {
         self.places().into_iter().map(|place| self.memory[place].to_f32().to_bits()).collect()
     }
 
+    /// The same values in another order of memory.
+    pub fn laid(&self, order: Order) -> Self {
+        let values = self.dense();
+        let mut values = values.iter();
+        Self::filled(&self.dims(), order, || *values.next().expect("one each") as f32)
+    }
+
     /// The same tensor with dimension `from` named `to`.
     pub fn renamed(mut self, from: &str, to: &'static str) -> Self {
         self.axes.iter_mut().filter(|axis| axis.name == from).for_each(|axis| axis.name = to);

@@ -20,3 +20,13 @@ pub fn expect_accurate<T: Element>(label: &str, got: &Buffer<T>, yardstick: &Yar
         );
     }
 }
+
+/// Fails unless `got` is exactly the truth, NaN where it is, and its surroundings are as they were.
+pub fn expect_exact<T: Element>(label: &str, got: &Buffer<T>, yardstick: &Yardstick) {
+    got.expect_untouched_surroundings(label);
+    let (got, truth) = (got.dense(), yardstick.truth());
+    assert_eq!(got.len(), truth.len(), "{label}");
+    for (i, (got, &truth)) in got.into_iter().zip(truth).enumerate() {
+        assert!(got == truth || got.is_nan() && truth.is_nan(), "{label}: element {i} is {got:e}, expected {truth:e}");
+    }
+}

@@ -3,7 +3,9 @@
 
 use super::backends::Backend;
 use super::buffer::{Buffer, Placed};
+use super::conv::{ConvBuffers, ConvCase, ConvGradients, ConvUpstream, UpdateCase};
 use super::discretise::{DiscretiseBuffers, DiscretiseCase, GradientBuffers};
+use super::emulator_conv::{conv_backward, conv_forward, conv_update};
 use super::emulator_scan::{carry, scan_backward, scan_forward};
 use super::scan::{ScanBuffers, ScanCase};
 use super::scan_backward::{CarryCase, ScanGradients, ScanUpstream};
@@ -108,6 +110,34 @@ impl Backend for EmulatorBackend {
 
     fn selective_scan_carry(&self, case: &CarryCase, carried: &mut Buffer<f32>) -> Result<()> {
         carry(&self.device(), case, carried)
+    }
+
+    fn causal_conv1d_forward<T: Element, W: Element>(
+        &self,
+        case: &ConvCase<T, W>,
+        outputs: &mut ConvBuffers<T>,
+    ) -> Result<()> {
+        conv_forward(&self.device(), case, outputs).map(|_| ())
+    }
+
+    fn causal_conv1d_backward<T: Element, W: Element>(
+        &self,
+        case: &ConvCase<T, W>,
+        upstream: &ConvUpstream<T>,
+        gradients: &mut ConvGradients<T, W>,
+    ) -> Result<()> {
+        conv_backward(&self.device(), case, upstream, gradients).map(|_| ())
+    }
+
+    fn causal_conv1d_update<T: Element, W: Element>(
+        &self,
+        case: &UpdateCase<T, W>,
+        out: &mut Buffer<T>,
+        state: &mut Buffer<T>,
+    ) -> Result<()> {
+        let flag = conv_update(&self.device(), case, out, state)?;
+        assert!(flag.is_none_or(|flag| flag == 0), "no index of a case lies beyond the slots");
+        Ok(())
     }
 }
 

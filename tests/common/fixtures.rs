@@ -1,6 +1,7 @@
 //! Files that the original implementations produced.
 
 use super::buffer::{Buffer, Order};
+use super::conv::{ConvCase, ConvUpstream, UpdateCase};
 use super::discretise::DiscretiseCase;
 use super::scan::{ProjectionBuffer, ScanCase};
 use super::scan_backward::ScanUpstream;
@@ -71,7 +72,7 @@ impl Fixture {
             2 => self.buffer(name, &["dim", "dstate"], order).map(ProjectionBuffer::Constant),
             _ => self.buffer(name, &["batch", "ngroups", "dstate", "seqlen"], order).map(ProjectionBuffer::Variable),
         };
-        let boundaries = self.truth("cu_seqlens").map(|ends| ends.iter().map(|&end| end as i32).collect::<Vec<_>>());
+        let boundaries = self.integers("cu_seqlens");
         ScanCase {
             x: sequence("x").expect("x"),
             dt: sequence("dt").expect("dt"),
@@ -96,6 +97,41 @@ impl Fixture {
             dfinal_state: self.buffer("dfinal_state", &["batch", "dim", "dstate"], order),
             checkpoints: None,
         }
+    }
+
+    pub fn conv_case<T: Element, W: Element>(&self, order: Order) -> ConvCase<T, W> {
+        let boundaries = self.integers("cu_seqlens");
+        ConvCase {
+            x: self.buffer("x", &["batch", "dim", "seqlen"], order).expect("x"),
+            weight: self.buffer("weight", &["dim", "width"], order).expect("weight"),
+            bias: self.buffer("bias", &["dim"], order),
+            silu: self.flag("silu"),
+            initial_state: self.buffer("initial_state", &["batch", "dim", "state_len"], order),
+            segments: boundaries.map(|ends| Segments::new(&ends).expect("boundaries")),
+        }
+    }
+
+    pub fn conv_upstream<T: Element>(&self, order: Order) -> ConvUpstream<T> {
+        ConvUpstream {
+            dout: self.buffer("dout", &["batch", "dim", "seqlen"], order),
+            dfinal_state: self.buffer("dfinal_state", &["batch", "dim", "state_len"], order),
+        }
+    }
+
+    pub fn update_case<T: Element, W: Element>(&self, order: Order) -> UpdateCase<T, W> {
+        UpdateCase {
+            x: self.buffer("x", &["batch", "dim", "seqlen"], order).expect("x"),
+            weight: self.buffer("weight", &["dim", "width"], order).expect("weight"),
+            bias: self.buffer("bias", &["dim"], order),
+            silu: self.flag("silu"),
+            cache_seqlens: self.integers("cache_seqlens"),
+            state_indices: self.integers("state_indices"),
+            state: self.buffer("initial_state", &["slots", "dim", "state_len"], order).expect("initial_state"),
+        }
+    }
+
+    fn integers(&self, name: &str) -> Option<Vec<i32>> {
+        self.truth(name).map(|values| values.iter().map(|&value| value as i32).collect())
     }
 
     pub fn discretise_case<T: Element>(&self, order: Order) -> DiscretiseCase<T> {

@@ -6,10 +6,13 @@ pub mod backends;
 pub mod backward_case;
 pub mod buffer;
 pub mod compare;
+pub mod conv;
 pub mod device;
 pub mod discretise;
 #[cfg(feature = "emulator")]
 pub mod emulator;
+#[cfg(feature = "emulator")]
+pub mod emulator_conv;
 #[cfg(feature = "emulator")]
 pub mod emulator_scan;
 pub mod fixtures;

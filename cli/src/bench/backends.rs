@@ -1,7 +1,7 @@
 //! The backends that can be measured. Another one is a variant of `Measured` and a line in [`runner`].
 
 use super::case::{Case, Direction};
-use crate::args::{Measured, Op};
+use crate::args::{Benched, Measured};
 use crate::error::Result;
 use crate::memory::filled;
 use crate::operators::Runs;
@@ -15,7 +15,7 @@ pub type Runner<'c> = Box<dyn FnMut() -> Result<()> + Send + 'c>;
 pub fn runner<'c, T: Io>(
     backend: Measured,
     threads: u16,
-    op: Op,
+    op: Benched,
     direction: Direction,
     case: &'c Case<T>,
 ) -> Result<(Runner<'c>, &'static str)> {
@@ -27,15 +27,15 @@ pub fn runner<'c, T: Io>(
 
 fn prepare<'c, T: Io>(
     backend: impl Runs<T> + Send + 'c,
-    op: Op,
+    op: Benched,
     direction: Direction,
     case: &'c Case<T>,
 ) -> Result<Runner<'c>> {
     match (op, direction) {
-        (Op::SelectiveScan, Direction::Forward) => scan_forward(backend, case),
-        (Op::SelectiveScan, Direction::Backward) => scan_backward(backend, case),
-        (Op::Discretise, Direction::Forward) => discretise_forward(backend, case),
-        (Op::Discretise, Direction::Backward) => discretise_backward(backend, case),
+        (Benched::SelectiveScan, Direction::Forward) => scan_forward(backend, case),
+        (Benched::SelectiveScan, Direction::Backward) => scan_backward(backend, case),
+        (Benched::Discretise, Direction::Forward) => discretise_forward(backend, case),
+        (Benched::Discretise, Direction::Backward) => discretise_backward(backend, case),
     }
 }
 

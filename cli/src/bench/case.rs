@@ -1,6 +1,6 @@
 //! The inputs of a measurement: random, from a fixed seed, the same for backend and loops.
 
-use crate::args::Op;
+use crate::args::Benched;
 use crate::error::Result;
 use crate::memory::{Memory, elements, filled};
 use crate::random::Random;
@@ -54,7 +54,7 @@ pub struct Case<T> {
 }
 
 /// Plans what a measurement allocates.
-pub fn plan<T: Io>(op: Op, direction: Direction, shape: &Shape, memory: &mut Memory) -> Result<()> {
+pub fn plan<T: Io>(op: Benched, direction: Direction, shape: &Shape, memory: &mut Memory) -> Result<()> {
     let Shape { batch, dim, seqlen, dstate, .. } = *shape;
     let (io, plain) = (size_of::<T>(), size_of::<f32>());
     let sequence = elements("x", &[batch, dim, seqlen])?;
@@ -64,14 +64,14 @@ pub fn plan<T: Io>(op: Op, direction: Direction, shape: &Shape, memory: &mut Mem
     memory.plan(sequence.saturating_mul(4).saturating_add(rows.saturating_mul(2)), io + plain)?;
     memory.plan(shape.states().saturating_mul(2) + 4 * dim, plain)?;
     match (op, direction) {
-        (Op::SelectiveScan, Direction::Forward) => memory.plan(sequence, io + plain)?,
+        (Benched::SelectiveScan, Direction::Forward) => memory.plan(sequence, io + plain)?,
         // Gradients, the loops' states of a channel, and what the backend's plan asks for, which is about x in f32.
-        (Op::SelectiveScan, Direction::Backward) => {
+        (Benched::SelectiveScan, Direction::Backward) => {
             memory.plan(sequence.saturating_mul(3).saturating_add(rows.saturating_mul(2)), io + plain)?;
             memory.plan(sequence.saturating_add(shape.scratch()), plain)?;
         }
-        (Op::Discretise, Direction::Forward) => memory.plan(domain, 4 * plain)?,
-        (Op::Discretise, Direction::Backward) => memory.plan(domain, 3 * plain + 2 * io)?,
+        (Benched::Discretise, Direction::Forward) => memory.plan(domain, 4 * plain)?,
+        (Benched::Discretise, Direction::Backward) => memory.plan(domain, 3 * plain + 2 * io)?,
     }
     memory.reserve()
 }

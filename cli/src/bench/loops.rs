@@ -2,19 +2,19 @@
 
 use super::backends::Runner;
 use super::case::{Case, Direction};
-use crate::args::Op;
+use crate::args::Benched;
 use crate::error::Result;
 use crate::memory::filled;
 use crate::tensor::Io;
 use ssm_baseline::{Loops, ScanGradients};
 
 /// A call for each compilation of the loops; none of what they have not, and none without a C compiler.
-pub fn runners<'c, T: Io>(op: Op, direction: Direction, case: &'c Case<T>) -> Result<Vec<Runner<'c>>> {
+pub fn runners<'c, T: Io>(op: Benched, direction: Direction, case: &'c Case<T>) -> Result<Vec<Runner<'c>>> {
     let runner = |loops: &'static Loops| match (op, direction) {
-        (Op::SelectiveScan, Direction::Forward) => scan_forward(loops, case).map(Some),
-        (Op::SelectiveScan, Direction::Backward) => scan_backward(loops, case).map(Some),
-        (Op::Discretise, Direction::Forward) => zoh_forward(loops, case).map(Some),
-        (Op::Discretise, Direction::Backward) => Ok(None),
+        (Benched::SelectiveScan, Direction::Forward) => scan_forward(loops, case).map(Some),
+        (Benched::SelectiveScan, Direction::Backward) => scan_backward(loops, case).map(Some),
+        (Benched::Discretise, Direction::Forward) => zoh_forward(loops, case).map(Some),
+        (Benched::Discretise, Direction::Backward) => Ok(None),
     };
     ssm_baseline::loops().iter().filter_map(|loops| runner(loops).transpose()).collect()
 }

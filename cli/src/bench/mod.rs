@@ -8,7 +8,7 @@ mod measure;
 mod roofline;
 mod table;
 
-use crate::args::{BenchArgs, Directions, IoDtype, Layouts, Measured, Op, Shape};
+use crate::args::{BenchArgs, Benched, Directions, IoDtype, Layouts, Measured, Shape};
 use crate::error::{CliError, Result};
 use crate::memory::Memory;
 use crate::output;
@@ -36,7 +36,7 @@ const fn shape(batch: usize, dim: usize, seqlen: usize) -> Shape {
 #[derive(Debug, Clone, Copy)]
 struct Task {
     backend: Measured,
-    op: Op,
+    op: Benched,
     direction: Direction,
     shape: ssm_baseline::Shape,
 }
@@ -164,7 +164,7 @@ fn measured<T: Io>(args: &BenchArgs) -> Result<(Machine, Vec<Row>)> {
 }
 
 fn tasks(args: &BenchArgs) -> Vec<Task> {
-    let ops = args.op.map_or(vec![Op::SelectiveScan, Op::Discretise], |op| vec![op]);
+    let ops = args.op.map_or(vec![Benched::SelectiveScan, Benched::Discretise], |op| vec![op]);
     let directions: &[Direction] = match args.direction {
         Directions::Forward => &[Direction::Forward],
         Directions::Backward => &[Direction::Backward],
@@ -179,8 +179,8 @@ fn tasks(args: &BenchArgs) -> Vec<Task> {
     for op in ops {
         let shapes = match op {
             _ if !args.shape.is_empty() => args.shape.as_slice(),
-            Op::SelectiveScan => &SCAN_SHAPES,
-            Op::Discretise => &DISCRETISE_SHAPES,
+            Benched::SelectiveScan => &SCAN_SHAPES,
+            Benched::Discretise => &DISCRETISE_SHAPES,
         };
         for &direction in directions {
             for &Shape { batch, dim, seqlen, dstate } in shapes {

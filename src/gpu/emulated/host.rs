@@ -1,5 +1,6 @@
 //! Host tensors on the emulator: copied there for one call, and the results copied back.
 
+mod causal_conv1d;
 mod discretise;
 mod selective_scan;
 
@@ -62,6 +63,17 @@ impl<'e> OnHost<'e> {
         tensor: &StridedMut<'_, T, Host, R>,
     ) -> Result<Copied<'e, T>> {
         let memory = self.0.alloc(tensor.memory.elements())?.named(name);
+        Ok(Copied { memory, axes: axes(names, &tensor.layout)? })
+    }
+
+    /// As `room`, holding what the tensor holds: for one that is written in place.
+    fn filled_room<T: Pod, const R: usize>(
+        self,
+        name: &str,
+        names: &[&'static str],
+        tensor: &StridedMut<'_, T, Host, R>,
+    ) -> Result<Copied<'e, T>> {
+        let memory = self.0.upload(tensor.memory.as_slice())?.named(name);
         Ok(Copied { memory, axes: axes(names, &tensor.layout)? })
     }
 

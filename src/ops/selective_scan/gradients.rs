@@ -3,6 +3,7 @@
 use super::checked::{AlignedProjectionMut, CheckedGradients, CheckedUpstream, Inputs};
 use super::{CHUNKS, CONSTANT, Dims, OP, SEQUENCE, STATE};
 use crate::error::{Error, Result};
+use crate::ops::expect_given;
 use crate::tensor::{Element, Host, Memory, Storage, StridedMut, View, ViewMut};
 
 /// Gradients of the loss with respect to the outputs, at least one of the two (an absent one counts as zero), and the
@@ -175,9 +176,9 @@ impl<'o, T: Element, S: Storage> SelectiveScanGradients<'o, T, S> {
         upstream: &CheckedUpstream<'_, T, S>,
     ) -> Result<CheckedGradients<'o, T, S>> {
         let Dims { batch, dim, seqlen, dstate, nseqs } = inputs.dims;
-        expect_given("dz", self.dz.is_some(), "`z`", inputs.z.is_some())?;
-        expect_given("dD", self.dD.is_some(), "`D`", inputs.D.is_some())?;
-        expect_given("ddt_bias", self.ddt_bias.is_some(), "`dt_bias`", inputs.dt_bias.is_some())?;
+        expect_given(OP, "dz", self.dz.is_some(), "`z`", inputs.z.is_some())?;
+        expect_given(OP, "dD", self.dD.is_some(), "`D`", inputs.D.is_some())?;
+        expect_given(OP, "ddt_bias", self.ddt_bias.is_some(), "`dt_bias`", inputs.dt_bias.is_some())?;
         let sequence = |arg, view: Option<ViewMut<'o, T, S>>| -> Result<Option<StridedMut<'o, T, S, 3>>> {
             view.map(|view| view.align_to(OP, arg, SEQUENCE, [batch, dim, seqlen])).transpose()
         };
@@ -228,12 +229,4 @@ fn check_memory<T: Element, S: Storage>(
         return Err(Error::Missing { op: OP, arg: "gradients", reason });
     }
     memory.check(OP)
-}
-
-/// A gradient is asked for only of what the call has.
-fn expect_given(arg: &'static str, asked: bool, of: &str, given: bool) -> Result<()> {
-    if !asked || given {
-        return Ok(());
-    }
-    Err(Error::Value { op: OP, arg, got: format!("asked for without {of}"), expected: format!("none, or {of} too") })
 }

@@ -84,7 +84,7 @@ pub(crate) use checked::{
 };
 pub(crate) use parts::part_steps;
 
-use super::{Differentiable, Operator, StepOptions};
+use super::{Differentiable, Operator, StepOptions, check_segments};
 use crate::error::{Error, Result};
 use crate::segments::Segments;
 use crate::tensor::{Device, Element, Host, Slice, Storage, View};
@@ -295,7 +295,7 @@ impl<'a, T: Element, S: Storage> SelectiveScan<'a, T, S> {
         let dstate = A.layout.extents[1];
         A.layout.expect_shape(OP, "A", CONSTANT, [dim, dstate])?;
         let nseqs = match self.segments {
-            Some(segments) => check_segments(segments, self.segments_table.as_ref(), batch, seqlen)?,
+            Some(segments) => check_segments(OP, segments, self.segments_table.as_ref(), batch, seqlen)?,
             None => batch,
         };
         let B = AlignedProjection::align("B", self.B, [batch, dim, seqlen, dstate])?;
@@ -353,27 +353,6 @@ impl<T: Element, S: Storage> Operator for SelectiveScan<'_, T, S> {
 impl<T: Element, S: Storage> Differentiable for SelectiveScan<'_, T, S> {
     type Upstream<'u> = SelectiveScanUpstream<'u, T, S>;
     type Gradients<'o> = SelectiveScanGradients<'o, T, S>;
-}
-
-fn check_segments<S: Storage>(
-    segments: &Segments,
-    table: Option<&Slice<'_, i32, S>>,
-    batch: usize,
-    seqlen: usize,
-) -> Result<usize> {
-    let refuse = |arg, got: String, expected: String| Error::Value { op: OP, arg, got, expected };
-    if batch != 1 {
-        return Err(refuse("x", format!("of batch {batch}"), "batch 1 with packed sequences".into()));
-    }
-    if segments.total() != seqlen {
-        let expected = format!("an end at seqlen {seqlen}");
-        return Err(refuse("cu_seqlens", format!("ending at {}", segments.total()), expected));
-    }
-    if let Some(table) = table.filter(|table| table.elements() != segments.cu_seqlens().len()) {
-        let expected = format!("{} i32 for {} sequences", segments.cu_seqlens().len(), segments.nseqs());
-        return Err(refuse("segments_table", format!("of {} i32", table.elements()), expected));
-    }
-    Ok(segments.nseqs())
 }
 
 impl Dims {

@@ -1,0 +1,215 @@
+//! The causal convolution on the CPU, in vectors of channels where these lie side by side, else in vectors of steps.
+//!
+//! A task is a tile of steps of one sequence for a tile of channels. Every element is made in the same order of operations
+//! whichever way it is made.
+
+mod backward;
+mod channels;
+mod forward;
+mod steps;
+mod taps;
+mod update;
+
+pub use backward::Pass as BackwardPass;
+pub use forward::Pass as ForwardPass;
+pub use update::Pass as UpdatePass;
+
+use crate::cpu::Cpu;
+use crate::ops::causal_conv1d::{Sequences, Weights};
+use crate::tensor::{Element, Host, Strided};
+use pulp::{Simd, WithSimd};
+use std::iter::StepBy;
+use std::ops::Range;
+
+/// Of which every row in memory is a multiple: no vector has more lanes.
+const LANES: usize = 16;
+/// Sums over steps are kept for each of so many neighbouring steps: enough vectors to hide the latency of an addition.
+const SPREAD: usize = 64;
+
+/// Which channels and steps are worked on together.
+#[derive(Debug, Clone, Copy)]
+struct Tiling<'a> {
+    sequences: Sequences<'a>,
+    dim: usize,
+    width: usize,
+    /// Vectors of channels, else of steps.
+    by_channel: bool,
+    /// Of a tile, at the most.
+    channels: usize,
+    steps: usize,
+}
+
+impl<'a> Tiling<'a> {
+    /// `strides` of x. A tile of neighbours along the faster dimension is long, so that few pages of memory are open at once.
+    fn new(sequences: Sequences<'a>, [dim, width]: [usize; 2], strides: [i64; 3]) -> Self {
+        let by_channel = strides[1] < strides[2] || sequences.longest() <= 1;
+        let (channels, steps) = if by_channel { (256, 128) } else { (16, 1024) };
+        Self { sequences, dim, width, by_channel, channels, steps }
+    }
+
+    fn tiles_of_channels(&self) -> usize {
+        self.dim.div_ceil(self.channels)
+    }
+
+    /// Number of tasks.
+    fn count(&self) -> usize {
+        self.sequences.tiles(self.steps).saturating_mul(self.tiles_of_channels())
+    }
+
+    /// What a task works on, unless it is idle.
+    fn tile(&self, task: usize) -> Option<Tile> {
+        let tiles = self.tiles_of_channels();
+        let (tile, first) = (task / tiles, task % tiles * self.channels);
+        let (seq, steps) = self.sequences.tile(self.steps, tile)?;
+        let span = self.sequences.span(seq);
+        let channels = first..(first + self.channels).min(self.dim);
+        Some(Tile { tile, seq, batch: span.batch, start: span.start, len: span.len, steps, channels })
+    }
+
+    /// Channels of a tile, rounded up to whole vectors.
+    fn row(&self) -> usize {
+        self.dim.min(self.channels).next_multiple_of(LANES)
+    }
+
+    /// Steps of a tile, rounded up likewise, and those that taps reach beyond it on both sides.
+    fn window(&self) -> usize {
+        self.sequences.longest().min(self.steps).next_multiple_of(SPREAD) + 2 * self.width + SPREAD
+    }
+}
+
+/// Steps of one sequence, and channels.
+#[derive(Debug, Clone)]
+struct Tile {
+    /// Its number among those of all sequences.
+    tile: usize,
+    seq: usize,
+    batch: usize,
+    /// The sequence, and the steps of the tile, counted from its start.
+    start: usize,
+    len: usize,
+    steps: Range<usize>,
+    channels: Range<usize>,
+}
+
+/// Weight and bias as f32: for each tap a row of channels, and last the bias, 0 if there is none.
+#[derive(Clone, Copy)]
+struct Rows<'r> {
+    memory: &'r [f32],
+    stride: usize,
+}
+
+impl<'r> Rows<'r> {
+    /// f32 that they take.
+    fn floats(dim: usize, width: usize) -> usize {
+        dim.div_ceil(LANES).saturating_mul(LANES * (width + 1))
+    }
+
+    fn new<W: Element>(weights: &Weights<'_, W, Host>, memory: &'r mut [f32]) -> Self {
+        let [dim, width] = weights.weight.layout.extents;
+        let stride = dim.next_multiple_of(LANES);
+        let memory = &mut memory[..Self::floats(dim, width)];
+        memory.fill(0.0);
+        for d in 0..dim {
+            (0..width).for_each(|w| memory[w * stride + d] = weights.weight.at([d, w]).to_f32());
+            memory[width * stride + d] = weights.bias.map_or(0.0, |bias| bias.at([d]).to_f32());
+        }
+        Self { memory, stride }
+    }
+
+    /// A row from channel `d` on, `len` floats of it.
+    #[inline(always)]
+    fn row(self, w: usize, d: usize, len: usize) -> &'r [f32] {
+        &self.memory[w * self.stride + d..][..len]
+    }
+
+    #[inline(always)]
+    fn at(self, w: usize, d: usize) -> f32 {
+        self.memory[w * self.stride + d]
+    }
+}
+
+/// The inputs of a call behind their states.
+#[derive(Clone, Copy)]
+struct Source<'p, T> {
+    x: &'p Strided<'p, T, Host, 3>,
+    initial_state: Option<&'p Strided<'p, T, Host, 3>>,
+    /// width - 1.
+    before: usize,
+}
+
+impl<T: Element> Source<'_, T> {
+    /// Input `p` of a sequence, those of the state first, for the channels of the tile.
+    #[inline(always)]
+    fn channels(&self, tile: &Tile, p: usize, to: &mut [f32]) {
+        let d = tile.channels.start;
+        match (p.checked_sub(self.before), self.initial_state) {
+            (Some(t), _) => self.x.run([tile.batch, d, tile.start + t], 1, to),
+            (None, Some(state)) => state.run([tile.seq, d, p], 1, to),
+            (None, None) => to.fill(0.0),
+        }
+    }
+
+    /// The inputs from `p` on of channel `d`.
+    #[inline(always)]
+    fn steps(&self, tile: &Tile, d: usize, p: usize, to: &mut [f32]) {
+        let (early, late) = to.split_at_mut(self.before.saturating_sub(p).min(to.len()));
+        match self.initial_state {
+            Some(state) => state.run([tile.seq, d, p], 2, early),
+            None => early.fill(0.0),
+        }
+        self.x.run([tile.batch, d, tile.start + (p + early.len()).saturating_sub(self.before)], 2, late);
+    }
+}
+
+/// One direction.
+pub trait Pass {
+    /// One task, in memory of its own.
+    fn task<S: Simd>(&self, simd: S, task: usize, memory: &mut [f32]);
+}
+
+/// The tasks that share a memory.
+pub struct Tasks<'w, P> {
+    pass: &'w P,
+    tasks: StepBy<Range<usize>>,
+    memory: &'w mut [f32],
+}
+
+impl<P: Pass> WithSimd for Tasks<'_, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        for task in self.tasks {
+            self.pass.task(simd, task, self.memory);
+        }
+    }
+}
+
+/// Tasks with memory of their own: more than a machine has cores, as a rule, and the same number on every machine.
+fn workers(count: usize) -> usize {
+    const MOST: usize = 128;
+    count.min(MOST)
+}
+
+/// Calls `run` with the tasks of each worker, which has `floats` of memory.
+fn spread<'w, P: Sync>(
+    cpu: Cpu,
+    pass: &P,
+    count: usize,
+    memory: &mut [f32],
+    floats: usize,
+    run: impl for<'t> Fn(Cpu, Tasks<'t, P>) + Sync + Send,
+) {
+    let workers = workers(count);
+    cpu.for_each(workers, memory, floats, |worker, memory| {
+        run(cpu, Tasks { pass, tasks: (worker..count).step_by(workers), memory });
+    });
+}
+
+/// The next `floats` of a worker's memory.
+#[inline(always)]
+fn take<'m>(memory: &mut &'m mut [f32], floats: usize) -> &'m mut [f32] {
+    let (own, rest) = std::mem::take(memory).split_at_mut(floats);
+    *memory = rest;
+    own
+}

@@ -1,0 +1,204 @@
+//! The causal convolution of host tensors.
+
+use super::{Copied, OnHost, fetch, fetch_optional};
+use crate::error::Result;
+use crate::gpu::emulated::EmulatedBuffer;
+use crate::ops::causal_conv1d::{
+    CausalConv1d, CausalConv1dGradients, CausalConv1dOutputs, CausalConv1dUpdate, CausalConv1dUpdateOutputs,
+    CausalConv1dUpstream, CheckedUpdate, Inputs, UpdateInputs, Weights,
+};
+use crate::ops::{Backward, Forward, Operator, Workspace};
+use crate::plan::Plan;
+use crate::tensor::{Device, Element, Host};
+
+const SEQUENCE: &[&str] = &["batch", "dim", "seqlen"];
+const STATE: &[&str] = &["batch", "dim", "state_len"];
+const CACHE: &[&str] = &["slots", "dim", "state_len"];
+
+/// Weight and bias on the device.
+struct CopiedWeights<'e, W: Element> {
+    weight: Copied<'e, W>,
+    bias: Option<Copied<'e, W>>,
+    silu: bool,
+}
+
+impl<'e, W: Element> CopiedWeights<'e, W> {
+    fn new(on: OnHost<'e>, weights: &Weights<'_, W, Host>) -> Result<Self> {
+        let weight = on.copy("weight", &["dim", "width"], &weights.weight)?;
+        Ok(Self { weight, bias: on.optional("bias", &["dim"], &weights.bias)?, silu: weights.silu })
+    }
+}
+
+/// What a convolution reads, on the device.
+struct CopiedInputs<'e, T: Element, W: Element> {
+    x: Copied<'e, T>,
+    weights: CopiedWeights<'e, W>,
+    initial_state: Option<Copied<'e, T>>,
+    table: Option<EmulatedBuffer<'e, i32>>,
+}
+
+impl<'e, T: Element, W: Element> CopiedInputs<'e, T, W> {
+    fn new(on: OnHost<'e>, inputs: &Inputs<'_, T, W, Host>) -> Result<Self> {
+        let table = inputs.segments.map(|segments| on.0.upload(segments.cu_seqlens())).transpose()?;
+        Ok(Self {
+            x: on.copy("x", SEQUENCE, &inputs.x)?,
+            weights: CopiedWeights::new(on, &inputs.weights)?,
+            initial_state: on.optional("initial_state", STATE, &inputs.initial_state)?,
+            table: table.map(|table| table.named("cu_seqlens")),
+        })
+    }
+
+    fn op<'v>(&'v self, inputs: &Inputs<'v, T, W, Host>) -> Result<CausalConv1d<'v, T, W, Device>> {
+        let mut op = CausalConv1d::new(self.x.view(), self.weights.weight.view())?.silu(self.weights.silu);
+        op = self.weights.bias.iter().fold(op, |op, bias| op.bias(bias.view()));
+        op = self.initial_state.iter().fold(op, |op, state| op.initial_state(state.view()));
+        if let (Some(segments), Some(table)) = (inputs.segments, &self.table) {
+            // SAFETY: the table was made from these segments, and nobody writes it.
+            op = unsafe { op.segments_on(segments, table.slice()) };
+        }
+        Ok(op)
+    }
+}
+
+impl<'a, T: Element, W: Element> Forward<CausalConv1d<'a, T, W>> for OnHost<'_> {
+    fn forward_plan(&self, op: &CausalConv1d<'a, T, W>) -> Result<Plan> {
+        Ok(Plan::new(format!("causal_conv1d_fwd_{}", T::DTYPE), op.inputs()?.dims.named(), 0))
+    }
+
+    fn forward_with(
+        &self,
+        op: &CausalConv1d<'a, T, W>,
+        outputs: CausalConv1dOutputs<'_, T>,
+        plan: &Plan,
+        workspace: Workspace<'_, Host>,
+    ) -> Result<()> {
+        let inputs = op.inputs()?;
+        let outputs = outputs.check(&inputs)?;
+        self.forward_plan(op)?.check(CausalConv1d::<T, W>::NAME, plan, &workspace)?;
+        let copied = CopiedInputs::new(*self, &inputs)?;
+        let mut out = self.room("out", SEQUENCE, &outputs.out)?;
+        let mut final_state = self.optional_room("final_state", STATE, &outputs.final_state)?;
+        let (mut view, mut state) = (out.view_mut(), final_state.as_mut().map(Copied::view_mut));
+        let wanted = state.iter_mut().fold(CausalConv1dOutputs::new(&mut view), CausalConv1dOutputs::final_state);
+        self.0.gpu().forward(&copied.op(&inputs)?, wanted)?;
+        fetch(&out, outputs.out)?;
+        fetch_optional(&final_state, outputs.final_state)
+    }
+
+    fn forward(&self, op: &CausalConv1d<'a, T, W>, outputs: CausalConv1dOutputs<'_, T>) -> Result<()> {
+        self.forward_with(op, outputs, &self.forward_plan(op)?, (&mut Vec::new()).into())
+    }
+}
+
+impl<'a, T: Element, W: Element> Backward<CausalConv1d<'a, T, W>> for OnHost<'_> {
+    fn backward_plan(&self, op: &CausalConv1d<'a, T, W>) -> Result<Plan> {
+        Ok(Plan::new(format!("causal_conv1d_bwd_{}", T::DTYPE), op.inputs()?.dims.named(), 0))
+    }
+
+    fn backward_with(
+        &self,
+        op: &CausalConv1d<'a, T, W>,
+        upstream: CausalConv1dUpstream<'_, T>,
+        gradients: CausalConv1dGradients<'_, T, W>,
+        plan: &Plan,
+        workspace: Workspace<'_, Host>,
+    ) -> Result<()> {
+        let inputs = op.inputs()?;
+        let upstream = upstream.check(&inputs)?;
+        let gradients = gradients.check(&inputs, &upstream)?;
+        self.backward_plan(op)?.check(CausalConv1d::<T, W>::NAME, plan, &workspace)?;
+        let copied = CopiedInputs::new(*self, &inputs)?;
+        let dout = self.optional("dout", SEQUENCE, &upstream.dout)?;
+        let dfinal_state = self.optional("dfinal_state", STATE, &upstream.dfinal_state)?;
+        let mut by = CausalConv1dUpstream::new();
+        by = dout.iter().fold(by, |by, dout| by.dout(dout.view()));
+        by = dfinal_state.iter().fold(by, |by, state| by.dfinal_state(state.view()));
+        let mut dx = self.optional_room("dx", SEQUENCE, &gradients.dx)?;
+        let mut dweight = self.optional_room("dweight", &["dim", "width"], &gradients.dweight)?;
+        let mut dbias = self.optional_room("dbias", &["dim"], &gradients.dbias)?;
+        let mut dinitial_state = self.optional_room("dinitial_state", STATE, &gradients.dinitial_state)?;
+        let mut io = [&mut dx, &mut dinitial_state].map(|room| room.as_mut().map(Copied::view_mut));
+        let mut of_weights = [&mut dweight, &mut dbias].map(|room| room.as_mut().map(Copied::view_mut));
+        let ([a, b], [c, d]) = (&mut io, &mut of_weights);
+        let mut wanted = CausalConv1dGradients::new();
+        wanted = a.iter_mut().fold(wanted, CausalConv1dGradients::dx);
+        wanted = b.iter_mut().fold(wanted, CausalConv1dGradients::dinitial_state);
+        wanted = c.iter_mut().fold(wanted, CausalConv1dGradients::dweight);
+        wanted = d.iter_mut().fold(wanted, CausalConv1dGradients::dbias);
+        self.0.gpu().backward(&copied.op(&inputs)?, by, wanted)?;
+        fetch_optional(&dx, gradients.dx)?;
+        fetch_optional(&dweight, gradients.dweight)?;
+        fetch_optional(&dbias, gradients.dbias)?;
+        fetch_optional(&dinitial_state, gradients.dinitial_state)
+    }
+
+    fn backward(
+        &self,
+        op: &CausalConv1d<'a, T, W>,
+        upstream: CausalConv1dUpstream<'_, T>,
+        gradients: CausalConv1dGradients<'_, T, W>,
+    ) -> Result<()> {
+        self.backward_with(op, upstream, gradients, &self.backward_plan(op)?, (&mut Vec::new()).into())
+    }
+}
+
+/// What an update reads, on the device.
+struct CopiedUpdate<'e, T: Element, W: Element> {
+    x: Copied<'e, T>,
+    weights: CopiedWeights<'e, W>,
+    lengths: Option<EmulatedBuffer<'e, i32>>,
+    indices: Option<EmulatedBuffer<'e, i32>>,
+}
+
+impl<'e, T: Element, W: Element> CopiedUpdate<'e, T, W> {
+    fn new(on: OnHost<'e>, inputs: &UpdateInputs<'_, T, W, Host>) -> Result<Self> {
+        let [lengths, indices] = [inputs.cache_seqlens, inputs.state_indices]
+            .map(|list| list.map(|list| on.0.upload(list.as_slice())).transpose());
+        Ok(Self {
+            x: on.copy("x", SEQUENCE, &inputs.x)?,
+            weights: CopiedWeights::new(on, &inputs.weights)?,
+            lengths: lengths?.map(|list| list.named("cache_seqlens")),
+            indices: indices?.map(|list| list.named("state_indices")),
+        })
+    }
+
+    fn op(&self) -> Result<CausalConv1dUpdate<'_, T, W, Device>> {
+        let mut op = CausalConv1dUpdate::new(self.x.view(), self.weights.weight.view())?.silu(self.weights.silu);
+        op = self.weights.bias.iter().fold(op, |op, bias| op.bias(bias.view()));
+        op = self.lengths.iter().fold(op, |op, lengths| op.cache_seqlens_on(lengths.slice()));
+        if let Some(indices) = &self.indices {
+            // SAFETY: the contract checked those on the host, of which these are a copy.
+            op = unsafe { op.state_indices_on(indices.slice()) };
+        }
+        Ok(op)
+    }
+}
+
+impl<'a, T: Element, W: Element> Forward<CausalConv1dUpdate<'a, T, W>> for OnHost<'_> {
+    fn forward_plan(&self, op: &CausalConv1dUpdate<'a, T, W>) -> Result<Plan> {
+        Ok(Plan::new(format!("causal_conv1d_update_{}", T::DTYPE), op.inputs()?.named(), 0))
+    }
+
+    fn forward_with(
+        &self,
+        op: &CausalConv1dUpdate<'a, T, W>,
+        outputs: CausalConv1dUpdateOutputs<'_, T>,
+        plan: &Plan,
+        workspace: Workspace<'_, Host>,
+    ) -> Result<()> {
+        let inputs = op.inputs()?;
+        let CheckedUpdate { out, conv_state, .. } = outputs.check(&inputs)?;
+        self.forward_plan(op)?.check(CausalConv1dUpdate::<T, W>::NAME, plan, &workspace)?;
+        let copied = CopiedUpdate::new(*self, &inputs)?;
+        let mut out_room = self.room("out", SEQUENCE, &out)?;
+        let mut state_room = self.filled_room("conv_state", CACHE, &conv_state)?;
+        let (mut view, mut state) = (out_room.view_mut(), state_room.view_mut());
+        self.0.gpu().forward(&copied.op()?, CausalConv1dUpdateOutputs::new(&mut view, &mut state))?;
+        fetch(&out_room, out)?;
+        fetch(&state_room, conv_state)
+    }
+
+    fn forward(&self, op: &CausalConv1dUpdate<'a, T, W>, outputs: CausalConv1dUpdateOutputs<'_, T>) -> Result<()> {
+        self.forward_with(op, outputs, &self.forward_plan(op)?, (&mut Vec::new()).into())
+    }
+}
