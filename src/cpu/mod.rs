@@ -6,6 +6,7 @@ mod kernels;
 pub mod math;
 mod runs;
 mod selective_scan;
+mod state_update;
 mod transpose;
 mod writer;
 

@@ -32,6 +32,20 @@ impl<'o, T, const R: usize> Writer<'o, T, R> {
         unsafe { self.start.add(self.layout.offset(index)).write(value) }
     }
 
+    /// Reads one element.
+    ///
+    /// # Safety
+    /// `index` is below the extents, and no other thread writes the same index at the same time.
+    #[inline(always)]
+    pub unsafe fn read(&self, index: [usize; R]) -> T
+    where
+        T: Copy,
+    {
+        debug_assert!(index.iter().zip(self.layout.extents).all(|(&i, extent)| i < extent));
+        // SAFETY: as for `write`.
+        unsafe { self.start.add(self.layout.offset(index)).read() }
+    }
+
     /// Where the element at `index` lies, if its neighbours along dimension `axis` lie next to it.
     #[inline(always)]
     pub fn contiguous(&self, index: [usize; R], axis: usize) -> Option<*mut T> {

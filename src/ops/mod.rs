@@ -8,6 +8,7 @@ mod macros;
 
 pub mod discretise;
 pub mod selective_scan;
+pub mod state_update;
 
 use crate::error::Result;
 use crate::plan::{Plan, WorkspaceBlock};

@@ -5,6 +5,7 @@ use super::discretise::{DiscretiseBuffers, DiscretiseCase, GradientBuffers};
 use super::say;
 use super::scan::{ScanBuffers, ScanCase};
 use super::scan_backward::{CarryCase, ScanGradients, ScanUpstream};
+use super::state_update::{UpdateBuffers, UpdateCase};
 use ssm_kernels::prelude::*;
 use ssm_kernels::{Element, Result, WorkspaceBlock};
 
@@ -66,6 +67,11 @@ pub trait Backend: Sized {
     fn selective_scan_carry(&self, case: &CarryCase, carried: &mut Buffer<f32>) -> Result<()>;
     fn discretise_backward<T: Element>(&self, case: &DiscretiseCase<T>, outputs: &mut GradientBuffers<T>)
     -> Result<()>;
+    fn state_update<T: Element, H: Element>(
+        &self,
+        case: &UpdateCase<T, H>,
+        outputs: &mut UpdateBuffers<T, H>,
+    ) -> Result<()>;
 }
 
 /// The backend, or `None` after saying aloud that it is skipped. `SSM_REQUIRE=cpu,emulator` makes absence a failure.
@@ -201,5 +207,18 @@ impl Backend for CpuBackend {
 
     fn selective_scan_carry(&self, case: &CarryCase, carried: &mut Buffer<f32>) -> Result<()> {
         Cpu::new().forward(&case.op()?, SelectiveScanCarryOutputs::new(&mut carried.view_mut()))
+    }
+    fn state_update<T: Element, H: Element>(
+        &self,
+        case: &UpdateCase<T, H>,
+        outputs: &mut UpdateBuffers<T, H>,
+    ) -> Result<()> {
+        let op = case.op()?;
+        let plan = Cpu::new().forward_plan(&op)?;
+        let (mut state, mut out) = (outputs.state.view_mut(), outputs.out.view_mut());
+        let mut token_states = outputs.token_states.as_mut().map(Buffer::view_mut);
+        let wanted = StateUpdateOutputs::new(&mut state, &mut out);
+        let wanted = token_states.iter_mut().fold(wanted, StateUpdateOutputs::token_states);
+        Cpu::new().forward_with(&op, wanted, &plan, (&mut dirty(&plan)).into())
     }
 }

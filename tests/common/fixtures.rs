@@ -4,6 +4,7 @@ use super::buffer::{Buffer, Order};
 use super::discretise::DiscretiseCase;
 use super::scan::{ProjectionBuffer, ScanCase};
 use super::scan_backward::ScanUpstream;
+use super::state_update::UpdateCase;
 use safetensors::{Dtype as FileDtype, SafeTensors};
 use ssm_kernels::Element;
 use ssm_kernels::prelude::*;
@@ -95,6 +96,35 @@ impl Fixture {
             dout: self.buffer("dout", &["batch", "dim", "seqlen"], order),
             dfinal_state: self.buffer("dfinal_state", &["batch", "dim", "dstate"], order),
             checkpoints: None,
+        }
+    }
+
+    pub fn update_case<T: Element, H: Element>(&self, order: Order) -> UpdateCase<T, H> {
+        let headed = self.metadata["nheads"] != "0";
+        let channels: &[&str] = if headed { &["nheads", "headdim"] } else { &["dim"] };
+        let named = |name: &str, all: &[&'static str]| all[..self.rank(name)].to_vec();
+        let per_channel =
+            |name| self.tensors.contains_key(name).then(|| self.buffer(name, &named(name, channels), order));
+        let sequence = |name| self.buffer(name, &named(name, &[&["batch"], channels].concat()), order);
+        let rows = |name| match self.rank(name) {
+            2 => self.buffer(name, &["batch", "dstate"], order),
+            _ => self.buffer(name, &["batch", "ngroups", "dstate"], order),
+        };
+        let indices = self.truth("state_indices").map(|rows| rows.iter().map(|&row| row as i32).collect());
+        let row = if indices.is_some() { "slots" } else { "batch" };
+        UpdateCase {
+            x: sequence("x").expect("x"),
+            dt: sequence("dt").expect("dt"),
+            A: self.buffer("A", &named("A", &[channels, &["dstate"]].concat()), order).expect("A"),
+            B: rows("B").expect("B"),
+            C: rows("C").expect("C"),
+            D: per_channel("D").flatten(),
+            z: self.tensors.contains_key("z").then(|| sequence("z")).flatten(),
+            dt_bias: per_channel("dt_bias").flatten(),
+            dt_softplus: self.flag("dt_softplus"),
+            dt_limit: None,
+            state: self.buffer("initial_state", &[&[row], channels, &["dstate"]].concat(), order).expect("a state"),
+            state_indices: indices,
         }
     }
 

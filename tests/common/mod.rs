@@ -17,6 +17,7 @@ pub mod parts;
 pub mod random;
 pub mod scan;
 pub mod scan_backward;
+pub mod state_update;
 
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, FileFailurePersistence, RngSeed, TestError, TestRunner};

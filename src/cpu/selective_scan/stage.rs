@@ -1,8 +1,8 @@
 //! A tile of channels and steps as f32 in the memory of a worker: rows of channels, one for each step or state.
 
 use super::tiling::Tiling;
-use crate::cpu::math::lanes::{at_least, at_most, fma};
-use crate::cpu::math::logistic::{silu, softplus};
+use crate::cpu::math::lanes::{each, fma};
+use crate::cpu::math::logistic::silu;
 use crate::cpu::transpose::transpose;
 use crate::cpu::writer::Writer;
 use crate::ops::StepOptions;
@@ -381,31 +381,9 @@ fn steps<S: Simd>(
     lowest: &mut S::f32s,
 ) {
     each(simd, delta, &*x, count, |at, raw, _| {
-        let raw = simd.add_f32s(raw, bias(at));
-        let delta = if options.softplus { softplus(simd, raw) } else { raw };
-        let delta = match options.limit {
-            Some((min, max)) => at_most(simd, max, at_least(simd, min, delta)),
-            None => delta,
-        };
+        let delta = options.apply_to(simd, simd.add_f32s(raw, bias(at)));
         *lowest = simd.min_f32s(delta, *lowest);
         delta
     });
     each(simd, x, &*delta, count, |_, x, delta| simd.mul_f32s(x, delta));
-}
-
-/// `to` from itself and `other`, vector by vector up to `count`; both have room for whole vectors.
-#[inline(always)]
-fn each<S: Simd>(
-    _: S,
-    to: &mut [f32],
-    other: &[f32],
-    count: usize,
-    mut function: impl FnMut(usize, S::f32s, S::f32s) -> S::f32s,
-) {
-    let (to, _) = S::as_mut_simd_f32s(to);
-    let (other, _) = S::as_simd_f32s(other);
-    let vectors = count.div_ceil(S::F32_LANES);
-    for (i, (to, &other)) in to[..vectors].iter_mut().zip(other).enumerate() {
-        *to = function(i * S::F32_LANES, *to, other);
-    }
 }
