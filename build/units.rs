@@ -72,4 +72,7 @@ pub const UNITS: &[Unit] = &[
     by_rustc!("discretise_bwd", "f32"),
     by_rustc!("discretise_bwd", "f16"),
     by_rustc!("discretise_bwd", "bf16"),
+    by_rustc!("state_update_fwd", "f32"),
+    by_rustc!("state_update_fwd", "f16"),
+    by_rustc!("state_update_fwd", "bf16"),
 ];

@@ -5,8 +5,10 @@ use super::backends::Backend;
 use super::buffer::{Buffer, Placed};
 use super::discretise::{DiscretiseBuffers, DiscretiseCase, GradientBuffers};
 use super::emulator_scan::{carry, scan_backward, scan_forward};
+use super::emulator_update::state_update;
 use super::scan::{ScanBuffers, ScanCase};
 use super::scan_backward::{CarryCase, ScanGradients, ScanUpstream};
+use super::state_update::{UpdateBuffers, UpdateCase};
 use ssm_kernels::gpu::{Emulator, Mode};
 use ssm_kernels::prelude::*;
 use ssm_kernels::{Device, Element, Result};
@@ -108,6 +110,14 @@ impl Backend for EmulatorBackend {
 
     fn selective_scan_carry(&self, case: &CarryCase, carried: &mut Buffer<f32>) -> Result<()> {
         carry(&self.device(), case, carried)
+    }
+
+    fn state_update<T: Element, H: Element>(
+        &self,
+        case: &UpdateCase<T, H>,
+        outputs: &mut UpdateBuffers<T, H>,
+    ) -> Result<()> {
+        state_update(&self.device(), case, outputs).map(|_| ())
     }
 }
 

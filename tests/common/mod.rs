@@ -12,6 +12,8 @@ pub mod discretise;
 pub mod emulator;
 #[cfg(feature = "emulator")]
 pub mod emulator_scan;
+#[cfg(feature = "emulator")]
+pub mod emulator_update;
 pub mod fixtures;
 pub mod parts;
 pub mod random;

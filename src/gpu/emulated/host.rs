@@ -2,6 +2,7 @@
 
 mod discretise;
 mod selective_scan;
+mod state_update;
 
 use super::{EmulatedBuffer, Emulator};
 use crate::error::Result;
@@ -62,6 +63,17 @@ impl<'e> OnHost<'e> {
         tensor: &StridedMut<'_, T, Host, R>,
     ) -> Result<Copied<'e, T>> {
         let memory = self.0.alloc(tensor.memory.elements())?.named(name);
+        Ok(Copied { memory, axes: axes(names, &tensor.layout)? })
+    }
+
+    /// What is read and written.
+    fn copy_mut<T: Pod, const R: usize>(
+        self,
+        name: &str,
+        names: &[&'static str],
+        tensor: &mut StridedMut<'_, T, Host, R>,
+    ) -> Result<Copied<'e, T>> {
+        let memory = self.0.upload(tensor.memory.reborrow().into_slice())?.named(name);
         Ok(Copied { memory, axes: axes(names, &tensor.layout)? })
     }
 
