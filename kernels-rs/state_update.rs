@@ -122,7 +122,7 @@ impl Channel<'_> {
     /// # Safety
     /// The parameters are as the host made them.
     #[inline(always)]
-    unsafe fn finish<T: Io>(&self, t: u32, sum: f32) {
+    unsafe fn finish<T: Io>(&self, t: u32, x: f32, sum: f32) {
         if self.lane != 0 {
             return;
         }
@@ -131,7 +131,7 @@ impl Channel<'_> {
         unsafe {
             let skip = params.D.load::<F32>(at);
             let y = match skip {
-                Some(D) => sum + D * params.x.load_slice::<T>(at, 0),
+                Some(D) => sum + D * x,
                 None => sum,
             };
             let y = match params.z.load::<T>(at) {
@@ -142,12 +142,12 @@ impl Channel<'_> {
         }
     }
 
-    /// A token of what this lane holds: what it adds to the output.
+    /// A token of what this lane holds: the states after it, what they add to the output, and x.
     ///
     /// # Safety
     /// As for `finish`.
     #[inline(always)]
-    unsafe fn step<T: Io>(&self, t: u32, place: Place, A: [f32; 4], h: [f32; 4]) -> ([f32; 4], f32) {
+    unsafe fn step<T: Io>(&self, t: u32, place: Place, A: [f32; 4], h: [f32; 4]) -> ([f32; 4], f32, f32) {
         let (params, at) = (self.params, self.at(t));
         // SAFETY: the caller's.
         let (raw, x) = unsafe {
@@ -168,7 +168,7 @@ impl Channel<'_> {
             _ => [first; 4],
         };
         let h = [0, 1, 2, 3].map(|i| math::fma(decay[i], h[i], delta_x * B[i]));
-        (h, math::fma(h[3], C[3], math::fma(h[2], C[2], math::fma(h[1], C[1], h[0] * C[0]))))
+        (h, math::fma(h[3], C[3], math::fma(h[2], C[2], math::fma(h[1], C[1], h[0] * C[0]))), x)
     }
 
     /// Tokens `from..to`, which are one if the states are several slabs: then they wait in the cache between tokens.
@@ -194,7 +194,7 @@ impl Channel<'_> {
             let mut t = from;
             while t < to {
                 // SAFETY: the caller's.
-                let (advanced, own) = unsafe { self.step::<T>(t, place, A, states) };
+                let (advanced, own, x) = unsafe { self.step::<T>(t, place, A, states) };
                 states = advanced.map(H::rounded);
                 if params.token_states.address != 0 {
                     let row = self.b * u64::from(params.seqlen) + u64::from(t);
@@ -202,15 +202,18 @@ impl Channel<'_> {
                     // SAFETY: each row of token_states is of one token.
                     unsafe { params.token_states.put::<H>(row, place, by_four, states) };
                 }
+                if t + 1 == to {
+                    // Before lanes part over the output: a warp stores whole sectors.
+                    // SAFETY: the caller's.
+                    unsafe { params.state.put::<H>(state_row, place, by_four, states) };
+                }
                 sum = if slab == 0 { own } else { sum + own };
                 if slab == slabs - 1 {
                     // SAFETY: the caller's.
-                    unsafe { self.finish::<T>(t, self.total(sum)) };
+                    unsafe { self.finish::<T>(t, x, self.total(sum)) };
                 }
                 t += 1;
             }
-            // SAFETY: the caller's.
-            unsafe { params.state.put::<H>(state_row, place, by_four, states) };
             slab += 1;
         }
     }

@@ -76,6 +76,7 @@ fn shapes<B: Backend, T: Element>() {
     for state in [Dtype::F32, Dtype::F16, Dtype::BF16] {
         for dstate in [0, 1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 33, 64, 127, 128, 129, 256, 257, 600] {
             check(UpdateSpec { state, ..UpdateSpec::channels(2, 5, dstate) });
+            check(UpdateSpec { state, order: Order::Aligned, ..UpdateSpec::channels(1, 5, dstate) });
             check(UpdateSpec { state, ..UpdateSpec::heads(1, 2, 3, dstate) });
         }
         for dim in [0, 1, 31, 32, 33, 63, 65, 128, 200] {
@@ -85,6 +86,7 @@ fn shapes<B: Backend, T: Element>() {
         check(UpdateSpec { state, tokens: Some(0), token_states: true, ..UpdateSpec::channels(2, 5, 16) });
         check(UpdateSpec { state, ngroups: [Some(6), Some(4)], ..UpdateSpec::channels(2, 24, 16) });
     }
+    check(UpdateSpec { tokens: Some(3), token_states: true, order: Order::Aligned, ..UpdateSpec::heads(2, 3, 5, 128) });
     let several = UpdateSpec { tokens: Some(3), token_states: true, ..UpdateSpec::channels(2, 9, 300) };
     check(several.clone());
     check(UpdateSpec { dstate: 600, ..several });

@@ -234,6 +234,8 @@ pub enum Op {
     SelectiveScan,
     /// Continuous A and B to A_bar and B_bar.
     Discretise,
+    /// The recurrence of Mamba-1 and Mamba-2 for one token, in a cache of states.
+    StateUpdate,
 }
 
 /// What computes.

@@ -5,6 +5,7 @@ mod discretise;
 mod emulator;
 mod results;
 mod selective_scan;
+mod state_update;
 
 use crate::args::{Backend, Op, RunArgs};
 use crate::error::{CliError, Result, one_line};
@@ -77,6 +78,7 @@ fn compute(args: &RunArgs, err: &mut dyn Write) -> Result<(Op, Dtype, Finished)>
     let contents = match op {
         Op::SelectiveScan => selective_scan::CONTENTS,
         Op::Discretise => discretise::CONTENTS,
+        Op::StateUpdate => state_update::CONTENTS,
     };
     let name = op.to_string();
     for warning in input.metadata.warnings(&name, &[contents.keys, COMMON_KEYS.as_slice()].concat()) {
@@ -106,6 +108,7 @@ fn dispatch<T: Io>(op: Op, args: &RunArgs, input: &Input<'_>, memory: &mut Memor
     match op {
         Op::SelectiveScan => selective_scan::run::<T>(args, input, memory),
         Op::Discretise => discretise::run::<T>(args, input, memory),
+        Op::StateUpdate => state_update::run::<T>(args, input, memory),
     }
 }
 
@@ -128,7 +131,7 @@ fn choose_op(args: &RunArgs, input: &Input<'_>) -> Result<Op> {
 /// The dtype of the tensor that leads the call.
 fn case_dtype(op: Op, input: &Input<'_>) -> Result<Dtype> {
     let name = match op {
-        Op::SelectiveScan => "x",
+        Op::SelectiveScan | Op::StateUpdate => "x",
         Op::Discretise => discretise::step_name(input)?,
     };
     match input.required(name)?.dtype {
