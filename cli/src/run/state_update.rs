@@ -59,7 +59,12 @@ struct Tensors<'f, T: Clone, H: Clone> {
 }
 
 /// A tensor with its dimensions named: those of `names` that its rank leaves, from the first on.
-fn view<'v, E: Clone>(name: &str, tensor: &'v Typed<'_, E>, names: &[&'static str], least: usize) -> Result<View<'v, E>> {
+fn view<'v, E: Clone>(
+    name: &str,
+    tensor: &'v Typed<'_, E>,
+    names: &[&'static str],
+    least: usize,
+) -> Result<View<'v, E>> {
     Ok(View::from_parts(&*tensor.data, axes(name, &tensor.shape, names, least)?))
 }
 
