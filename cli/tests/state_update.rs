@@ -88,7 +88,11 @@ fn refusals() {
         (vec!["--split", "2"], file(), "--split does not apply"),
         (vec!["--states-every", "2"], file(), "--states-every is 2, expected 1"),
         (vec![], file().meta("indices", "[1, 2]"), "expected the values of the tensor `state_indices`"),
-        (vec![], file().without("state_indices"), "expected none because `state_indices` is not in the file"),
+        (
+            vec![],
+            file().without("state_indices").meta("slots", "null"),
+            "expected none because `state_indices` is not in the file",
+        ),
         (vec![], file().meta("slots", "7"), "expected 8 like the tensors"),
         (vec![], file().meta("state_dtype", "bf16"), "expected f32 like `initial_state`"),
         (
