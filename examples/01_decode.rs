@@ -74,6 +74,7 @@ fn difference(out: &[f32], whole: &[f32], from: usize, count: usize) -> f32 {
     out.iter().enumerate().map(|(i, out)| (out - whole[at(i)]).abs()).fold(0.0, f32::max)
 }
 
+/// Decodes, and fails if what comes out is not the scan's.
 pub fn main() -> Result<()> {
     let (cpu, inputs) = (Cpu::new(), Inputs::new(PROMPT + TOKENS));
     let matrix: Vec<f32> = (0..DIM * DSTATE).map(|i| -((i % DSTATE + 1) as f32)).collect();
