@@ -101,7 +101,7 @@ fn refusals() {
             "expected false because an `A` of one number per head is not in the file",
         ),
         (vec![], heads().meta("nheads", "0"), "expected 4 like the tensors"),
-        (vec![], heads().meta("seqlen", "4"), "`B` has"),
+        (vec![], heads().meta("seqlen", "4"), "`dt` has shape [3, 4], expected 3 dimensions (batch, seqlen, dim)"),
         (vec![], heads().without("initial_state"), "`initial_state` is missing"),
         (
             vec![],
