@@ -82,4 +82,7 @@ pub const UNITS: &[Unit] = &[
     by_rustc!("causal_conv1d_update", "f32"),
     by_rustc!("causal_conv1d_update", "f16"),
     by_rustc!("causal_conv1d_update", "bf16"),
+    by_rustc!("state_update_fwd", "f32"),
+    by_rustc!("state_update_fwd", "f16"),
+    by_rustc!("state_update_fwd", "bf16"),
 ];

@@ -332,4 +332,44 @@ typedef struct {
     uint32_t silu;
 } SsmCausalConv1dUpdate;
 
+/* Channels are heads. x, dt, z, out: (batch, seqlen, nheads, headdim) in the I/O dtype, as B and C, (batch, seqlen, ngroups,
+   dstate); A: (nheads, headdim, dstate), D and dt_bias: (nheads, headdim), f32; state: (slots, nheads, headdim, dstate) and
+   token_states: (batch seqlen, nheads, headdim, dstate) in a dtype of their own. */
+typedef struct {
+    SsmWide x;
+    SsmWide dt;
+    SsmWide z;
+    SsmWide out;
+    SsmWide A;
+    SsmWide B;
+    SsmWide C;
+    SsmWide D;
+    SsmWide dt_bias;
+    SsmWide state;
+    SsmWide token_states;
+    /* i32 (batch). Absent: row b of the batch has row b of the state. */
+    uint64_t state_indices;
+    int64_t state_indices_stride;
+    /* u32: 1 + the last row of the batch whose index is beyond the slots. */
+    uint64_t index_flag;
+    int64_t slots;
+    uint32_t seqlen;
+    uint32_t nheads;
+    uint32_t headdim;
+    uint32_t dstate;
+    /* Heads that share a group. */
+    uint32_t B_heads;
+    uint32_t C_heads;
+    /* Blocks of a row of the batch; and lanes of a channel, a power of two. */
+    uint32_t tiles;
+    uint32_t lanes;
+    /* A and delta are the same for all of a head. */
+    uint32_t one_decay;
+    /* Four neighbours may be moved at once: of A; of B and C; of states. */
+    uint32_t A_by_four;
+    uint32_t rows_by_four;
+    uint32_t states_by_four;
+    SsmStep step;
+} SsmStateUpdate;
+
 #endif

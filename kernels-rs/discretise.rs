@@ -6,7 +6,7 @@ mod formulas;
 
 use crate::load_store::{BF16, F16, F32, Io};
 use crate::math;
-use crate::params::{SsmDiscretise, SsmStep, SsmWide};
+use crate::params::{SsmDiscretise, SsmWide};
 use crate::wide::{Index, each};
 use formulas::Point;
 
@@ -29,24 +29,6 @@ impl Rule {
             crate::params::SSM_RULE_ZOH => Rule::Zoh,
             crate::params::SSM_RULE_BILINEAR => Rule::Bilinear,
             _ => Rule::ExpTrapezoidal,
-        }
-    }
-}
-
-impl SsmStep {
-    /// delta and its derivative by the raw step. The comparisons keep NaN.
-    #[inline(always)]
-    fn delta(&self, raw: f32) -> (f32, f32) {
-        let (delta, slope) = match self.softplus {
-            0 => (raw, 1.0),
-            _ => (math::softplus(raw), math::softplus_derivative(raw)),
-        };
-        if self.limited != 0 && delta < self.min {
-            (self.min, 0.0)
-        } else if self.limited != 0 && delta > self.max {
-            (self.max, 0.0)
-        } else {
-            (delta, slope)
         }
     }
 }

@@ -2,27 +2,18 @@
 //! in `kernels-ptx`. There is no Cargo.toml here; a package of its own would be left out of the published one.
 
 #![no_std]
-#![feature(abi_ptx, asm_experimental_arch, stdarch_nvptx)]
-// Shuffles have no other name.
-#![cfg_attr(
-    any(
-        ssm_unit = "causal_conv1d_fwd",
-        ssm_unit = "causal_conv1d_bwd",
-        ssm_unit = "causal_conv1d_sum",
-        ssm_unit = "causal_conv1d_update"
-    ),
-    feature(link_llvm_intrinsics),
-    allow(internal_features)
-)]
+#![feature(abi_ptx, asm_experimental_arch, link_llvm_intrinsics, stdarch_nvptx)]
 // A, B, C and D are the field's names.
 #![allow(non_snake_case)]
 // One unit at a time is compiled: what the others need is unused.
-#![allow(dead_code, unused_imports)]
+#![allow(dead_code, unused_features, unused_imports)]
+#![allow(internal_features, reason = "shuffles have no other name")]
 
 mod load_store;
 mod math;
 #[allow(non_camel_case_types)]
 mod params;
+mod step;
 mod wide;
 
 #[cfg(any(ssm_unit = "discretise_fwd", ssm_unit = "discretise_bwd"))]
@@ -37,3 +28,5 @@ mod selective_scan;
     ssm_unit = "causal_conv1d_update"
 ))]
 mod causal_conv1d;
+#[cfg(ssm_unit = "state_update_fwd")]
+mod state_update;

@@ -4,7 +4,7 @@
 /// a * b + c with one rounding.
 #[cfg(target_arch = "nvptx64")]
 #[inline(always)]
-fn fma(a: f32, b: f32, c: f32) -> f32 {
+pub fn fma(a: f32, b: f32, c: f32) -> f32 {
     let result: f32;
     // SAFETY: arithmetic between registers.
     unsafe {
@@ -16,7 +16,7 @@ fn fma(a: f32, b: f32, c: f32) -> f32 {
 
 /// a * b + c with one rounding.
 #[cfg(not(target_arch = "nvptx64"))]
-fn fma(a: f32, b: f32, c: f32) -> f32 {
+pub fn fma(a: f32, b: f32, c: f32) -> f32 {
     a.mul_add(b, c)
 }
 
@@ -118,4 +118,10 @@ pub fn softplus_derivative(v: f32) -> f32 {
     }
     let e = exp(-v.abs());
     if v < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) }
+}
+
+/// v / (1 + e^-v).
+#[inline(always)]
+pub fn silu(v: f32) -> f32 {
+    v / (1.0 + exp(-v))
 }

@@ -695,3 +695,78 @@ const _: () = {
         [::core::mem::offset_of!(SsmCausalConv1dUpdate, seqlen) - 192usize];
     ["Offset of field: SsmCausalConv1dUpdate::silu"][::core::mem::offset_of!(SsmCausalConv1dUpdate, silu) - 196usize];
 };
+#[doc = " Channels are heads. x, dt, z, out: (batch, seqlen, nheads, headdim) in the I/O dtype, as B and C, (batch, seqlen, ngroups,\ndstate); A: (nheads, headdim, dstate), D and dt_bias: (nheads, headdim), f32; state: (slots, nheads, headdim, dstate) and\ntoken_states: (batch seqlen, nheads, headdim, dstate) in a dtype of their own."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct SsmStateUpdate {
+    pub x: SsmWide,
+    pub dt: SsmWide,
+    pub z: SsmWide,
+    pub out: SsmWide,
+    pub A: SsmWide,
+    pub B: SsmWide,
+    pub C: SsmWide,
+    pub D: SsmWide,
+    pub dt_bias: SsmWide,
+    pub state: SsmWide,
+    pub token_states: SsmWide,
+    #[doc = " i32 (batch). Absent: row b of the batch has row b of the state."]
+    pub state_indices: u64,
+    pub state_indices_stride: i64,
+    #[doc = " u32: 1 + the last row of the batch whose index is beyond the slots."]
+    pub index_flag: u64,
+    pub slots: i64,
+    pub seqlen: u32,
+    pub nheads: u32,
+    pub headdim: u32,
+    pub dstate: u32,
+    #[doc = " Heads that share a group."]
+    pub B_heads: u32,
+    pub C_heads: u32,
+    #[doc = " Blocks of a row of the batch; and lanes of a channel, a power of two."]
+    pub tiles: u32,
+    pub lanes: u32,
+    #[doc = " A and delta are the same for all of a head."]
+    pub one_decay: u32,
+    #[doc = " Four neighbours may be moved at once: of A; of B and C; of states."]
+    pub A_by_four: u32,
+    pub rows_by_four: u32,
+    pub states_by_four: u32,
+    pub step: SsmStep,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SsmStateUpdate"][::core::mem::size_of::<SsmStateUpdate>() - 536usize];
+    ["Alignment of SsmStateUpdate"][::core::mem::align_of::<SsmStateUpdate>() - 8usize];
+    ["Offset of field: SsmStateUpdate::x"][::core::mem::offset_of!(SsmStateUpdate, x) - 0usize];
+    ["Offset of field: SsmStateUpdate::dt"][::core::mem::offset_of!(SsmStateUpdate, dt) - 40usize];
+    ["Offset of field: SsmStateUpdate::z"][::core::mem::offset_of!(SsmStateUpdate, z) - 80usize];
+    ["Offset of field: SsmStateUpdate::out"][::core::mem::offset_of!(SsmStateUpdate, out) - 120usize];
+    ["Offset of field: SsmStateUpdate::A"][::core::mem::offset_of!(SsmStateUpdate, A) - 160usize];
+    ["Offset of field: SsmStateUpdate::B"][::core::mem::offset_of!(SsmStateUpdate, B) - 200usize];
+    ["Offset of field: SsmStateUpdate::C"][::core::mem::offset_of!(SsmStateUpdate, C) - 240usize];
+    ["Offset of field: SsmStateUpdate::D"][::core::mem::offset_of!(SsmStateUpdate, D) - 280usize];
+    ["Offset of field: SsmStateUpdate::dt_bias"][::core::mem::offset_of!(SsmStateUpdate, dt_bias) - 320usize];
+    ["Offset of field: SsmStateUpdate::state"][::core::mem::offset_of!(SsmStateUpdate, state) - 360usize];
+    ["Offset of field: SsmStateUpdate::token_states"][::core::mem::offset_of!(SsmStateUpdate, token_states) - 400usize];
+    ["Offset of field: SsmStateUpdate::state_indices"]
+        [::core::mem::offset_of!(SsmStateUpdate, state_indices) - 440usize];
+    ["Offset of field: SsmStateUpdate::state_indices_stride"]
+        [::core::mem::offset_of!(SsmStateUpdate, state_indices_stride) - 448usize];
+    ["Offset of field: SsmStateUpdate::index_flag"][::core::mem::offset_of!(SsmStateUpdate, index_flag) - 456usize];
+    ["Offset of field: SsmStateUpdate::slots"][::core::mem::offset_of!(SsmStateUpdate, slots) - 464usize];
+    ["Offset of field: SsmStateUpdate::seqlen"][::core::mem::offset_of!(SsmStateUpdate, seqlen) - 472usize];
+    ["Offset of field: SsmStateUpdate::nheads"][::core::mem::offset_of!(SsmStateUpdate, nheads) - 476usize];
+    ["Offset of field: SsmStateUpdate::headdim"][::core::mem::offset_of!(SsmStateUpdate, headdim) - 480usize];
+    ["Offset of field: SsmStateUpdate::dstate"][::core::mem::offset_of!(SsmStateUpdate, dstate) - 484usize];
+    ["Offset of field: SsmStateUpdate::B_heads"][::core::mem::offset_of!(SsmStateUpdate, B_heads) - 488usize];
+    ["Offset of field: SsmStateUpdate::C_heads"][::core::mem::offset_of!(SsmStateUpdate, C_heads) - 492usize];
+    ["Offset of field: SsmStateUpdate::tiles"][::core::mem::offset_of!(SsmStateUpdate, tiles) - 496usize];
+    ["Offset of field: SsmStateUpdate::lanes"][::core::mem::offset_of!(SsmStateUpdate, lanes) - 500usize];
+    ["Offset of field: SsmStateUpdate::one_decay"][::core::mem::offset_of!(SsmStateUpdate, one_decay) - 504usize];
+    ["Offset of field: SsmStateUpdate::A_by_four"][::core::mem::offset_of!(SsmStateUpdate, A_by_four) - 508usize];
+    ["Offset of field: SsmStateUpdate::rows_by_four"][::core::mem::offset_of!(SsmStateUpdate, rows_by_four) - 512usize];
+    ["Offset of field: SsmStateUpdate::states_by_four"]
+        [::core::mem::offset_of!(SsmStateUpdate, states_by_four) - 516usize];
+    ["Offset of field: SsmStateUpdate::step"][::core::mem::offset_of!(SsmStateUpdate, step) - 520usize];
+};

@@ -10,7 +10,7 @@ pub type Index = [u64; 4];
 
 impl SsmWide {
     #[inline(always)]
-    fn offset(&self, index: Index) -> i64 {
+    pub fn offset(&self, index: Index) -> i64 {
         let mut offset = 0;
         let mut i = 0;
         while i < 4 {

@@ -37,6 +37,10 @@
 //! | `initial_state`, `final_state` | (batch, dim, dstate) | state before the first and after the last step, one per sequence |
 //! | `chunk_states` | (nchunks, dim, dstate) | states at the ends of chunks |
 //! | `delta_sum` | (batch, dim) | sum of delta over a sequence: `exp(A delta_sum)` is its whole decay |
+//! | `state` | (batch or slots, dim, dstate) | of a state update: states of many sequences, advanced in place |
+//! | `state_indices` | (batch) | row of the cache for each row of the batch; negative is padding |
+//! | `token_states` | (batch seqlen, dim, dstate) | states after each token of a state update |
+//! | `nheads`, `headdim` | | heads of a state update, channels of a head |
 //! | `cu_seqlens` | (nseqs + 1) | where packed sequences begin, and the total |
 //! | `weight`, `width`, `bias` | (dim, width), (dim) | taps of the causal convolution, the last one the current token's |
 //! | `conv_state` | (slots, dim, state_len) | inputs that decoding remembers |
@@ -81,6 +85,7 @@ pub mod prelude {
         Projection, ProjectionMut, SelectiveScan, SelectiveScanCarry, SelectiveScanCarryOutputs,
         SelectiveScanGradients, SelectiveScanOutputs, SelectiveScanUpstream,
     };
+    pub use crate::ops::state_update::{StateUpdate, StateUpdateOutputs};
     pub use crate::ops::{Backward, Forward};
     pub use crate::plan::Plan;
     pub use crate::segments::Segments;

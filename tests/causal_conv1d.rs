@@ -8,8 +8,8 @@ use common::backends::{self, Backend};
 use common::buffer::{Buffer, Order};
 use common::compare::{expect_accurate, expect_exact};
 use common::conv::{
-    CONV_GRADIENTS, ConvBuffers, ConvCase, ConvGradients, ConvSpec, ConvUpstream, NaiveConv, NaiveConvBackward,
-    UpdateCase, UpdateSpec, spec, update_spec,
+    CONV_GRADIENTS, ConvBuffers, ConvCase, ConvGradients, ConvSpec, ConvUpdateCase, ConvUpstream, NaiveConv,
+    NaiveConvBackward, UpdateSpec, spec, update_spec,
 };
 use common::{property, say, shared_property};
 use proptest::prelude::*;
@@ -38,7 +38,7 @@ fn check_case<B: Backend, T: Element, W: Element>(backend: &B, case: &ConvCase<T
     });
 }
 
-fn check_update<B: Backend, T: Element, W: Element>(backend: &B, case: &UpdateCase<T, W>, spec: &UpdateSpec) {
+fn check_update<B: Backend, T: Element, W: Element>(backend: &B, case: &ConvUpdateCase<T, W>, spec: &UpdateSpec) {
     let expected = case.yardsticks();
     backends::in_modes(backend, spec, |backend, text| {
         let (mut out, mut state) = (Buffer::poisoned(&case.x.dims(), spec.order), case.state.clone());
@@ -62,7 +62,7 @@ fn update_drawn<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("causal_conv1d_update {} {}", B::NAME, T::DTYPE);
     shared_property(file!(), &label, 256, B::SHARE, update_spec(), |spec| {
-        with_weight!(spec.weight, W => check_update(&backend, &UpdateCase::<T, W>::new(&spec), &spec));
+        with_weight!(spec.weight, W => check_update(&backend, &ConvUpdateCase::<T, W>::new(&spec), &spec));
     });
 }
 
@@ -189,7 +189,7 @@ fn update_wraps<B: Backend, T: Element>() {
                     order,
                     seed: (width * 100 + tokens) as u64,
                 };
-                let mut case = UpdateCase::<T, f32>::new(&spec);
+                let mut case = ConvUpdateCase::<T, f32>::new(&spec);
                 let ends = [0, (width + spare) as i32 - 2, i32::MAX];
                 case.cache_seqlens = circular.then(|| ends.map(|end| end.max(0)).to_vec());
                 check_update(&backend, &case, &spec);

@@ -8,8 +8,8 @@ use common::backends::{self, Backend};
 use common::buffer::{Buffer, Order};
 use common::compare::expect_accurate;
 use common::conv::{
-    CONV_GRADIENTS, ConvBuffers, ConvCase, ConvGradients, ConvSpec, ConvUpstream, NaiveConv, NaiveConvBackward,
-    UpdateCase, UpdateSpec, spec, update_spec,
+    CONV_GRADIENTS, ConvBuffers, ConvCase, ConvGradients, ConvSpec, ConvUpdateCase, ConvUpstream, NaiveConv,
+    NaiveConvBackward, UpdateSpec, spec, update_spec,
 };
 use common::parts::{expect_same_bits, joined};
 use common::{property, shared_property};
@@ -169,7 +169,7 @@ fn channels_are_independent<B: Backend, T: Element>() {
     });
 }
 
-/// The state of [`UpdateCase`] from that of [`ConvCase`], `spare` older inputs before it.
+/// The state of [`ConvUpdateCase`] from that of [`ConvCase`], `spare` older inputs before it.
 fn with_spare<T: Element>(state: &Buffer<T>, spare: usize) -> Buffer<T> {
     let mut dims = state.dims();
     let (values, own) = (state.dense(), dims[2].1);
@@ -201,7 +201,7 @@ fn updates_are_forward<B: Backend, T: Element>() {
             tokens = (tokens % most + 1).min(spec.seqlen - t);
             // A ring whose oldest element lies at 0 now.
             let seen = (t + 3 * state_len) as i32;
-            let update = UpdateCase {
+            let update = ConvUpdateCase {
                 x: case.x.slice("seqlen", t..t + tokens),
                 weight: case.weight.clone(),
                 bias: case.bias.clone(),
@@ -230,7 +230,7 @@ fn slots_are_rows<B: Backend, T: Element>() {
     let share = if B::SLOW { 4 } else { B::SHARE };
     shared_property(file!(), &label, 64, share, update_spec(), |spec| {
         let spec = UpdateSpec { indices: spec.indices.or(Some((2, vec![true, false, true, false, false]))), ..spec };
-        let case = UpdateCase::<T, T>::new(&spec);
+        let case = ConvUpdateCase::<T, T>::new(&spec);
         let (mut out, mut state) = (Buffer::poisoned(&case.x.dims(), Order::Dense), case.state.clone());
         backend.causal_conv1d_update(&case, &mut out, &mut state).expect("a valid case runs");
         let indices = case.state_indices.clone().expect("asked for");
@@ -240,7 +240,7 @@ fn slots_are_rows<B: Backend, T: Element>() {
                 assert!(own.dense().iter().all(|&value| value == 0.0), "padding: {:?}", own.dense());
                 continue;
             };
-            let row = UpdateCase {
+            let row = ConvUpdateCase {
                 x: case.x.slice("batch", b..b + 1),
                 cache_seqlens: case.cache_seqlens.as_ref().map(|seen| vec![seen[b]]),
                 state_indices: None,
@@ -275,7 +275,7 @@ fn threads_and_instructions_do_not_change_bits() {
     property(file!(), label, 48, (spec(), update_spec()), |(spec, update)| {
         let case = ConvCase::<f32, f32>::new(&spec);
         let upstream = ConvUpstream::new(&case, [true, true], Order::Dense, spec.seed ^ 1);
-        let update = UpdateCase::<f32, f32>::new(&update);
+        let update = ConvUpdateCase::<f32, f32>::new(&update);
         let bits = |cpu: Cpu| {
             let (mut outputs, mut gradients) =
                 (ConvBuffers::new(&case, false, spec.order), ConvGradients::new(&case, &CONV_GRADIENTS, spec.order));

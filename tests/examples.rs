@@ -1,7 +1,14 @@
 //! The examples run, and do what they say.
 
+#[path = "../examples/01_decode.rs"]
+mod decode;
 #[path = "../examples/03_train_step.rs"]
 mod train_step;
+
+#[test]
+fn decoding_is_one_scan() {
+    decode::main().expect("the outputs of one scan");
+}
 
 #[test]
 fn the_loss_of_the_training_example_falls() {

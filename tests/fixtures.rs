@@ -7,12 +7,15 @@ mod common;
 use common::backends::{self, Backend};
 use common::buffer::{Buffer, Order};
 use common::compare::{expect_accurate, expect_exact};
-use common::conv::{CONV_GRADIENTS, ConvBuffers, ConvCase, ConvGradients, NaiveConv, NaiveConvBackward, UpdateCase};
+use common::conv::{
+    CONV_GRADIENTS, ConvBuffers, ConvCase, ConvGradients, ConvUpdateCase, NaiveConv, NaiveConvBackward,
+};
 use common::discretise::{DiscretiseBuffers, DiscretiseCase, NaiveForward, yardsticks};
 use common::fixtures::{Fixture, all};
 use common::say;
 use common::scan::{NaiveScan, ScanBuffers, ScanCase};
 use common::scan_backward::{GRADIENTS, NaiveScanBackward, ScanGradients};
+use common::state_update::{NaiveUpdate, UpdateBuffers, UpdateCase};
 use ssm_kernels::reference::accuracy::{Loop, Yardstick};
 use ssm_kernels::{Dtype, Element};
 
@@ -82,7 +85,7 @@ fn reference_is_the_original_causal_conv1d() {
     }
     let updates = all("causal_conv1d_update");
     for fixture in &updates {
-        let run = fixture.update_case::<f32, f32>(Order::Dense).run::<f64>();
+        let run = fixture.conv_update_case::<f32, f32>(Order::Dense).run::<f64>();
         expect_anchored(fixture, "out", &run[0]);
         expect_anchored(fixture, "final_state", &run[1]);
     }
@@ -107,6 +110,18 @@ fn reference_is_the_closed_forms() {
         }
     }
     assert_eq!(fixtures.len(), 5);
+}
+
+#[test]
+fn reference_is_the_original_state_update() {
+    let fixtures = all("state_update");
+    for fixture in &fixtures {
+        let case = fixture.update_case::<f32, f32>(Order::Dense);
+        let run = NaiveUpdate(&case).run::<f64>();
+        expect_anchored(fixture, "out", &run[0]);
+        expect_anchored(fixture, "final_state", &run[1]);
+    }
+    assert_eq!(fixtures.len(), 9);
 }
 
 /// With the file's truth where `T` stores its inputs exactly; else with the reference's, on the rounded inputs.
@@ -185,7 +200,7 @@ fn causal_conv1d_update<B: Backend, T: Element>() {
     let fixtures = all("causal_conv1d_update");
     for fixture in &fixtures {
         for order in ORDERS {
-            let case: UpdateCase<T, f32> = fixture.update_case(order);
+            let case: ConvUpdateCase<T, f32> = fixture.conv_update_case(order);
             let (mut out, mut state) = (Buffer::poisoned(&case.x.dims(), order), case.state.clone());
             backend.causal_conv1d_update(&case, &mut out, &mut state).expect("a fixture runs");
             let mut expected = case.yardsticks().into_iter();
@@ -214,4 +229,28 @@ fn discretise<B: Backend, T: Element>() {
     say(format_args!("discretise {} {}: {} files", B::NAME, T::DTYPE, fixtures.len()));
 }
 
-suites!(selective_scan, selective_scan_backward, discretise, causal_conv1d, causal_conv1d_update);
+fn state_update<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    fn check<B: Backend, T: Element, H: Element>(backend: &B, fixture: &Fixture, order: Order) {
+        let case: UpdateCase<T, H> = fixture.update_case(order);
+        let mut outputs = UpdateBuffers::new(&case, false, order);
+        backend.state_update(&case, &mut outputs).expect("a fixture runs");
+        let mut expected = NaiveUpdate(&case).yardsticks().into_iter();
+        let mut next = |tensor| with_truth::<T>(expected.next().expect("two tensors"), fixture, tensor);
+        expect_accurate(&format!("{} out", fixture.name), &outputs.out, &next("out"));
+        expect_accurate(&format!("{} final_state", fixture.name), &outputs.state, &next("final_state"));
+    }
+    let fixtures = all("state_update");
+    for fixture in &fixtures {
+        for order in ORDERS {
+            match fixture.metadata["state_dtype"].as_str() {
+                "f32" => check::<B, T, f32>(&backend, fixture, order),
+                "bf16" => check::<B, T, half::bf16>(&backend, fixture, order),
+                other => panic!("no file has a state of {other}"),
+            }
+        }
+    }
+    say(format_args!("state_update {} {}: {} files in 3 orders", B::NAME, T::DTYPE, fixtures.len()));
+}
+
+suites!(selective_scan, selective_scan_backward, discretise, causal_conv1d, causal_conv1d_update, state_update);

@@ -240,6 +240,8 @@ pub enum Op {
     /// Its form for decoding: a few steps, from a state that is updated.
     #[value(name = "causal_conv1d_update")]
     CausalConv1dUpdate,
+    /// The recurrence of Mamba-1 and Mamba-2 for one token, in a cache of states.
+    StateUpdate,
 }
 
 /// The operators that are measured.
@@ -251,6 +253,8 @@ pub enum Benched {
     SelectiveScan,
     /// Continuous A and B to A_bar and B_bar.
     Discretise,
+    /// The recurrence of Mamba-1 and Mamba-2 for one token, in a cache of states.
+    StateUpdate,
 }
 
 /// What computes.

@@ -1,15 +1,18 @@
-//! What a backend has to be for `ssm bench` and `ssm check`: both operators, both directions.
+//! What a backend has to be for `ssm bench` and `ssm check`: every operator, in the directions that it has.
 
 use crate::tensor::Io;
 use half::{bf16, f16};
 use ssm_kernels::prelude::*;
 
-/// Both operators, both directions, on elements of `T`.
+/// Every operator on elements of `T`.
 pub trait Runs<T: Io>:
     for<'a> Forward<SelectiveScan<'a, T>>
     + for<'a> Backward<SelectiveScan<'a, T>>
     + for<'a> Forward<Discretise<'a, T>>
     + for<'a> Backward<Discretise<'a, T>>
+    + for<'a> Forward<StateUpdate<'a, T, f32>>
+    + for<'a> Forward<StateUpdate<'a, T, f16>>
+    + for<'a> Forward<StateUpdate<'a, T, bf16>>
 {
 }
 
@@ -18,6 +21,9 @@ impl<T: Io, B> Runs<T> for B where
         + for<'a> Backward<SelectiveScan<'a, T>>
         + for<'a> Forward<Discretise<'a, T>>
         + for<'a> Backward<Discretise<'a, T>>
+        + for<'a> Forward<StateUpdate<'a, T, f32>>
+        + for<'a> Forward<StateUpdate<'a, T, f16>>
+        + for<'a> Forward<StateUpdate<'a, T, bf16>>
 {
 }
 

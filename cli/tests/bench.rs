@@ -37,18 +37,18 @@ fn json_and_picture() {
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2, "no temporary is left");
 
     let rows: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
-    // Two operators, two directions, two shapes, two layouts.
-    assert_eq!(rows.len(), 16);
+    // Two operators in two directions and one in one, two shapes, two layouts.
+    assert_eq!(rows.len(), 20);
     for row in &rows {
         let row = row.as_object().unwrap();
         assert!(row.len() == FIELDS.len() && FIELDS.iter().all(|field| row.contains_key(*field)), "{row:?}");
         assert!(row["cpu_ns_per_state_step"].as_f64().unwrap() >= 0.0 && row["reps"] == 2 && row["threads"] == 1);
-        let loops =
-            !ssm_baseline::loops().is_empty() && (row["op"] == "selective_scan" || row["direction"] == "forward");
+        let loops = !ssm_baseline::loops().is_empty() && (row["op"] != "discretise" || row["direction"] == "forward");
         assert_eq!(row["baseline_fastmath_ns"].is_f64(), loops, "{row:?}");
     }
-    let lines = ran.out.lines().filter(|line| line.starts_with("selective_scan") || line.starts_with("discretise"));
-    assert_eq!(lines.count(), 16, "{}", ran.out);
+    let ops = ["selective_scan", "discretise", "state_update"];
+    let lines = ran.out.lines().filter(|line| ops.iter().any(|op| line.starts_with(op)));
+    assert_eq!(lines.count(), 20, "{}", ran.out);
 
     let svg = std::fs::read_to_string(svg).unwrap();
     let (opened, closed) = (svg.matches('<').count(), svg.matches('>').count());
@@ -88,6 +88,7 @@ fn refusals() {
         (vec!["--shape", "1x1x1", "--threads", "0"], vec!["--threads"]),
         (vec!["--backend", "cuda"], vec!["cuda", "possible values: cpu"]),
         (vec!["--dtype", "f64"], vec!["f64"]),
+        (vec!["--op", "state_update", "--direction", "backward"], vec!["state_update has none"]),
         (vec!["--json", absent], vec!["x.json", "no folder"]),
         (vec!["--svg", folder.to_str().unwrap()], vec!["not a regular file"]),
         (vec!["--json", file, "--svg", file], vec!["same file"]),

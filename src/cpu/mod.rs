@@ -7,6 +7,7 @@ mod kernels;
 pub mod math;
 mod runs;
 mod selective_scan;
+mod state_update;
 mod transpose;
 mod writer;
 
@@ -41,14 +42,18 @@ use pulp::{Arch, Simd, WithSimd};
 /// and, if split, twice the states and sums of forward. That is 2.6 to 3.4 bytes per element of x at dstate 16 with B and C variable
 /// in one group, dim a large multiple of 64 and seqlen from 512 on. Where B and C have different ngroups, tiles are
 /// as small as the channels that share both, and cost the more.
+///
+/// # Workspace of the state update
+/// For each of at most 128 tasks of at least 32768 state steps, 4 bytes times `2 dstate + 3 max(1, min(64, 1024 / dstate))
+/// dstate`: B and C, and blocks of A, of states, and of states as they are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cpu {
     parallel: bool,
     instructions: Instructions,
 }
 
-/// What a [`Cpu`] computes the selective scan's forward direction with; its bits are the same with all of them. Nothing else
-/// looks at it yet: backward and discretise are plain loops.
+/// What a [`Cpu`] computes the selective scan's forward direction and the state update with; their bits are the same with all
+/// of them. Nothing else looks at it yet: backward and discretise are plain loops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Instructions {

@@ -32,17 +32,17 @@ impl<'o, T, const R: usize> Writer<'o, T, R> {
         unsafe { self.start.add(self.layout.offset(index)).write(value) }
     }
 
-    /// Reads one element that is written in place.
+    /// Reads one element.
     ///
     /// # Safety
-    /// As for `write`; and the element has a value.
+    /// `index` is below the extents, and no other thread writes the same index at the same time.
     #[inline(always)]
     pub unsafe fn read(&self, index: [usize; R]) -> T
     where
         T: Copy,
     {
         debug_assert!(index.iter().zip(self.layout.extents).all(|(&i, extent)| i < extent));
-        // SAFETY: as in `write`.
+        // SAFETY: as for `write`.
         unsafe { self.start.add(self.layout.offset(index)).read() }
     }
 

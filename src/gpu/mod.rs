@@ -27,6 +27,7 @@ mod launcher;
 mod params;
 mod ptx;
 mod selective_scan;
+mod state_update;
 #[cfg(feature = "cuda")]
 mod sys;
 

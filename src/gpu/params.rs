@@ -36,6 +36,7 @@ plain_old_data! {
     SsmDiscretise: 5 * 40 + 4 * 8 + 2 * 4 + 16,
     SsmDiscretiseFwd: size_of::<SsmDiscretise>() + 4 * 40,
     SsmDiscretiseBwd: size_of::<SsmDiscretise>() + 9 * 40,
+    SsmStateUpdate: 11 * 40 + 4 * 8 + 12 * 4 + 16,
 }
 
 /// x, dt, z.
@@ -110,6 +111,15 @@ pub(super) fn wide<T>(tensor: Option<&Strided<'_, T, Device, MAX_RANK>>) -> SsmW
     tensor.map_or_else(Default::default, |tensor| SsmWide {
         address: tensor.memory.address(),
         strides: tensor.layout.strides,
+    })
+}
+
+/// An input over the last dimensions of a domain.
+pub(super) fn last_of_wide<T, const R: usize>(tensor: Option<&Strided<'_, T, Device, R>>) -> SsmWide {
+    tensor.map_or_else(Default::default, |tensor| {
+        let mut strides = [0; MAX_RANK];
+        strides[MAX_RANK - R..].copy_from_slice(&tensor.layout.strides);
+        SsmWide { address: tensor.memory.address(), strides }
     })
 }
 

@@ -9,6 +9,7 @@ mod macros;
 pub mod causal_conv1d;
 pub mod discretise;
 pub mod selective_scan;
+pub mod state_update;
 
 use crate::error::Result;
 use crate::plan::{Plan, WorkspaceBlock};

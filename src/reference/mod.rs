@@ -14,6 +14,7 @@ mod noisy;
 mod primitives;
 mod real;
 pub mod selective_scan;
+pub mod state_update;
 
 pub use noisy::Noisy;
 pub use primitives::{silu, silu_derivative, softplus, softplus_derivative};

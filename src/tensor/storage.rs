@@ -101,6 +101,14 @@ impl<'a, T> Slice<'a, T, Host> {
     }
 }
 
+impl<'a, T, S: Storage> Slice<'a, T, S> {
+    /// The elements, if they are on the host.
+    pub(crate) fn on_host(&self) -> Option<&'a [T]> {
+        // SAFETY: only host memory has no ordinal, and a host Slice is only made from a `&'a [T]`, of this start and length.
+        self.ordinal().is_none().then(|| unsafe { std::slice::from_raw_parts(self.start, self.elements) })
+    }
+}
+
 impl<'a, T> SliceMut<'a, T, Host> {
     /// The elements, to be read.
     pub fn as_slice(&self) -> &[T] {

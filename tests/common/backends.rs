@@ -1,11 +1,12 @@
 //! The backends that suites run on. A backend is added by its type here and one line in [`suites`].
 
 use super::buffer::Buffer;
-use super::conv::{ConvBuffers, ConvCase, ConvGradients, ConvUpstream, UpdateCase};
+use super::conv::{ConvBuffers, ConvCase, ConvGradients, ConvUpdateCase, ConvUpstream};
 use super::discretise::{DiscretiseBuffers, DiscretiseCase, GradientBuffers};
 use super::say;
 use super::scan::{ScanBuffers, ScanCase};
 use super::scan_backward::{CarryCase, ScanGradients, ScanUpstream};
+use super::state_update::{UpdateBuffers, UpdateCase};
 use ssm_kernels::prelude::*;
 use ssm_kernels::{Element, Result, WorkspaceBlock};
 
@@ -81,9 +82,14 @@ pub trait Backend: Sized {
     /// `state` holds the state before the call.
     fn causal_conv1d_update<T: Element, W: Element>(
         &self,
-        case: &UpdateCase<T, W>,
+        case: &ConvUpdateCase<T, W>,
         out: &mut Buffer<T>,
         state: &mut Buffer<T>,
+    ) -> Result<()>;
+    fn state_update<T: Element, H: Element>(
+        &self,
+        case: &UpdateCase<T, H>,
+        outputs: &mut UpdateBuffers<T, H>,
     ) -> Result<()>;
 }
 
@@ -248,7 +254,7 @@ impl Backend for CpuBackend {
 
     fn causal_conv1d_update<T: Element, W: Element>(
         &self,
-        case: &UpdateCase<T, W>,
+        case: &ConvUpdateCase<T, W>,
         out: &mut Buffer<T>,
         state: &mut Buffer<T>,
     ) -> Result<()> {
@@ -256,6 +262,20 @@ impl Backend for CpuBackend {
         let plan = Cpu::new().forward_plan(&op)?;
         let (mut out, mut state) = (out.view_mut(), state.view_mut());
         let wanted = CausalConv1dUpdateOutputs::new(&mut out, &mut state);
+        Cpu::new().forward_with(&op, wanted, &plan, (&mut dirty(&plan)).into())
+    }
+
+    fn state_update<T: Element, H: Element>(
+        &self,
+        case: &UpdateCase<T, H>,
+        outputs: &mut UpdateBuffers<T, H>,
+    ) -> Result<()> {
+        let op = case.op()?;
+        let plan = Cpu::new().forward_plan(&op)?;
+        let (mut state, mut out) = (outputs.state.view_mut(), outputs.out.view_mut());
+        let mut token_states = outputs.token_states.as_mut().map(Buffer::view_mut);
+        let wanted = StateUpdateOutputs::new(&mut state, &mut out);
+        let wanted = token_states.iter_mut().fold(wanted, StateUpdateOutputs::token_states);
         Cpu::new().forward_with(&op, wanted, &plan, (&mut dirty(&plan)).into())
     }
 }

@@ -15,6 +15,8 @@ const GUARD: usize = 37;
 pub enum Order {
     /// Canonical order, no gaps.
     Dense,
+    /// So too, from a multiple of 64 bytes on: several neighbours may be moved at once.
+    Aligned,
     /// The second dimension fastest: (batch, seqlen, dim) for a sequence.
     ChannelLast,
     /// Any order, gaps anywhere, from this seed.
@@ -39,7 +41,7 @@ impl<T: Element> Buffer<T> {
         let mut random = Random::new(0);
         let strided = matches!(order, Order::Strided(_));
         match order {
-            Order::Dense => {}
+            Order::Dense | Order::Aligned => {}
             Order::ChannelLast if dims.len() > 1 => {
                 fastest_first.retain(|&i| i != 1);
                 fastest_first.insert(0, 1);
@@ -59,7 +61,7 @@ impl<T: Element> Buffer<T> {
         let empty = axes.iter().any(|axis| axis.extent == 0);
         let reach: usize = axes.iter().map(|axis| axis.extent.saturating_sub(1) * axis.stride as usize).sum();
         let len = if empty { 0 } else { reach + 1 };
-        let lead = GUARD + gap(7);
+        let lead = if order == Order::Aligned { GUARD.next_multiple_of(32) } else { GUARD + gap(7) };
         Self { memory: vec![T::from_f32(f32::NAN); lead + len + GUARD], axes, lead, len }
     }
 

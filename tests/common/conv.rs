@@ -345,7 +345,7 @@ pub fn update_spec() -> impl Strategy<Value = UpdateSpec> {
 
 /// The tensors of one update.
 #[derive(Debug, Clone)]
-pub struct UpdateCase<T, W> {
+pub struct ConvUpdateCase<T, W> {
     pub x: Buffer<T>,
     pub weight: Buffer<W>,
     pub bias: Option<Buffer<W>>,
@@ -356,7 +356,7 @@ pub struct UpdateCase<T, W> {
     pub state: Buffer<T>,
 }
 
-impl<T: Element, W: Element> UpdateCase<T, W> {
+impl<T: Element, W: Element> ConvUpdateCase<T, W> {
     pub fn new(spec: &UpdateSpec) -> Self {
         let UpdateSpec { batch, dim, width, tokens, order, .. } = *spec;
         let mut random = Random::new(spec.seed);
@@ -399,7 +399,7 @@ impl<T: Element, W: Element> UpdateCase<T, W> {
 }
 
 /// The naive update: out, and the whole state after it.
-impl<T: Element, W: Element> Loop for UpdateCase<T, W> {
+impl<T: Element, W: Element> Loop for ConvUpdateCase<T, W> {
     fn run<R: Real>(&self) -> Vec<Vec<f64>> {
         let mut state = self.state.clone();
         let op = self.op().expect("a valid case");

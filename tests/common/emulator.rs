@@ -3,12 +3,14 @@
 
 use super::backends::Backend;
 use super::buffer::{Buffer, Placed};
-use super::conv::{ConvBuffers, ConvCase, ConvGradients, ConvUpstream, UpdateCase};
+use super::conv::{ConvBuffers, ConvCase, ConvGradients, ConvUpdateCase, ConvUpstream};
 use super::discretise::{DiscretiseBuffers, DiscretiseCase, GradientBuffers};
 use super::emulator_conv::{conv_backward, conv_forward, conv_update};
 use super::emulator_scan::{carry, scan_backward, scan_forward};
+use super::emulator_update::state_update;
 use super::scan::{ScanBuffers, ScanCase};
 use super::scan_backward::{CarryCase, ScanGradients, ScanUpstream};
+use super::state_update::{UpdateBuffers, UpdateCase};
 use ssm_kernels::gpu::{Emulator, Mode};
 use ssm_kernels::prelude::*;
 use ssm_kernels::{Device, Element, Result};
@@ -131,13 +133,21 @@ impl Backend for EmulatorBackend {
 
     fn causal_conv1d_update<T: Element, W: Element>(
         &self,
-        case: &UpdateCase<T, W>,
+        case: &ConvUpdateCase<T, W>,
         out: &mut Buffer<T>,
         state: &mut Buffer<T>,
     ) -> Result<()> {
         let flag = conv_update(&self.device(), case, out, state)?;
         assert!(flag.is_none_or(|flag| flag == 0), "no index of a case lies beyond the slots");
         Ok(())
+    }
+
+    fn state_update<T: Element, H: Element>(
+        &self,
+        case: &UpdateCase<T, H>,
+        outputs: &mut UpdateBuffers<T, H>,
+    ) -> Result<()> {
+        state_update(&self.device(), case, outputs).map(|_| ())
     }
 }
 

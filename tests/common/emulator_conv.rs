@@ -1,7 +1,7 @@
 //! The causal convolution on the emulator: every tensor placed on the device, run, and fetched.
 
 use super::buffer::{Buffer, Placed};
-use super::conv::{ConvBuffers, ConvCase, ConvGradients, ConvUpstream, UpdateCase};
+use super::conv::{ConvBuffers, ConvCase, ConvGradients, ConvUpdateCase, ConvUpstream};
 use super::emulator::{fetch, optional};
 use ssm_kernels::gpu::{EmulatedBuffer, Emulator, Report};
 use ssm_kernels::prelude::*;
@@ -138,7 +138,7 @@ pub fn conv_backward<T: Element, W: Element>(
 /// One update; `state` holds the state before it. Returns the flag word, if there are indices.
 pub fn conv_update<T: Element, W: Element>(
     device: &Emulator,
-    case: &UpdateCase<T, W>,
+    case: &ConvUpdateCase<T, W>,
     out: &mut Buffer<T>,
     state: &mut Buffer<T>,
 ) -> Result<Option<u32>> {

@@ -1,10 +1,11 @@
 //! Files that the original implementations produced.
 
 use super::buffer::{Buffer, Order};
-use super::conv::{ConvCase, ConvUpstream, UpdateCase};
+use super::conv::{ConvCase, ConvUpdateCase, ConvUpstream};
 use super::discretise::DiscretiseCase;
 use super::scan::{ProjectionBuffer, ScanCase};
 use super::scan_backward::ScanUpstream;
+use super::state_update::UpdateCase;
 use safetensors::{Dtype as FileDtype, SafeTensors};
 use ssm_kernels::Element;
 use ssm_kernels::prelude::*;
@@ -118,8 +119,8 @@ impl Fixture {
         }
     }
 
-    pub fn update_case<T: Element, W: Element>(&self, order: Order) -> UpdateCase<T, W> {
-        UpdateCase {
+    pub fn conv_update_case<T: Element, W: Element>(&self, order: Order) -> ConvUpdateCase<T, W> {
+        ConvUpdateCase {
             x: self.buffer("x", &["batch", "dim", "seqlen"], order).expect("x"),
             weight: self.buffer("weight", &["dim", "width"], order).expect("weight"),
             bias: self.buffer("bias", &["dim"], order),
@@ -132,6 +133,35 @@ impl Fixture {
 
     fn integers(&self, name: &str) -> Option<Vec<i32>> {
         self.truth(name).map(|values| values.iter().map(|&value| value as i32).collect())
+    }
+
+    pub fn update_case<T: Element, H: Element>(&self, order: Order) -> UpdateCase<T, H> {
+        let headed = self.metadata["nheads"] != "0";
+        let channels: &[&str] = if headed { &["nheads", "headdim"] } else { &["dim"] };
+        let named = |name: &str, all: &[&'static str]| all[..self.rank(name)].to_vec();
+        let per_channel =
+            |name| self.tensors.contains_key(name).then(|| self.buffer(name, &named(name, channels), order));
+        let sequence = |name| self.buffer(name, &named(name, &[&["batch"], channels].concat()), order);
+        let rows = |name| match self.rank(name) {
+            2 => self.buffer(name, &["batch", "dstate"], order),
+            _ => self.buffer(name, &["batch", "ngroups", "dstate"], order),
+        };
+        let indices = self.truth("state_indices").map(|rows| rows.iter().map(|&row| row as i32).collect());
+        let row = if indices.is_some() { "slots" } else { "batch" };
+        UpdateCase {
+            x: sequence("x").expect("x"),
+            dt: sequence("dt").expect("dt"),
+            A: self.buffer("A", &named("A", &[channels, &["dstate"]].concat()), order).expect("A"),
+            B: rows("B").expect("B"),
+            C: rows("C").expect("C"),
+            D: per_channel("D").flatten(),
+            z: self.tensors.contains_key("z").then(|| sequence("z")).flatten(),
+            dt_bias: per_channel("dt_bias").flatten(),
+            dt_softplus: self.flag("dt_softplus"),
+            dt_limit: None,
+            state: self.buffer("initial_state", &[&[row], channels, &["dstate"]].concat(), order).expect("a state"),
+            state_indices: indices,
+        }
     }
 
     pub fn discretise_case<T: Element>(&self, order: Order) -> DiscretiseCase<T> {

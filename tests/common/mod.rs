@@ -15,11 +15,14 @@ pub mod emulator;
 pub mod emulator_conv;
 #[cfg(feature = "emulator")]
 pub mod emulator_scan;
+#[cfg(feature = "emulator")]
+pub mod emulator_update;
 pub mod fixtures;
 pub mod parts;
 pub mod random;
 pub mod scan;
 pub mod scan_backward;
+pub mod state_update;
 
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, FileFailurePersistence, RngSeed, TestError, TestRunner};

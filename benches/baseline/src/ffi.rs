@@ -87,24 +87,26 @@ pub struct Functions {
     pub scan_forward: unsafe extern "C" fn(*const RawScan, *mut f32, *mut f32),
     pub scan_backward: unsafe extern "C" fn(*const RawScan, *const f32, *const RawGradients, *mut f32),
     pub zoh_forward: unsafe extern "C" fn(*const RawZoh, *mut f32, *mut f32),
+    pub state_update: unsafe extern "C" fn(*const RawScan, *mut f32, *mut f32),
 }
 
 #[cfg(c_loops)]
 macro_rules! compilation {
-    ($functions:ident: $forward:ident, $backward:ident, $zoh:ident) => {
+    ($functions:ident: $forward:ident, $backward:ident, $zoh:ident, $update:ident) => {
         unsafe extern "C" {
             fn $forward(scan: *const RawScan, out: *mut f32, state: *mut f32);
             fn $backward(scan: *const RawScan, dout: *const f32, gradients: *const RawGradients, scratch: *mut f32);
             fn $zoh(zoh: *const RawZoh, A_bar: *mut f32, B_bar: *mut f32);
+            fn $update(scan: *const RawScan, out: *mut f32, states: *mut f32);
         }
         static $functions: Functions =
-            Functions { scan_forward: $forward, scan_backward: $backward, zoh_forward: $zoh };
+            Functions { scan_forward: $forward, scan_backward: $backward, zoh_forward: $zoh, state_update: $update };
     };
 }
 #[cfg(c_loops)]
-compilation!(O3: ssm_baseline_scan_forward_o3, ssm_baseline_scan_backward_o3, ssm_baseline_zoh_forward_o3);
+compilation!(O3: ssm_baseline_scan_forward_o3, ssm_baseline_scan_backward_o3, ssm_baseline_zoh_forward_o3, ssm_baseline_state_update_o3);
 #[cfg(c_loops)]
-compilation!(FAST_MATH: ssm_baseline_scan_forward_fast_math, ssm_baseline_scan_backward_fast_math, ssm_baseline_zoh_forward_fast_math);
+compilation!(FAST_MATH: ssm_baseline_scan_forward_fast_math, ssm_baseline_scan_backward_fast_math, ssm_baseline_zoh_forward_fast_math, ssm_baseline_state_update_fast_math);
 
 /// Every compilation.
 #[cfg(c_loops)]

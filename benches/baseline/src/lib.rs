@@ -157,6 +157,18 @@ impl Loops {
         unsafe { (self.functions.scan_forward)(&scan.raw(), out.as_mut_ptr(), scratch.as_mut_ptr()) }
     }
 
+    /// The steps of a scan as tokens of a state update, in place in `states`, (batch, dim, dstate); in one thread.
+    ///
+    /// # Panics
+    /// If a tensor has another number of elements than the shape says.
+    pub fn state_update(&self, scan: &Scan<'_>, out: &mut [f32], states: &mut [f32]) {
+        scan.check();
+        expect("out", out, scan.shape.sequence());
+        expect("states", states, scan.shape.batch * scan.shape.states());
+        // SAFETY: every tensor has the elements that the shape says.
+        unsafe { (self.functions.state_update)(&scan.raw(), out.as_mut_ptr(), states.as_mut_ptr()) }
+    }
+
     /// All gradients, in one thread.
     ///
     /// # Panics

@@ -155,3 +155,21 @@ fn zoh_forward() {
         close(&format!("B_bar, {text}"), &B_bar, &truth.B_bar);
     });
 }
+
+/// From the state before, in two calls; against the reference's last state and outputs.
+#[test]
+fn state_update_is_the_scan() {
+    for layout in [Layout::Dense, Layout::ChannelLast] {
+        let case = Case::new(2, 5, 7, 3, layout);
+        let truth = selective_scan::forward::<f64, f32>(&case.op(), None).unwrap();
+        for loops in loops() {
+            let (mut out, mut states) = (vec![f32::NAN; case.shape.sequence()], vec![0.0; 2 * case.shape.states()]);
+            loops.state_update(&case.scan(), &mut out, &mut states);
+            close("out", &case.canonical(&out, 5), &truth.out);
+            close("states", &states, &truth.final_state);
+            let before = states.clone();
+            loops.state_update(&case.scan(), &mut out, &mut states);
+            assert_ne!(states, before, "the second call goes on");
+        }
+    }
+}

@@ -36,6 +36,7 @@ fn prepare<'c, T: Io>(
         (Benched::SelectiveScan, Direction::Backward) => scan_backward(backend, case),
         (Benched::Discretise, Direction::Forward) => discretise_forward(backend, case),
         (Benched::Discretise, Direction::Backward) => discretise_backward(backend, case),
+        (Benched::StateUpdate, _) => state_update(backend, case),
     }
 }
 
@@ -47,6 +48,19 @@ fn scan_forward<'c, T: Io>(backend: impl Runs<T> + Send + 'c, case: &'c Case<T>)
         let mut out = case.sequence_mut(&mut out);
         let outputs = SelectiveScanOutputs::new(&mut out);
         Ok(backend.forward_with(&scan, outputs, &plan, (&mut workspace).into())?)
+    }))
+}
+
+fn state_update<'c, T: Io>(backend: impl Runs<T> + Send + 'c, case: &'c Case<T>) -> Result<Runner<'c>> {
+    let (op, shape) = (case.update()?, case.shape);
+    let plan = backend.forward_plan(&op)?;
+    let (mut workspace, mut out) = (plan.allocate()?, filled(shape.sequence(), T::from_f32(0.0))?);
+    let mut state = filled(shape.batch * shape.states(), 0.0f32)?;
+    Ok(Box::new(move || {
+        let dims = [("batch", shape.batch), ("dim", shape.dim), ("dstate", shape.dstate)];
+        let (mut state, mut out) = (ViewMut::new(&mut state, dims), case.sequence_mut(&mut out));
+        let outputs = StateUpdateOutputs::new(&mut state, &mut out);
+        Ok(backend.forward_with(&op, outputs, &plan, (&mut workspace).into())?)
     }))
 }
 

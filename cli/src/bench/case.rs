@@ -70,6 +70,8 @@ pub fn plan<T: Io>(op: Benched, direction: Direction, shape: &Shape, memory: &mu
             memory.plan(sequence.saturating_mul(3).saturating_add(rows.saturating_mul(2)), io + plain)?;
             memory.plan(sequence.saturating_add(shape.scratch()), plain)?;
         }
+        // The state, the loops' state, and both outputs.
+        (Benched::StateUpdate, _) => memory.plan(sequence.saturating_add(batch * shape.states()), io + 2 * plain)?,
         (Benched::Discretise, Direction::Forward) => memory.plan(domain, 4 * plain)?,
         (Benched::Discretise, Direction::Backward) => memory.plan(domain, 3 * plain + 2 * io)?,
     }
@@ -156,6 +158,15 @@ impl<T: Io> Case<T> {
         let scan = SelectiveScan::new(self.sequence(x), self.sequence(dt), self.A(), self.rows(B), self.rows(C))?;
         let scan = scan.D(View::new(&self.D, dim)).dt_bias(View::new(&self.dt_bias, dim));
         Ok(scan.z(self.sequence(z)).dt_softplus(true))
+    }
+
+    /// The scan's steps as tokens of a state update.
+    pub fn update(&self) -> Result<StateUpdate<'_, T>> {
+        let ([x, dt, z, _], [B, C]) = (&self.io.sequences, &self.io.rows);
+        let dim = [("dim", self.shape.dim)];
+        let op = StateUpdate::new(self.sequence(x), self.sequence(dt), self.A(), self.rows(B), self.rows(C))?;
+        let op = op.D(View::new(&self.D, dim)).dt_bias(View::new(&self.dt_bias, dim));
+        Ok(op.z(self.sequence(z)).dt_softplus(true))
     }
 
     /// A discretisation with zero-order hold.

@@ -15,6 +15,7 @@ pub fn runners<'c, T: Io>(op: Benched, direction: Direction, case: &'c Case<T>) 
         (Benched::SelectiveScan, Direction::Backward) => scan_backward(loops, case).map(Some),
         (Benched::Discretise, Direction::Forward) => zoh_forward(loops, case).map(Some),
         (Benched::Discretise, Direction::Backward) => Ok(None),
+        (Benched::StateUpdate, _) => state_update(loops, case).map(Some),
     };
     ssm_baseline::loops().iter().filter_map(|loops| runner(loops).transpose()).collect()
 }
@@ -23,6 +24,15 @@ fn scan_forward<'c, T: Io>(loops: &'static Loops, case: &'c Case<T>) -> Result<R
     let (mut out, mut scratch) = (filled(case.shape.sequence(), 0.0)?, filled(case.shape.scratch(), 0.0)?);
     Ok(Box::new(move || {
         loops.scan_forward(&case.plain_scan(), &mut out, &mut scratch);
+        Ok(())
+    }))
+}
+
+fn state_update<'c, T: Io>(loops: &'static Loops, case: &'c Case<T>) -> Result<Runner<'c>> {
+    let states = case.shape.batch * case.shape.states();
+    let (mut out, mut states) = (filled(case.shape.sequence(), 0.0)?, filled(states, 0.0)?);
+    Ok(Box::new(move || {
+        loops.state_update(&case.plain_scan(), &mut out, &mut states);
         Ok(())
     }))
 }

@@ -24,9 +24,10 @@ use ssm_baseline::Layout;
 use std::path::Path;
 
 /// What is measured without --shape: prompts, a batch, one token. discretise writes each state of each step, so its are
-/// smaller.
+/// smaller; a state update has a token or a few.
 const SCAN_SHAPES: [Shape; 4] = [shape(1, 1536, 2048), shape(1, 1536, 512), shape(8, 768, 1024), shape(1, 1536, 1)];
 const DISCRETISE_SHAPES: [Shape; 2] = [shape(1, 768, 512), shape(1, 1536, 1)];
+const UPDATE_SHAPES: [Shape; 3] = [shape(1, 1536, 1), shape(32, 1536, 1), shape(1, 1536, 4)];
 
 const fn shape(batch: usize, dim: usize, seqlen: usize) -> Shape {
     Shape { batch, dim, seqlen, dstate: 16 }
@@ -143,6 +144,9 @@ fn write(path: &Path, text: &str) -> Result<()> {
 
 fn measured<T: Io>(args: &BenchArgs) -> Result<(Machine, Vec<Row>)> {
     let tasks = tasks(args);
+    if tasks.is_empty() {
+        return Err(CliError::new("--direction backward: state_update has none, expected forward"));
+    }
     // Nothing is measured if something could not be.
     for task in &tasks {
         fits::<T>(task, args).map_err(|error| CliError::new(format!("--shape {}: {error}", task.extents())))?;
@@ -164,7 +168,7 @@ fn measured<T: Io>(args: &BenchArgs) -> Result<(Machine, Vec<Row>)> {
 }
 
 fn tasks(args: &BenchArgs) -> Vec<Task> {
-    let ops = args.op.map_or(vec![Benched::SelectiveScan, Benched::Discretise], |op| vec![op]);
+    let ops = args.op.map_or(vec![Benched::SelectiveScan, Benched::Discretise, Benched::StateUpdate], |op| vec![op]);
     let directions: &[Direction] = match args.direction {
         Directions::Forward => &[Direction::Forward],
         Directions::Backward => &[Direction::Backward],
@@ -181,8 +185,11 @@ fn tasks(args: &BenchArgs) -> Vec<Task> {
             _ if !args.shape.is_empty() => args.shape.as_slice(),
             Benched::SelectiveScan => &SCAN_SHAPES,
             Benched::Discretise => &DISCRETISE_SHAPES,
+            Benched::StateUpdate => &UPDATE_SHAPES,
         };
-        for &direction in directions {
+        // A state update has no backward direction.
+        let has = |direction: &&Direction| op != Op::StateUpdate || **direction == Direction::Forward;
+        for &direction in directions.iter().filter(has) {
             for &Shape { batch, dim, seqlen, dstate } in shapes {
                 for &layout in layouts {
                     let shape = ssm_baseline::Shape { batch, dim, seqlen, dstate, layout };

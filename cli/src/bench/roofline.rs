@@ -62,6 +62,11 @@ impl Work {
             (Benched::SelectiveScan, Direction::Backward) => {
                 (io * (7.0 * sequence + 4.0 * rows) + 2.0 * states + 4.0 * dim, 20.0, 64.0)
             }
+            // As the scan, and the state read and written.
+            (Op::StateUpdate, _) => {
+                let state = 8.0 * (shape.batch * shape.states()) as f64;
+                (io * (4.0 * sequence + 2.0 * rows) + states + 2.0 * dim + state, 12.0, 36.0)
+            }
             // dt; B; A; dt_bias; A_bar, B_bar.
             (Benched::Discretise, Direction::Forward) => {
                 (io * (sequence + rows) + states + dim + 8.0 * state_steps, 20.0, 17.0)

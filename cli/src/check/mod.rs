@@ -3,6 +3,7 @@
 mod discretise;
 mod scan;
 mod scan_backward;
+mod state_update;
 mod tally;
 mod tensor;
 
@@ -63,6 +64,13 @@ fn check(backend: &impl RunsAll, name: Checked, seed: u64, cases: usize) -> Tall
 }
 
 fn case<T: Io>(backend: &impl Runs<T>, random: &mut Random, again: &str, tally: &mut Tally) {
+    if random.chance(0.25) {
+        let (op, direction) = ("state_update", "forward");
+        let mut judge = tally.judge(Kind { op, direction, dtype: T::DTYPE.name() });
+        let spec = state_update::Spec::draw(random);
+        state_update::forward::<T>(backend, &spec, &mut judge);
+        return judge.end(&spec, again);
+    }
     let (scan, forward) = (random.chance(0.6), random.chance(0.5));
     let op = if scan { "selective_scan" } else { "discretise" };
     let direction = if forward { "forward" } else { "backward" };

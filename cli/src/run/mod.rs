@@ -7,6 +7,7 @@ mod emulator;
 mod results;
 mod selective_scan;
 mod shaped;
+mod state_update;
 
 use crate::args::{Backend, Op, RunArgs};
 use crate::error::{CliError, Result, one_line};
@@ -81,6 +82,7 @@ fn compute(args: &RunArgs, err: &mut dyn Write) -> Result<(Op, Dtype, Finished)>
         Op::Discretise => discretise::CONTENTS,
         Op::CausalConv1d => causal_conv1d::CONTENTS,
         Op::CausalConv1dUpdate => causal_conv1d::UPDATE_CONTENTS,
+        Op::StateUpdate => state_update::CONTENTS,
     };
     let name = op.to_string();
     for warning in input.metadata.warnings(&name, &[contents.keys, COMMON_KEYS.as_slice()].concat()) {
@@ -111,6 +113,7 @@ fn dispatch<T: Io>(op: Op, args: &RunArgs, input: &Input<'_>, memory: &mut Memor
         Op::SelectiveScan => selective_scan::run::<T>(args, input, memory),
         Op::Discretise => discretise::run::<T>(args, input, memory),
         Op::CausalConv1d | Op::CausalConv1dUpdate => causal_conv1d::run::<T>(op, args, input, memory),
+        Op::StateUpdate => state_update::run::<T>(args, input, memory),
     }
 }
 
@@ -133,7 +136,7 @@ fn choose_op(args: &RunArgs, input: &Input<'_>) -> Result<Op> {
 /// The dtype of the tensor that leads the call.
 fn case_dtype(op: Op, input: &Input<'_>) -> Result<Dtype> {
     let name = match op {
-        Op::SelectiveScan | Op::CausalConv1d | Op::CausalConv1dUpdate => "x",
+        Op::SelectiveScan | Op::CausalConv1d | Op::CausalConv1dUpdate | Op::StateUpdate => "x",
         Op::Discretise => discretise::step_name(input)?,
     };
     match input.required(name)?.dtype {

@@ -83,6 +83,23 @@ pub fn polynomial<S: Simd, const N: usize>(simd: S, x: S::f32s, c: [f32; N]) -> 
     sum
 }
 
+/// `to` from itself and `other`, vector by vector up to `count`; both have room for whole vectors.
+#[inline(always)]
+pub fn each<S: Simd>(
+    _: S,
+    to: &mut [f32],
+    other: &[f32],
+    count: usize,
+    mut function: impl FnMut(usize, S::f32s, S::f32s) -> S::f32s,
+) {
+    let (to, _) = S::as_mut_simd_f32s(to);
+    let (other, _) = S::as_simd_f32s(other);
+    let vectors = count.div_ceil(S::F32_LANES);
+    for (i, (to, &other)) in to[..vectors].iter_mut().zip(other).enumerate() {
+        *to = function(i * S::F32_LANES, *to, other);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::fma_in_f64;

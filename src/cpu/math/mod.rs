@@ -12,6 +12,7 @@ pub mod logistic;
 pub mod slices;
 
 use crate::ops::StepOptions;
+use pulp::Simd;
 use slices::one;
 
 /// [`exp::exp`] of a number.
@@ -63,6 +64,16 @@ impl StepOptions {
         let delta = if self.softplus { softplus(raw) } else { raw };
         match self.limit {
             Some((min, max)) => delta.clamp(min, max),
+            None => delta,
+        }
+    }
+
+    /// delta from raw steps with their bias.
+    #[inline(always)]
+    pub(super) fn apply_to<S: Simd>(self, simd: S, raw: S::f32s) -> S::f32s {
+        let delta = if self.softplus { logistic::softplus(simd, raw) } else { raw };
+        match self.limit {
+            Some((min, max)) => lanes::at_most(simd, max, lanes::at_least(simd, min, delta)),
             None => delta,
         }
     }

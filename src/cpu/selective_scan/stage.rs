@@ -1,8 +1,8 @@
 //! A tile of channels and steps as f32 in the memory of a worker: rows of channels, one for each step or state.
 
 use super::tiling::Tiling;
-use crate::cpu::math::lanes::{at_least, at_most, fma};
-use crate::cpu::math::logistic::{silu, softplus};
+use crate::cpu::math::lanes::fma;
+use crate::cpu::math::logistic::silu;
 use crate::cpu::transpose::transpose;
 use crate::cpu::writer::Writer;
 use crate::ops::StepOptions;
@@ -434,11 +434,7 @@ impl WithSimd for Steps<'_> {
         let mut lowest = simd.splat_f32s(0.0);
         for at in (0..count).step_by(S::F32_LANES) {
             let raw = simd.add_f32s(load::<S>(&delta[at..]), bias.at(simd, at));
-            let step = if options.softplus { softplus(simd, raw) } else { raw };
-            let step = match options.limit {
-                Some((min, max)) => at_most(simd, max, at_least(simd, min, step)),
-                None => step,
-            };
+            let step = options.apply_to(simd, raw);
             lowest = simd.min_f32s(step, lowest);
             store::<S>(delta, at, step);
             store::<S>(x, at, simd.mul_f32s(load::<S>(&x[at..]), step));

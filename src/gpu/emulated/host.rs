@@ -3,6 +3,7 @@
 mod causal_conv1d;
 mod discretise;
 mod selective_scan;
+mod state_update;
 
 use super::{EmulatedBuffer, Emulator};
 use crate::error::Result;

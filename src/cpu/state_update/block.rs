@@ -1,0 +1,330 @@
+//! The recurrence of one token over a few rows of states, which lie as they are stored: lanes along the states.
+//!
+//! Nothing here depends on the dtype of the call, so that the vector loops are compiled once, in this crate.
+
+use crate::cpu::Cpu;
+use crate::cpu::math::exp::{Any, Range, UpTo70, exp};
+use crate::cpu::math::lanes::{each, fma};
+use crate::cpu::math::logistic::silu;
+use crate::cpu::runs::{narrow, widen};
+use crate::cpu::transpose::transpose;
+use crate::ops::StepOptions;
+use crate::tensor::{Dtype, Element};
+use half::{bf16, f16};
+use pulp::{Simd, WithSimd};
+
+/// Rows of a block, at the most.
+pub(super) const MOST_ROWS: usize = 64;
+/// Partial sums of a row, whatever the instructions: state n adds to sum n % 16. No vector has more lanes.
+const SUMS: usize = 16;
+const HALF: usize = SUMS / 2;
+/// Fewer states than this are added up one after the other.
+const FEW: usize = 8;
+
+/// States as they are stored, beside room for them as f32.
+pub(super) enum States<'m> {
+    F32(&'m mut [f32]),
+    F16(&'m mut [f16], &'m mut [f32]),
+    BF16(&'m mut [bf16], &'m mut [f32]),
+}
+
+impl<'m> States<'m> {
+    pub fn new<H: Element>(stored: &'m mut [H], room: &'m mut [f32]) -> Self {
+        let room = &mut room[..stored.len()];
+        match H::DTYPE {
+            Dtype::F32 => Self::F32(bytemuck::cast_slice_mut(stored)),
+            Dtype::F16 => Self::F16(bytemuck::cast_slice_mut(stored), room),
+            Dtype::BF16 => Self::BF16(bytemuck::cast_slice_mut(stored), room),
+        }
+    }
+}
+
+/// One token of a few rows.
+pub(super) struct Block<'m> {
+    pub rows: usize,
+    pub dstate: usize,
+    pub step: StepOptions,
+    /// The rows of A one after the other, unless there is one decay.
+    pub A: &'m [f32],
+    /// A of all rows, whose delta is the same.
+    pub one_decay: Option<f32>,
+    pub B: &'m [f32],
+    pub C: &'m [f32],
+    pub raw: &'m [f32; MOST_ROWS],
+    pub bias: &'m [f32; MOST_ROWS],
+    pub x: &'m [f32; MOST_ROWS],
+    pub D: Option<&'m [f32; MOST_ROWS]>,
+    pub z: Option<&'m [f32; MOST_ROWS]>,
+    pub y: &'m mut [f32; MOST_ROWS],
+    pub states: States<'m>,
+}
+
+impl Block<'_> {
+    pub fn run(self, cpu: Cpu) {
+        cpu.dispatch(self);
+    }
+}
+
+impl WithSimd for Block<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let (mut delta, mut delta_x) = (*self.raw, *self.x);
+        let (rows, step) = (self.rows, self.step);
+        let mut lowest = simd.splat_f32s(0.0);
+        each(simd, &mut delta, self.bias, rows, |_, raw, bias| {
+            let delta = step.apply_to(simd, simd.add_f32s(raw, bias));
+            lowest = simd.min_f32s(delta, lowest);
+            delta
+        });
+        each(simd, &mut delta_x, &delta, rows, |_, x, delta| simd.mul_f32s(x, delta));
+        // No exponent is positive.
+        let decays = simd.reduce_min_f32s(lowest) >= 0.0 && greatest(simd, self.A) <= 0.0;
+        let mut states = std::mem::replace(&mut self.states, States::F32(&mut []));
+        match &mut states {
+            States::F32(h) => self.advance(simd, h, &delta, &delta_x, decays),
+            States::F16(stored, h) => {
+                widen(stored, h);
+                self.advance(simd, h, &delta, &delta_x, decays);
+                narrow(h, stored);
+            }
+            States::BF16(stored, h) => {
+                widen(stored, h);
+                self.advance(simd, h, &delta, &delta_x, decays);
+                narrow(h, stored);
+            }
+        }
+        let Self { D, x, z, y, .. } = self;
+        if let Some(D) = D {
+            let [D, x] = [D, x].map(|row| S::as_simd_f32s(row).0);
+            let y = S::as_mut_simd_f32s(y).0;
+            for i in 0..rows.div_ceil(S::F32_LANES) {
+                y[i] = fma(simd, D[i], x[i], y[i]);
+            }
+        }
+        if let Some(z) = z {
+            each(simd, y, z, rows, |_, y, z| simd.mul_f32s(y, silu(simd, z)));
+        }
+    }
+}
+
+/// Of a slice; at least 0 if it is empty or has NaN.
+#[inline(always)]
+fn greatest<S: Simd>(simd: S, values: &[f32]) -> f32 {
+    let (vectors, rest) = S::as_simd_f32s(values);
+    let mut most = simd.splat_f32s(f32::MIN);
+    for &v in vectors {
+        most = simd.max_f32s(v, most);
+    }
+    rest.iter().fold(simd.reduce_max_f32s(most), |most, &v| if v > most { v } else { most })
+}
+
+/// The factors of states. (Not closures: those need not be inlined, and then compute without the instructions.)
+trait Decay<S: Simd>: Copy {
+    fn of(self, simd: S, delta: S::f32s, A: S::f32s) -> S::f32s;
+}
+
+/// Each state its own.
+#[derive(Clone, Copy)]
+struct Each<R>(R);
+
+/// One for all.
+#[derive(Clone, Copy)]
+struct Same<V>(V);
+
+impl<S: Simd, R: Range> Decay<S> for Each<R> {
+    #[inline(always)]
+    fn of(self, simd: S, delta: S::f32s, A: S::f32s) -> S::f32s {
+        exp(simd, self.0, simd.mul_f32s(delta, A))
+    }
+}
+
+impl<S: Simd> Decay<S> for Same<S::f32s> {
+    #[inline(always)]
+    fn of(self, _: S, _: S::f32s, _: S::f32s) -> S::f32s {
+        self.0
+    }
+}
+
+impl Block<'_> {
+    #[inline(always)]
+    fn advance<S: Simd>(
+        &mut self,
+        simd: S,
+        h: &mut [f32],
+        delta: &[f32; MOST_ROWS],
+        delta_x: &[f32; MOST_ROWS],
+        decays: bool,
+    ) {
+        match self.one_decay {
+            _ if self.dstate == 0 => self.y[..self.rows].fill(0.0),
+            Some(A) => {
+                let decay = exp(simd, Any, simd.splat_f32s(delta[0] * A));
+                self.rows(simd, h, delta, delta_x, Same(decay));
+            }
+            None if decays => self.rows(simd, h, delta, delta_x, Each(UpTo70)),
+            None => self.rows(simd, h, delta, delta_x, Each(Any)),
+        }
+    }
+
+    /// The order of a row's sum is a matter of its length alone.
+    #[inline(always)]
+    fn rows<S: Simd>(
+        &mut self,
+        simd: S,
+        h: &mut [f32],
+        delta: &[f32; MOST_ROWS],
+        delta_x: &[f32; MOST_ROWS],
+        decay: impl Decay<S>,
+    ) {
+        if self.dstate < FEW {
+            self.few(simd, h, delta, delta_x, decay);
+        } else {
+            self.wide(simd, h, delta, delta_x, decay);
+        }
+    }
+
+    /// A row after the other, 16 states at a time.
+    #[inline(always)]
+    fn wide<S: Simd>(
+        &mut self,
+        simd: S,
+        h: &mut [f32],
+        delta: &[f32; MOST_ROWS],
+        delta_x: &[f32; MOST_ROWS],
+        decay: impl Decay<S>,
+    ) {
+        let (dstate, shared) = (self.dstate, self.one_decay.is_some());
+        let (B, B_rest) = self.B[..dstate].as_chunks::<SUMS>();
+        let (C, C_rest) = self.C[..dstate].as_chunks::<SUMS>();
+        let mut halves = [[0.0f32; HALF]; MOST_ROWS];
+        if let (false, &[B], &[C], []) = (shared, B, C, B_rest) {
+            // What Mamba-1 has: B and C stay in registers.
+            let rows = h.as_chunks_mut().0.iter_mut().zip(self.A.as_chunks().0).zip(&mut halves);
+            for (((h, A), half), (&delta, &delta_x)) in rows.zip(delta.iter().zip(delta_x)) {
+                let mut sums = [simd.splat_f32s(0.0); SUMS];
+                let steps = [simd.splat_f32s(delta), simd.splat_f32s(delta_x)];
+                sixteen(simd, decay, steps, [A, &B, &C], h, &mut sums);
+                *half = halved::<S>(&sums);
+            }
+            return self.add_halves(simd, &halves);
+        }
+        let rows = h.chunks_exact_mut(dstate).zip(&mut halves).zip(delta.iter().zip(delta_x));
+        // One decay asks for no A: any row will do.
+        let (A_all, A_step) = if shared { (self.B, 0) } else { (self.A, dstate) };
+        for (row, ((h, half), (&delta, &delta_x))) in rows.enumerate() {
+            let (h, h_rest) = h.as_chunks_mut::<SUMS>();
+            let (A, A_rest) = A_all[row * A_step..][..dstate].as_chunks::<SUMS>();
+            let steps = [simd.splat_f32s(delta), simd.splat_f32s(delta_x)];
+            let mut sums = [simd.splat_f32s(0.0); SUMS];
+            for (((h, A), B), C) in h.iter_mut().zip(A).zip(B).zip(C) {
+                sixteen(simd, decay, steps, [A, B, C], h, &mut sums);
+            }
+            if !h_rest.is_empty() {
+                fewer(simd, decay, steps, [A_rest, B_rest, C_rest], h_rest, &mut sums);
+            }
+            *half = halved::<S>(&sums);
+        }
+        self.add_halves(simd, &halves);
+    }
+
+    /// y of each row from its eight sums: lanes along the rows.
+    #[inline(always)]
+    fn add_halves<S: Simd>(&mut self, simd: S, halves: &[[f32; HALF]; MOST_ROWS]) {
+        let mut turned = [[0.0f32; MOST_ROWS]; HALF];
+        let rows = self.rows.next_multiple_of(HALF);
+        transpose(halves.as_flattened(), HALF, turned.as_flattened_mut(), MOST_ROWS, [rows, HALF]);
+        for (i, y) in S::as_mut_simd_f32s(self.y).0[..self.rows.div_ceil(S::F32_LANES)].iter_mut().enumerate() {
+            let sum = |k: usize| S::as_simd_f32s(&turned[k]).0[i];
+            let even = simd.add_f32s(simd.add_f32s(sum(0), sum(4)), simd.add_f32s(sum(2), sum(6)));
+            let odd = simd.add_f32s(simd.add_f32s(sum(1), sum(5)), simd.add_f32s(sum(3), sum(7)));
+            *y = simd.add_f32s(even, odd);
+        }
+    }
+
+    /// All rows as one run of states: each with the step of its row.
+    #[inline(always)]
+    fn few<S: Simd>(
+        &mut self,
+        simd: S,
+        h: &mut [f32],
+        delta: &[f32; MOST_ROWS],
+        delta_x: &[f32; MOST_ROWS],
+        decay: impl Decay<S>,
+    ) {
+        const MOST: usize = MOST_ROWS * FEW;
+        let (dstate, count) = (self.dstate, self.rows * self.dstate);
+        let [mut steps, mut terms, mut states, mut A] = [[0.0f32; MOST]; 4];
+        for row in 0..self.rows {
+            for n in 0..dstate {
+                steps[row * dstate + n] = delta[row];
+                terms[row * dstate + n] = delta_x[row] * self.B[n];
+            }
+        }
+        states[..count].copy_from_slice(h);
+        if self.one_decay.is_none() {
+            A[..count].copy_from_slice(self.A);
+        }
+        {
+            let [A, steps, terms] = [&A, &steps, &terms].map(|row| S::as_simd_f32s(row).0);
+            let states = S::as_mut_simd_f32s(&mut states).0;
+            for i in 0..count.div_ceil(S::F32_LANES) {
+                states[i] = fma(simd, decay.of(simd, steps[i], A[i]), states[i], terms[i]);
+            }
+        }
+        h.copy_from_slice(&states[..count]);
+        for (y, states) in self.y.iter_mut().zip(states[..count].chunks_exact(dstate)) {
+            *y = states.iter().zip(self.C).fold(0.0, |sum, (h, C)| sum + h * C);
+        }
+    }
+}
+
+/// Sixteen states of a row: advanced, and added to its sums.
+#[inline(always)]
+fn sixteen<S: Simd>(
+    simd: S,
+    decay: impl Decay<S>,
+    [delta, delta_x]: [S::f32s; 2],
+    [A, B, C]: [&[f32; SUMS]; 3],
+    h: &mut [f32; SUMS],
+    sums: &mut [S::f32s; SUMS],
+) {
+    let (A, B, C) = (S::as_simd_f32s(A).0, S::as_simd_f32s(B).0, S::as_simd_f32s(C).0);
+    let h = S::as_mut_simd_f32s(h).0;
+    for k in 0..SUMS / S::F32_LANES {
+        let decay = decay.of(simd, delta, A[k]);
+        h[k] = fma(simd, decay, h[k], simd.mul_f32s(delta_x, B[k]));
+        sums[k] = fma(simd, h[k], C[k], sums[k]);
+    }
+}
+
+/// As many states as there are. What lies beyond them adds nothing.
+#[inline(always)]
+fn fewer<S: Simd>(
+    simd: S,
+    decay: impl Decay<S>,
+    [delta, delta_x]: [S::f32s; 2],
+    [A, B, C]: [&[f32]; 3],
+    h: &mut [f32],
+    sums: &mut [S::f32s; SUMS],
+) {
+    for (k, sum) in sums.iter_mut().enumerate().take(h.len().div_ceil(S::F32_LANES)) {
+        let at = k * S::F32_LANES;
+        let (A, B) = (simd.partial_load_f32s(&A[at..]), simd.partial_load_f32s(&B[at..]));
+        let (C, own) = (simd.partial_load_f32s(&C[at..]), simd.partial_load_f32s(&h[at..]));
+        let own = fma(simd, decay.of(simd, delta, A), own, simd.mul_f32s(delta_x, B));
+        simd.partial_store_f32s(&mut h[at..], own);
+        *sum = fma(simd, own, C, *sum);
+    }
+}
+
+/// The sums by twos. What is left of them is added up in the same order with all instructions.
+#[inline(always)]
+fn halved<S: Simd>(sums: &[S::f32s; SUMS]) -> [f32; HALF] {
+    let mut all = [0.0f32; SUMS];
+    for (to, &from) in S::as_mut_simd_f32s(&mut all).0.iter_mut().zip(sums) {
+        *to = from;
+    }
+    std::array::from_fn(|i| all[i] + all[i + HALF])
+}
