@@ -30,18 +30,26 @@ use pulp::{Arch, Simd, WithSimd};
 /// ```
 /// and, if split, a state and a sum for each part of each channel, `4 nseqs split dim (dstate + 1)` bytes.
 ///
-/// Backward: one task for each sequence, part and tile, a tile being up to 64 channels that share their rows of B and C.
-/// A task of `l` steps and `c` channels, with `e` = checkpoint_every and `w = min(l, e)`, takes 4 bytes times
+/// Backward: one task for each sequence, part and tile, a tile being up to 64 channels that share their rows of B and C. A
+/// task of `l` steps and `c` channels keeps 4 bytes times
 /// ```text
-/// (w + 1) dstate                      states of one channel in a window
-/// + 2 c dstate + 4 c                  gradients by states, dA; dD and ddt_bias
-/// + (ceil(l / e) - 1) c dstate        states between windows, when there are no checkpoints
-/// + w dstate  or  c dstate            dB of a window, variable or constant; the same for dC
+/// c dstate + 4 c                      dA; dD and ddt_bias
+/// + c dstate                          dB, if constant; the same for dC
 /// + l dstate                          dB, if variable and its groups have several tiles; the same for dC
 /// ```
-/// and, if split, twice the states and sums of forward. That is 2.6 to 3.4 bytes per element of x at dstate 16 with B and C variable
-/// in one group, dim a large multiple of 64 and seqlen from 512 on. Where B and C have different ngroups, tiles are
-/// as small as the channels that share both, and cost the more.
+/// and each of at most 64 workers, where `w` is `c` rounded up to a multiple of 16, `s` = 32 (or the longest sequence, rounded
+/// up to a multiple of 16, if that is less), `e` = checkpoint_every and `l` the steps of the longest part, has 4 bytes times
+/// ```text
+/// 2 w dstate + 3 w s + 2 w            as in the forward direction: A and states, rows of steps, bias and D
+/// + 2 max(8 s, w)                     rows that are turned over
+/// + 2 w dstate + 3 w s                gradients by states, dA; rows of steps
+/// + 2 s dstate  or  2 w dstate        B and dB, variable or constant; the same for C
+/// + max(128 s, 3 w)                   what two states keep of a window
+/// + (ceil(l / e) - 1 + min(ceil(l / 32), e / 32)) w dstate      states before windows
+/// ```
+/// (a worker is never smaller than forward's, if split) and, if split, twice the states and sums of forward. That is 2.4 to 3.9
+/// bytes per element of x at dstate 16 with B and C variable in one group, dim a multiple of 64 and seqlen from 512 on. Where
+/// B and C have different ngroups, tiles are as small as the channels that share both, and cost the more.
 ///
 /// # Workspace of the state update
 /// For each of at most 128 tasks of at least 32768 state steps, 4 bytes times `2 dstate + 3 max(1, min(64, 1024 / dstate))
@@ -52,8 +60,7 @@ pub struct Cpu {
     instructions: Instructions,
 }
 
-/// What a [`Cpu`] computes the selective scan's forward direction and the state update with; their bits are the same with all
-/// of them. Nothing else looks at it yet: backward and discretise are plain loops.
+/// What a [`Cpu`] computes with; the bits are the same with all of them. Discretise does not look at it: it is plain loops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Instructions {

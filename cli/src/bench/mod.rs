@@ -188,7 +188,7 @@ fn tasks(args: &BenchArgs) -> Vec<Task> {
             Benched::StateUpdate => &UPDATE_SHAPES,
         };
         // A state update has no backward direction.
-        let has = |direction: &&Direction| op != Op::StateUpdate || **direction == Direction::Forward;
+        let has = |direction: &&Direction| op != Benched::StateUpdate || **direction == Direction::Forward;
         for &direction in directions.iter().filter(has) {
             for &Shape { batch, dim, seqlen, dstate } in shapes {
                 for &layout in layouts {

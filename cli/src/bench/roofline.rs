@@ -63,7 +63,7 @@ impl Work {
                 (io * (7.0 * sequence + 4.0 * rows) + 2.0 * states + 4.0 * dim, 20.0, 64.0)
             }
             // As the scan, and the state read and written.
-            (Op::StateUpdate, _) => {
+            (Benched::StateUpdate, _) => {
                 let state = 8.0 * (shape.batch * shape.states()) as f64;
                 (io * (4.0 * sequence + 2.0 * rows) + states + 2.0 * dim + state, 12.0, 36.0)
             }

@@ -78,7 +78,7 @@ impl<'a, T: Element, H: Element> Forward<StateUpdate<'a, T, H>> for OnHost<'_> {
         if outputs.out.layout.is_empty() {
             return Ok(());
         }
-        let CheckedOutputs { out, mut state, mut token_states, .. } = outputs;
+        let CheckedOutputs { out, state, token_states, .. } = outputs;
         let copied = CopiedInputs::new(*self, &inputs)?;
         let rows = if copied.state_indices.is_some() { "slots" } else { "batch" };
         let states = |name| [name, "nheads", "headdim", "dstate"];
