@@ -1,7 +1,8 @@
 //! The recurrence, over the channels of a tile: a vector has one channel in each lane.
 
 use super::ahead::Ahead;
-use super::stage::{Memory, Rows, load, store};
+use super::lines::{load, store};
+use super::memory::{Memory, Rows};
 use crate::cpu::math::exp::{Any, Range, UpTo70, exp};
 use crate::cpu::math::lanes::fma;
 use pulp::{Simd, WithSimd};

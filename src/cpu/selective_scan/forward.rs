@@ -3,7 +3,8 @@
 
 use super::advance::advance;
 use super::carry::{Order, Rows, between_parts};
-use super::stage::{MOST_CHANNELS, Memory, Shape, Tile, tiling};
+use super::memory::{MOST_CHANNELS, Memory, Shape, tiling};
+use super::stage::Tile;
 use super::tiling::Tiling;
 use super::{Cut, Scan};
 use crate::cpu::Cpu;

@@ -8,6 +8,8 @@ mod ahead;
 mod backward;
 mod carry;
 mod forward;
+mod lines;
+mod memory;
 mod stage;
 mod tiling;
 

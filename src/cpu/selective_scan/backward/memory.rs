@@ -1,7 +1,7 @@
 //! The workspace: what tasks keep until it is added up, and what workers work in.
 
 use crate::cpu::selective_scan::Cut;
-use crate::cpu::selective_scan::stage::{LANES, Memory, Shape, TURN};
+use crate::cpu::selective_scan::memory::{LANES, Memory, Shape, TURN};
 use crate::cpu::selective_scan::tiling::Tiling;
 use crate::ops::selective_scan::{AlignedProjection, Inputs};
 use crate::tensor::{Element, Host};

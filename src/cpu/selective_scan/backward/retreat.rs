@@ -4,7 +4,8 @@ use super::memory::{Passes, Scratch, TOGETHER};
 use crate::cpu::math::exp::{Any, Range, UpTo70, exp};
 use crate::cpu::math::lanes::fma;
 use crate::cpu::selective_scan::ahead::Ahead;
-use crate::cpu::selective_scan::stage::{LANES, load, store};
+use crate::cpu::selective_scan::lines::{load, store};
+use crate::cpu::selective_scan::memory::LANES;
 use pulp::{Simd, WithSimd};
 
 /// What has to be computed for the gradients that are asked for.

@@ -1,0 +1,136 @@
+//! The memory of a worker: how large tiles are, and what of them lies there as f32.
+
+use super::tiling::Tiling;
+use crate::ops::selective_scan::{AlignedProjection, Inputs};
+use crate::tensor::{Element, Host};
+
+/// Channels of a tile, at the most.
+pub(super) const MOST_CHANNELS: usize = 256;
+/// Of which every length of memory is a multiple: no vector has more lanes.
+pub(super) const LANES: usize = 16;
+/// Channels whose steps are turned over together.
+pub(super) const TURN: usize = 8;
+
+/// The most channels and steps of a tile: long runs of neighbours in memory, so that few pages and rows of DRAM are opened.
+fn most<T: Element>(inputs: &Inputs<'_, T, Host>) -> [usize; 2] {
+    if by_channel(&inputs.x.layout.strides, inputs.longest() <= 1) { [MOST_CHANNELS, 32] } else { [32, 128] }
+}
+
+/// Whether channels of a tensor are nearer to each other than steps are; `short`: no sequence has several steps.
+pub(super) fn by_channel(strides: &[i64; 3], short: bool) -> bool {
+    strides[1] < strides[2] || short
+}
+
+/// The tiles of the forward direction, and their extents.
+pub(super) fn tiling<T: Element>(inputs: &Inputs<'_, T, Host>) -> (Tiling, Shape) {
+    let [channels, steps] = most(inputs);
+    let tiling = Tiling::new(inputs, channels);
+    (tiling, Shape::new(inputs, &tiling, steps))
+}
+
+/// Extents of a tile's memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    pub dstate: usize,
+    /// Channels, rounded up.
+    pub width: usize,
+    /// Steps, rounded up.
+    pub steps: usize,
+    /// No sequence has several steps.
+    pub short: bool,
+    /// B, C.
+    pub constant: [bool; 2],
+}
+
+impl Shape {
+    /// Of tiles of at most so many steps.
+    pub fn new<T: Element>(inputs: &Inputs<'_, T, Host>, tiling: &Tiling, steps: usize) -> Self {
+        let constant =
+            |projection: &AlignedProjection<'_, T, Host>| matches!(projection, AlignedProjection::Constant(_));
+        Self {
+            dstate: inputs.dims.dstate,
+            width: tiling.run.min(tiling.most).next_multiple_of(LANES),
+            steps: inputs.longest().clamp(1, steps).next_multiple_of(LANES),
+            short: inputs.longest() <= 1,
+            constant: [constant(&inputs.B), constant(&inputs.C)],
+        }
+    }
+
+    fn sizes(&self) -> [usize; 10] {
+        let (states, rows, turned) = (self.states(), self.rows(), self.turned());
+        let [B, C] = [0, 1].map(|of| self.projection(of));
+        [states, states, self.width, self.width, rows, rows, rows, B, C, 2 * turned]
+    }
+
+    /// f32 of a row of channels for each state.
+    pub fn states(&self) -> usize {
+        self.dstate.saturating_mul(self.width)
+    }
+
+    /// f32 of a row of channels for each step.
+    pub fn rows(&self) -> usize {
+        self.steps * self.width
+    }
+
+    /// f32 of B (0) or C (1).
+    pub fn projection(&self, of: usize) -> usize {
+        match self.constant[of] {
+            true => self.states(),
+            false => self.dstate.saturating_mul(self.steps),
+        }
+    }
+
+    /// Steps of a few channels, or a row of channels.
+    fn turned(&self) -> usize {
+        (TURN * self.steps).max(self.width)
+    }
+
+    /// f32 of a worker.
+    pub fn floats(&self) -> usize {
+        self.sizes().into_iter().fold(0, usize::saturating_add)
+    }
+}
+
+/// B or C of a tile.
+pub(super) struct Rows<'m> {
+    pub memory: &'m mut [f32],
+    /// Distance of neighbouring states and steps; a constant one has a row of channels for each state.
+    pub by_state: usize,
+    pub by_step: usize,
+    pub constant: bool,
+}
+
+/// The memory of a worker.
+pub(super) struct Memory<'m> {
+    pub shape: Shape,
+    /// dstate rows.
+    pub A: &'m mut [f32],
+    pub state: &'m mut [f32],
+    pub bias: &'m mut [f32],
+    pub D: &'m mut [f32],
+    /// A row for each step, in the order of time.
+    pub delta: &'m mut [f32],
+    pub delta_x: &'m mut [f32],
+    pub y: &'m mut [f32],
+    pub B: Rows<'m>,
+    pub C: Rows<'m>,
+    /// Rows of steps, one for each of a few channels.
+    pub turned: [&'m mut [f32]; 2],
+}
+
+impl<'m> Memory<'m> {
+    pub fn new(shape: Shape, mut memory: &'m mut [f32]) -> Self {
+        let mut parts = shape.sizes().map(|floats| {
+            let (own, rest) = std::mem::take(&mut memory).split_at_mut(floats);
+            memory = rest;
+            own
+        });
+        let mut take = |i: usize| std::mem::take(&mut parts[i]);
+        let (A, state, bias, D) = (take(0), take(1), take(2), take(3));
+        let (delta, delta_x, y) = (take(4), take(5), take(6));
+        let rows = |memory, constant| Rows { memory, by_state: 0, by_step: 0, constant };
+        let (B, C) = (rows(take(7), shape.constant[0]), rows(take(8), shape.constant[1]));
+        let turned = take(9).split_at_mut(shape.turned());
+        Self { shape, A, state, bias, D, delta, delta_x, y, B, C, turned: turned.into() }
+    }
+}
