@@ -19,10 +19,10 @@
 //!
 //! | tensor | channels, in any memory order | heads, in any memory order | dtype |
 //! |---|---|---|---|
-//! | x, z, out | batch, [seqlen,] dim | batch, [seqlen,] nheads, headdim | f32, f16 or bf16, one per call |
+//! | x, z, out | batch, \[seqlen,\] dim | batch, \[seqlen,\] nheads, headdim | f32, f16 or bf16, one per call |
 //! | dt | as x | as x, or without headdim | as x |
 //! | A | dim, dstate | nheads [, headdim] [, dstate] | f32 |
-//! | B, C | batch, [seqlen,] [ngroups,] dstate | the same | as x |
+//! | B, C | batch, \[seqlen,\] \[ngroups,\] dstate | the same | as x |
 //! | D, dt_bias | dim | nheads [, headdim] | f32 |
 //! | state | batch, dim, dstate | batch, nheads, headdim, dstate | f32, f16 or bf16 |
 //! | state with state_indices | slots, dim, dstate | slots, nheads, headdim, dstate | as state |
