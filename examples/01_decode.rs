@@ -71,7 +71,8 @@ impl Inputs {
 fn difference(out: &[f32], whole: &[f32], from: usize, count: usize) -> f32 {
     let len = whole.len() / SEQUENCES / DIM;
     let at = |i: usize| (i / (count * DIM) * len + from + i / DIM % count) * DIM + i % DIM;
-    out.iter().enumerate().map(|(i, out)| (out - whole[at(i)]).abs()).fold(0.0, f32::max)
+    let off = out.iter().enumerate().map(|(i, out)| (out - whole[at(i)]).abs());
+    off.fold(0.0, |worst, off| if off.is_nan() { f32::INFINITY } else { worst.max(off) })
 }
 
 /// Decodes, and fails if what comes out is not the scan's.

@@ -229,4 +229,15 @@ fn nothing_to_do() {
     let mut state = ViewMut::new(&mut data, [("batch", usize::MAX), ("dim", 0), ("dstate", 1)]);
     let mut out = ViewMut::new(&mut out, [("batch", usize::MAX), ("dim", 0)]);
     Cpu::new().forward(&update, StateUpdateOutputs::new(&mut state, &mut out)).expect("nothing to do");
+    // One index for all of them: padding is fine, one row is not.
+    for (index, fine) in [(-1, true), (0, false)] {
+        let index = [index];
+        let update = Update::new(huge, huge, A, rows, rows).expect("valid");
+        let update = update.state_indices(View::strided(&index, [("batch", usize::MAX, 0)]));
+        let (mut data, mut out) = ([0.0f32; 0], [0.0f32; 0]);
+        let mut state = ViewMut::new(&mut data, [("slots", 1), ("dim", 0), ("dstate", 1)]);
+        let mut out = ViewMut::new(&mut out, [("batch", usize::MAX), ("dim", 0)]);
+        let run = Cpu::new().forward(&update, StateUpdateOutputs::new(&mut state, &mut out));
+        assert_eq!(run.is_ok(), fine, "{run:?}");
+    }
 }

@@ -1,6 +1,8 @@
 //! The selective scan backward where something overflows, grows, cancels, switches or takes turns: every backend against the
 //! naive loops.
 
+#![allow(non_snake_case)]
+
 mod common;
 
 use common::backends::{self, Backend};
@@ -9,7 +11,8 @@ use common::buffer::{Buffer, Order};
 use common::random::Random;
 use common::say;
 use common::scan::{ProjectionBuffer, ScanCase, ScanSpec};
-use ssm_kernels::{Dtype, Element};
+use ssm_kernels::prelude::*;
+use ssm_kernels::{Dtype, Element, Instructions};
 
 /// An infinite step or input in the middle: what lies before and after it, and states that a lane has beyond dstate, stay
 /// what they are; an absent dout is left out, not multiplied by 0.
@@ -112,3 +115,26 @@ fn lucky<B: Backend, T: Element>() {
 }
 
 suites!(infinities, turns, by_rule, growing, switch, lucky);
+
+/// Lanes of a vector without a channel add nothing to sums over channels, not even where C is infinite.
+#[test]
+fn infinite_sums_are_infinite() {
+    let (ones, A) = ([1.0f32; 3 * 9], [-1.0f32; 3]);
+    let mut C = [1.0f32; 9];
+    C[5] = f32::INFINITY;
+    let sequence = [("batch", 1), ("seqlen", 9), ("dim", 3)];
+    let projection = [("batch", 1), ("ngroups", 1), ("dstate", 1), ("seqlen", 9)];
+    let channels = View::new(&ones, sequence);
+    let A = View::new(&A, [("dim", 3), ("dstate", 1)]);
+    let (B, C) = (View::new(&ones[..9], projection), View::new(&C, projection));
+    let scan = SelectiveScan::new(channels, channels, A, B, C).expect("valid");
+    for instructions in [Instructions::Best, Instructions::Avx2, Instructions::Scalar] {
+        let mut dB = [0.0f32; 9];
+        let mut view = ViewMut::new(&mut dB, projection);
+        let (upstream, gradients) = (SelectiveScanUpstream::new().dout(channels), SelectiveScanGradients::new());
+        let cpu = Cpu::new().instructions(instructions);
+        cpu.backward(&scan, upstream, gradients.dB(&mut view)).expect("a valid case runs");
+        assert!(dB[..6].iter().all(|&dB| dB == f32::INFINITY), "{instructions:?}: {dB:?}");
+        assert!(dB[6..].iter().all(|dB| dB.is_finite()), "{instructions:?}: {dB:?}");
+    }
+}

@@ -10,7 +10,8 @@ use common::compare::expect_accurate;
 use common::state_update::{NaiveUpdate, UpdateBuffers, UpdateCase, UpdateSpec, spec};
 use common::{say, shared_property};
 use half::{bf16, f16};
-use ssm_kernels::{Dtype, Element};
+use ssm_kernels::prelude::*;
+use ssm_kernels::{Dtype, Element, Instructions};
 
 /// One case under the accuracy rule, all outputs. What belongs to padding, and rows that no index names, stay as they were.
 fn check<B: Backend, T: Element, H: Element>(backend: &B, spec: &UpdateSpec) {
@@ -131,3 +132,21 @@ fn output_of_the_unrounded_state<B: Backend, T: Element>() {
 }
 
 suites!(drawn, shapes, output_of_the_unrounded_state);
+
+/// Lanes of a vector beyond the last state add nothing, not even where x is so large that delta x is infinite.
+#[test]
+fn infinite_sums_are_infinite() {
+    let (x, dt, ones, A) = ([3e38f32], [2.0f32], [1.0f32; 17], [-1.0f32; 17]);
+    let channels = [("batch", 1), ("dim", 1)];
+    let rows = View::new(&ones, [("batch", 1), ("dstate", 17)]);
+    let A = View::new(&A, [("dim", 1), ("dstate", 17)]);
+    let update = StateUpdate::new(View::new(&x, channels), View::new(&dt, channels), A, rows, rows).expect("valid");
+    for instructions in [Instructions::Best, Instructions::Avx2, Instructions::Scalar] {
+        let (mut state, mut out) = ([0.0f32; 17], [0.0f32]);
+        let mut state = ViewMut::new(&mut state, [("batch", 1), ("dim", 1), ("dstate", 17)]);
+        let mut view = ViewMut::new(&mut out, channels);
+        let outputs = StateUpdateOutputs::new(&mut state, &mut view);
+        Cpu::new().instructions(instructions).forward(&update, outputs).expect("a valid case runs");
+        assert_eq!(out, [f32::INFINITY], "{instructions:?}");
+    }
+}

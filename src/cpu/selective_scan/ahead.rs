@@ -53,7 +53,12 @@ impl Ahead {
 
     fn add<T>(&mut self, start: *const T, stride: i64, [count, length]: [usize; 2]) {
         let size = size_of::<T>();
-        let rows = Rows { start: start.cast(), distance: stride as isize * size as isize, bytes: length * size, count };
+        let rows = Rows {
+            start: start.cast(),
+            distance: (stride as isize).wrapping_mul(size as isize),
+            bytes: length * size,
+            count,
+        };
         self.tensors[self.count] = Some(rows);
         self.count += 1;
     }
@@ -63,7 +68,7 @@ impl Ahead {
     pub fn fetch(&self, [from, to]: [usize; 2], parts: usize) {
         for rows in self.tensors.iter().flatten() {
             for row in rows.count * from / parts..rows.count * to / parts {
-                fetch(rows.start.wrapping_offset(rows.distance * row as isize), rows.bytes);
+                fetch(rows.start.wrapping_offset(rows.distance.wrapping_mul(row as isize)), rows.bytes);
             }
         }
     }

@@ -109,7 +109,7 @@ impl WithSimd for Block<'_> {
     }
 }
 
-/// Of a slice; at least 0 if it is empty or has NaN.
+/// Of a slice: the lowest number if it is empty; NaN does not count.
 #[inline(always)]
 fn greatest<S: Simd>(simd: S, values: &[f32]) -> f32 {
     let (vectors, rest) = S::as_simd_f32s(values);
@@ -315,7 +315,8 @@ fn fewer<S: Simd>(
         let (C, own) = (simd.partial_load_f32s(&C[at..]), simd.partial_load_f32s(&h[at..]));
         let own = fma(simd, decay.of(simd, delta, A), own, simd.mul_f32s(delta_x, B));
         simd.partial_store_f32s(&mut h[at..], own);
-        *sum = fma(simd, own, C, *sum);
+        // Beyond the states 0 again, where an infinite factor has made NaN of it.
+        *sum = fma(simd, simd.partial_load_f32s(&h[at..]), C, *sum);
     }
 }
 

@@ -108,7 +108,7 @@ impl Division {
         sum(self.sizes())
     }
 
-    fn sizes(&self) -> [usize; 10] {
+    fn sizes(&self) -> [usize; 11] {
         let Shape { steps, width, .. } = self.shape;
         let (states, rows) = (self.shape.states(), self.shape.rows());
         let starts = self.groups().saturating_sub(1) + self.windows.min(self.windows_of_group());
@@ -118,6 +118,7 @@ impl Division {
             self.shape.floats(),
             states,
             states,
+            width,
             rows,
             rows,
             rows,
@@ -168,6 +169,8 @@ pub struct Scratch<'m> {
     /// The gradient by the state, and dA: a row for each state.
     pub adjoint: &'m mut [f32],
     pub dA: &'m mut [f32],
+    /// All bits of the lanes that have a channel, none of others.
+    pub lanes: &'m mut [f32],
     /// A row for each step: the gradient by the output before the gate; the sums over the states of dh B, and of what
     /// comes by the decay.
     pub g: &'m mut [f32],
@@ -183,11 +186,12 @@ pub struct Scratch<'m> {
 
 impl<'m> Scratch<'m> {
     pub fn new(division: &Division, memory: &'m mut [f32]) -> Self {
-        let [tile, adjoint, dA, g, by_input, by_decay, dB, dC, lines, starts] = split(memory, division.sizes());
+        let [tile, adjoint, dA, lanes, g, by_input, by_decay, dB, dC, lines, starts] = split(memory, division.sizes());
         Self {
             tile: Memory::new(division.shape, tile),
             adjoint,
             dA,
+            lanes,
             g,
             by_input,
             by_decay,

@@ -124,7 +124,7 @@ impl Walk<'_, '_> {
             }
             for lane in (0..self.channels).step_by(S::F32_LANES) {
                 self.lane = lane;
-                if all && here == TOGETHER {
+                if all && here == TOGETHER && lane + S::F32_LANES <= self.channels {
                     self.run::<S, TOGETHER, true>(simd, range, [n, 0]);
                 } else {
                     (0..here).for_each(|k| self.run::<S, 1, false>(simd, range, [n + k, k]));
@@ -140,8 +140,8 @@ impl Walk<'_, '_> {
     /// All steps of K states from `n` on, for one vector of channels. `ALL`: everything is wanted, save perhaps y, and neither
     /// B nor C is constant.
     ///
-    /// In lanes without a channel, x, the gradients and the state are 0: they add 0 to the sums over the lanes, or NaN where
-    /// B or C is infinite and every channel adds as much. `place` is that of the first state's sums.
+    /// Otherwise lanes may have no channel. All is 0 there, and masks see to it that nothing infinite makes NaN of that: they
+    /// would add it to the sums over the lanes. `place` is that of the first state's sums.
     #[inline(always)]
     fn run<S: Simd, const K: usize, const ALL: bool>(&mut self, simd: S, range: impl Range, [n, place]: [usize; 2]) {
         self.look::<S, K>([n, place]);
@@ -175,6 +175,7 @@ impl Walk<'_, '_> {
         let A: [S::f32s; K] = std::array::from_fn(|k| vector(tile.A, n + k));
         let mut h: [S::f32s; K] = std::array::from_fn(|k| vector(tile.state, n + k));
         let (delta, delta_x) = (tile.delta.as_ptr(), tile.delta_x.as_ptr());
+        let mask = load::<S>(&self.scratch.lanes[lane..]);
         let (B, saved) = (tile.B.of::<K>(n, lane), self.passes.saved.as_mut_ptr());
         let states = ALL || self.wanted.states;
         for i in 0..self.steps {
@@ -183,14 +184,14 @@ impl Walk<'_, '_> {
             // SAFETY: `look` has looked at the first and the last step, and this one is between them.
             unsafe {
                 let step = vector_at::<S>(delta, at);
-                let input = vector_at::<S>(delta_x, at);
+                let input = masked::<S, ALL>(simd, mask, vector_at::<S>(delta_x, at));
                 for (k, h) in h.iter_mut().enumerate() {
-                    let decay = exp(simd, range, simd.mul_f32s(step, A[k]));
+                    let decay = masked::<S, ALL>(simd, mask, exp(simd, range, simd.mul_f32s(step, A[k])));
                     let to = saved.add((i * K + k) * 2 * LANES);
                     to.cast::<S::f32s>().write_unaligned(decay);
                     to.add(LANES).cast::<S::f32s>().write_unaligned(*h);
                     if states {
-                        let B = B.at::<S, ALL>(simd, k, row);
+                        let B = masked::<S, ALL>(simd, mask, B.at::<S, ALL>(simd, k, row));
                         *h = fma(simd, decay, *h, simd.mul_f32s(input, B));
                     }
                 }
@@ -219,6 +220,7 @@ impl Walk<'_, '_> {
         let (delta, delta_x, y) = (tile.delta.as_ptr(), tile.delta_x.as_ptr(), tile.y.as_mut_ptr());
         let [by_input, by_decay] = [&mut scratch.by_input, &mut scratch.by_decay].map(|rows| rows.as_mut_ptr());
         let (g, saved) = (scratch.g.as_ptr(), self.passes.saved.as_ptr());
+        let mask = load::<S>(&scratch.lanes[lane..]);
         let [sums_B, sums_C] = self.passes.sums.each_mut().map(|sums| sums.as_mut_ptr());
         for i in (0..steps).rev() {
             let row = if is_back { steps - 1 - i } else { i };
@@ -227,6 +229,7 @@ impl Walk<'_, '_> {
             unsafe {
                 let so_far = |rows: *mut f32| if n == 0 { simd.splat_f32s(0.0) } else { vector_at::<S>(rows, at) };
                 let (step, input) = (vector_at::<S>(delta, at), vector_at::<S>(delta_x, at));
+                let input = masked::<S, ALL>(simd, mask, input);
                 let output = if ALL || wanted.output { vector_at::<S>(g, at) } else { simd.splat_f32s(0.0) };
                 let (mut sum_y, mut sum_input, mut sum_decay) = (so_far(y), so_far(by_input), so_far(by_decay));
                 for k in 0..K {
@@ -234,7 +237,7 @@ impl Walk<'_, '_> {
                     let (decay, before) = (vector_at::<S>(from, 0), vector_at::<S>(from, LANES));
                     let sum = ((place + k) * steps + row) * LANES + lane % LANES;
                     if ALL || wanted.output {
-                        let C = C.at::<S, ALL>(simd, k, row);
+                        let C = masked::<S, ALL>(simd, mask, C.at::<S, ALL>(simd, k, row));
                         if ALL || wanted.projections[1] {
                             match of_C {
                                 true => dC[k] = fma(simd, output, h[k], dC[k]),
@@ -253,7 +256,7 @@ impl Walk<'_, '_> {
                         }
                     }
                     if ALL || wanted.by_input {
-                        let B = B.at::<S, ALL>(simd, k, row);
+                        let B = masked::<S, ALL>(simd, mask, B.at::<S, ALL>(simd, k, row));
                         sum_input = fma(simd, dh[k], B, sum_input);
                     }
                     dh[k] = simd.mul_f32s(dh[k], decay);
@@ -301,6 +304,16 @@ impl Walk<'_, '_> {
             }
         }
     }
+}
+
+/// `v`, and 0 in lanes without a channel. `ALL`: every lane has one.
+#[inline(always)]
+fn masked<S: Simd, const ALL: bool>(simd: S, mask: S::f32s, v: S::f32s) -> S::f32s {
+    if ALL {
+        return v;
+    }
+    let [v, mask] = [v, mask].map(|v| simd.transmute_u32s_f32s(v));
+    simd.transmute_f32s_u32s(simd.and_u32s(v, mask))
 }
 
 /// The vector at place `at`.

@@ -53,6 +53,8 @@ impl<T: Element> WithSimd for Worker<'_, '_, '_, '_, '_, T> {
             let decays = tile.load_constants(&mut scratch.tile);
             let (width, channels) = (scratch.tile.shape.width, tile.channels.len());
             scratch.g.chunks_exact_mut(width).for_each(|row| row[channels..].fill(0.0));
+            scratch.lanes[..channels].fill(f32::from_bits(u32::MAX));
+            scratch.lanes[channels..].fill(0.0);
             let walk = Walk { call, tile, wanted, decays, steps: task.steps.clone(), place: [task.seq, task.part] };
             match job {
                 Job::Gradients(carried) => walk.gradients(simd, carried.as_ref(), &mut task.kept, &mut scratch),
