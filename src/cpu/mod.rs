@@ -51,6 +51,11 @@ use pulp::{Arch, Simd, WithSimd};
 /// bytes per element of x at dstate 16 with B and C variable in one group, dim a multiple of 64 and seqlen from 512 on. Where
 /// B and C have different ngroups, tiles are as small as the channels that share both, and cost the more.
 ///
+/// # Workspace of the causal convolution
+/// Weight and bias in f32, `4 (width + 1) dim` bytes, and for each of at most 128 tasks a row of the tile's channels (or two of
+/// its steps) for each tap and one more; backward three such for each tap and four more (or four), and, whatever is asked
+/// for, the sums of each tile, `4 (width + 1) dim` bytes for each.
+///
 /// # Workspace of the state update
 /// For each of at most 128 tasks of at least 32768 state steps, 4 bytes times `2 dstate + 3 max(1, min(64, 1024 / dstate))
 /// dstate`: B and C, and blocks of A, of states, and of states as they are stored.
