@@ -64,7 +64,7 @@ impl Layer {
     }
 
     /// Steps `from..from + count` of a tensor with `per_step` numbers a step.
-    fn steps<'v>(data: &'v [f32], per_step: usize, from: usize, count: usize) -> &'v [f32] {
+    fn steps(data: &[f32], per_step: usize, from: usize, count: usize) -> &[f32] {
         &data[from * per_step..][..count * per_step]
     }
 
