@@ -128,4 +128,21 @@ fn growing<B: Backend, T: Element>() {
     say(format_args!("selective_scan growing {} {}: {count} cases", B::NAME, T::DTYPE));
 }
 
-suites!(drawn, lengths, shapes, packed, growing);
+/// Few outputs, whose terms over the states cancel: plain loops in one order alone may be right by luck.
+fn cancelling<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    let spec = ScanSpec {
+        ngroups: 2,
+        channels_per_group: 3,
+        packed: Some(vec![1]),
+        constant_B: true,
+        constant_C: true,
+        dt_softplus: true,
+        every: Some(1),
+        seed: 11232469795579919819,
+        ..ScanSpec::plain(1, 6, 17, 1)
+    };
+    check::<B, T>(&backend, &spec);
+}
+
+suites!(drawn, lengths, shapes, packed, growing, cancelling);

@@ -24,9 +24,13 @@ pub trait Real:
     fn exp_m1(self) -> Self;
     /// ln(1 + self).
     fn ln_1p(self) -> Self;
-    /// The sum of the terms, one after the other; it may reorder them.
-    fn sum(terms: &mut [Self]) -> Self {
-        terms.iter().fold(Self::of(0.0), |sum, &term| sum + term)
+    /// Which of `len` terms a sum takes after `i` others.
+    fn nth(i: usize, _len: usize) -> usize {
+        i
+    }
+    /// The sum of the terms, one after the other, in the order of [`nth`](Self::nth).
+    fn sum(terms: &[Self]) -> Self {
+        (0..terms.len()).fold(Self::of(0.0), |sum, i| sum + terms[Self::nth(i, terms.len())])
     }
 }
 

@@ -62,7 +62,9 @@ fn step<R: Real, T: Element>(inputs: &Inputs<'_, T, Host>, index: [usize; 4], st
     let bias = inputs.dt_bias.map_or(R::of(0.0), |bias| R::of(bias.at([h, p])));
     let (delta, _) = inputs.step.delta(R::of(inputs.dt.at(index).to_f32()) + bias);
     let mut y = R::of(0.0);
-    for (n, state) in state.iter_mut().enumerate() {
+    for i in 0..state.len() {
+        let n = R::nth(i, state.len());
+        let state = &mut state[n];
         let B = R::of(inputs.B.tensor.at([b, t, h / inputs.B.heads, n]).to_f32());
         let C = R::of(inputs.C.tensor.at([b, t, h / inputs.C.heads, n]).to_f32());
         let decay = (delta * R::of(inputs.A.at([h, p, n]))).exp();

@@ -55,8 +55,8 @@ pub fn backward<R: Real, T: Element, W: Element>(
                 }
             }
         }
-        (0..width).for_each(|w| gradients.dweight[d * width + w] = R::sum(&mut terms[w]));
-        gradients.dbias[d] = R::sum(&mut terms[width]);
+        (0..width).for_each(|w| gradients.dweight[d * width + w] = R::sum(&terms[w]));
+        gradients.dbias[d] = R::sum(&terms[width]);
     }
     Ok(gradients)
 }
@@ -84,5 +84,5 @@ fn by_input<R: Real, T: Element, W: Element>(
         (0..weights.width()).filter_map(|w| Some(R::of(weights.weight.at([channel.d, w]).to_f32()) * *step(w)?));
     let last = upstream.dfinal_state.filter(|_| p >= channel.span.len);
     let last = last.map(|state| R::of(state.at([channel.seq, channel.d, p - channel.span.len]).to_f32()));
-    R::sum(&mut products.chain(last).collect::<Vec<R>>())
+    R::sum(&products.chain(last).collect::<Vec<R>>())
 }

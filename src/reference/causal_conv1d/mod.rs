@@ -27,7 +27,7 @@ pub struct Forward<R> {
 fn taps<R: Real, W: Element>(weights: &Weights<'_, W, Host>, d: usize, input: impl Fn(usize) -> R) -> R {
     let bias = weights.bias.iter().map(|bias| R::of(bias.at([d]).to_f32()));
     let products = (0..weights.width()).map(|w| R::of(weights.weight.at([d, w]).to_f32()) * input(w));
-    R::sum(&mut bias.chain(products).collect::<Vec<R>>())
+    R::sum(&bias.chain(products).collect::<Vec<R>>())
 }
 
 fn activated<R: Real, W: Element>(weights: &Weights<'_, W, Host>, pre: R) -> R {

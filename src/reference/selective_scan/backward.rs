@@ -55,14 +55,14 @@ pub fn backward<R: Real, T: Element>(
     // which plain loops differ.
     let mut by_D = sequence()?;
     for seq in 0..if empty { 0 } else { nseqs } {
-        for d in 0..dim {
-            gradients.row(&Channel::new(&inputs, seq, d), &upstream, &mut by_D)?;
+        for i in 0..dim {
+            gradients.row(&Channel::new(&inputs, seq, R::nth(i, dim)), &upstream, &mut by_D)?;
         }
     }
     for d in 0..dim {
         let sum = |terms: &Tensor<R>| {
             let rows = (0..batch).flat_map(|b| &terms[(b * dim + d) * seqlen..][..seqlen]);
-            R::sum(&mut rows.copied().collect::<Vec<R>>())
+            R::sum(&rows.copied().collect::<Vec<R>>())
         };
         (gradients.dD[d], gradients.ddt_bias[d]) = (sum(&by_D), sum(&gradients.ddt));
     }
@@ -138,7 +138,8 @@ impl<R: Real> Gradients<R> {
         let (x, (delta, slope)) = (channel.x::<R>(t), channel.delta::<R>(t));
         let g = dout.map(|dout| if inputs.z.is_some() { dout * channel.gate(t) } else { dout });
         let (mut by_input, mut by_decay) = (R::of(0.0), R::of(0.0));
-        for n in 0..dims.dstate {
+        for i in 0..dims.dstate {
+            let n = R::nth(i, dims.dstate);
             let index = [span.batch, *d, n, t];
             if let Some(g) = g {
                 later[n] = g * channel.at(&inputs.C, n, t) + later[n];

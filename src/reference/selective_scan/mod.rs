@@ -67,8 +67,9 @@ impl<'i, 'a, T: Element> Channel<'i, 'a, T> {
     /// The output of the step at `t` before the gate, from the state after it.
     fn ungated<R: Real>(&self, t: usize, state: &[R]) -> R {
         let mut y = R::of(0.0);
-        for (n, &h) in state.iter().enumerate() {
-            y = y + h * self.at(&self.inputs.C, n, t);
+        for i in 0..state.len() {
+            let n = R::nth(i, state.len());
+            y = y + state[n] * self.at(&self.inputs.C, n, t);
         }
         match self.inputs.D {
             Some(D) => y + R::of(D.at([self.d])) * self.x(t),
