@@ -234,6 +234,8 @@ suites!(
 #[test]
 fn threads_do_not_change_bits() {
     property(file!(), "threads do not change bits", 24, spec(), |spec| {
+        // Enough state steps for several tasks.
+        let spec = ScanSpec { channels_per_group: 40 * spec.channels_per_group, ..spec };
         let case = ScanCase::<f32>::new(&spec);
         let (out, final_state) = run(&backends::CpuBackend, &case);
         for threads in [1, 2, 3, 8] {

@@ -1,5 +1,6 @@
 //! The CPU backend: host memory, threads outside, vectors inside.
 
+mod along_states;
 mod causal_conv1d;
 mod discretise;
 mod kernels;
@@ -14,20 +15,25 @@ mod writer;
 pub(crate) use kernels::Kernels;
 use pulp::{Arch, Simd, WithSimd};
 
+/// State steps of a task at the least, so that waking a thread is worth it: decoding one row of a batch is one task.
+const LEAST_STEPS: usize = 1 << 15;
+
 /// Runs operators on the host's cores.
 ///
 /// With feature `rayon` the work runs in the rayon pool of the calling thread: call inside `pool.install(..)` to choose
 /// another. Results are the same bits for every number of threads.
 ///
 /// # Workspace of the selective scan
-/// Forward: for each of at most 128 tasks, `c` channels that share their rows of B and C, and `s` steps: at most 256 and 32
-/// where the channels of x lie nearer to each other than its steps do, or no sequence has several steps; else 32 and 128;
-/// both rounded up to a multiple of 16. 4 bytes times
+/// Forward: for each of at most 128 tasks of at least 32768 state steps, `c` channels that share their rows of B and C, and
+/// `s` steps: at most 256 and 32 where the channels of x lie nearer to each other than its steps do, or no sequence has more
+/// than 32 steps; else 32 and 128; both rounded up to a multiple of 16. 4 bytes times
 /// ```text
-/// 2 c dstate + 3 c s + 2 c            A and states, rows of steps, bias and D
-/// + s dstate  or  c dstate            B, variable or constant; the same for C
+/// 2 c n + 3 c s + 2 c                 A and states, rows of steps, bias and D
+/// + s n  or  c n                      B, variable or constant; the same for C
 /// + 2 max(8 s, c)                     rows that are turned over
 /// ```
+/// where `n` is dstate. A single step, and a few channels with many states, are computed with states instead of channels in
+/// the lanes of a vector: c is then at most 64, and n is rounded up to a multiple of 16.
 /// and, if split, a state and a sum for each part of each channel, `4 nseqs split dim (dstate + 1)` bytes.
 ///
 /// Backward: one task for each sequence, part and tile, a tile being up to 64 channels that share their rows of B and C. A

@@ -100,6 +100,17 @@ pub fn each<S: Simd>(
     }
 }
 
+/// Of a slice: the lowest number if it is empty; NaN does not count.
+#[inline(always)]
+pub fn greatest<S: Simd>(simd: S, values: &[f32]) -> f32 {
+    let (vectors, rest) = S::as_simd_f32s(values);
+    let mut most = simd.splat_f32s(f32::MIN);
+    for &v in vectors {
+        most = simd.max_f32s(v, most);
+    }
+    rest.iter().fold(simd.reduce_max_f32s(most), |most, &v| if v > most { v } else { most })
+}
+
 #[cfg(test)]
 mod tests {
     use super::fma_in_f64;

@@ -1,8 +1,10 @@
-//! The recurrence, over the channels of a tile: a vector has one channel in each lane.
+//! The recurrence, over the channels of a tile: a vector has one channel in each lane, or states of one channel.
 
 use super::ahead::Ahead;
+use super::along_states::AlongStates;
 use super::lines::{load, store};
-use super::memory::{Memory, Rows};
+use super::memory::{Lanes, Memory, Rows};
+use crate::cpu::along_states::Each;
 use crate::cpu::math::exp::{Any, Range, UpTo70, exp};
 use crate::cpu::math::lanes::fma;
 use pulp::{Simd, WithSimd};
@@ -25,6 +27,14 @@ pub(super) fn advance<S: Simd>(
 ) {
     if memory.shape.dstate == 0 {
         memory.y[..steps * memory.shape.width].fill(0.0);
+    }
+    if memory.shape.lanes == Lanes::States {
+        let along = AlongStates { memory, channels, steps, back, output };
+        match decays {
+            true => along.run(simd, Each(UpTo70), meanwhile),
+            false => along.run(simd, Each(Any), meanwhile),
+        }
+        return;
     }
     let vectors = channels.div_ceil(S::F32_LANES);
     let share = 1.0 / (vectors * memory.shape.dstate) as f32;

@@ -7,8 +7,8 @@ use super::memory::{MOST_CHANNELS, Memory, Shape, tiling};
 use super::stage::Tile;
 use super::tiling::Tiling;
 use super::{Cut, Scan};
-use crate::cpu::Cpu;
 use crate::cpu::writer::Writer;
+use crate::cpu::{Cpu, LEAST_STEPS};
 use crate::error::Result;
 use crate::ops::selective_scan::{CheckedOutputs, ChunkStates, Dims, Inputs, SelectiveScanOutputs};
 use crate::ops::{Forward, Operator, Workspace};
@@ -140,10 +140,14 @@ impl Floats {
     }
 }
 
-/// Tasks with memory of their own: more than a machine has cores, as a rule, and the same number on every machine.
+/// Tasks with memory of their own: more than a machine has cores, as a rule, and the same number on every machine. Of a
+/// short call so few that waking a thread is worth it, and that their memory stays in the nearest cache.
 fn workers<T: Element>(inputs: &Inputs<'_, T, Host>, cut: Cut, tiling: &Tiling) -> usize {
     const MOST: usize = 128;
-    inputs.dims.nseqs.saturating_mul(cut.split).saturating_mul(tiling.count).min(MOST)
+    let Dims { batch, dim, seqlen, dstate, nseqs } = inputs.dims;
+    let tasks = nseqs.saturating_mul(cut.split).saturating_mul(tiling.count);
+    let state_steps = [batch, dim, seqlen, dstate].into_iter().fold(1, usize::saturating_mul);
+    tasks.min(MOST).min(state_steps.div_ceil(LEAST_STEPS).max(1))
 }
 
 fn plan<T: Element>(inputs: &Inputs<'_, T, Host>) -> Plan {
@@ -191,7 +195,7 @@ impl<T: Element> Pass<'_, '_, T> {
             short: memory.shape.short,
         };
         let (span, row) = (tile.span, seq * self.cut.split + part);
-        let decays = tile.load_constants(memory);
+        let decays = tile.load_constants(simd, memory);
         tile.load_state(self.start.as_ref(), row, memory);
         let (steps, mut sums) = (self.cut.steps(span.len, part), [0.0f64; MOST_CHANNELS]);
         let mut from = steps.start;

@@ -1,19 +1,20 @@
 //! Work on lines: neighbours in memory, which are channels at one step or steps of one channel.
 
+use crate::cpu::math::lanes::{fma, greatest};
 use crate::cpu::math::logistic::silu;
 use crate::ops::StepOptions;
 use pulp::{Simd, WithSimd};
 
-/// Steps of a line from raw ones, with their bias; and x times them. Whether none is negative.
+/// Steps of rows of channels from raw ones, with their bias; and x times them. Whether none is negative.
 ///
-/// Run by [`Simd::vectorize`], as [`Gate`] is, so that they are compiled once for an instruction set and not for every dtype
-/// and place.
+/// Run by [`Simd::vectorize`], as [`Gate`] and [`Skip`] are, so that they are compiled once for an instruction set and not for
+/// every dtype and place.
 pub(super) struct Steps<'l> {
     pub options: StepOptions,
     pub delta: &'l mut [f32],
     pub x: &'l mut [f32],
-    pub count: usize,
-    pub bias: Constant<'l>,
+    /// A row.
+    pub bias: &'l [f32],
 }
 
 impl WithSimd for Steps<'_> {
@@ -21,20 +22,60 @@ impl WithSimd for Steps<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> bool {
-        let Self { options, delta, x, count, bias } = self;
+        let Self { options, delta, x, bias } = self;
         let mut lowest = simd.splat_f32s(0.0);
-        for at in (0..count).step_by(S::F32_LANES) {
-            let raw = simd.add_f32s(load::<S>(&delta[at..]), bias.at(simd, at));
-            let step = options.apply_to(simd, raw);
-            lowest = simd.min_f32s(step, lowest);
-            store::<S>(delta, at, step);
-            store::<S>(x, at, simd.mul_f32s(load::<S>(&x[at..]), step));
+        for (delta, x) in delta.chunks_exact_mut(bias.len()).zip(x.chunks_exact_mut(bias.len())) {
+            for at in (0..bias.len()).step_by(S::F32_LANES) {
+                let raw = simd.add_f32s(load::<S>(&delta[at..]), load::<S>(&bias[at..]));
+                let step = options.apply_to(simd, raw);
+                lowest = simd.min_f32s(step, lowest);
+                store::<S>(delta, at, step);
+                store::<S>(x, at, simd.mul_f32s(load::<S>(&x[at..]), step));
+            }
         }
         simd.reduce_min_f32s(lowest) >= 0.0
     }
 }
 
-/// A line y times silu(z).
+/// A number for each channel, and how the channels lie in a block of lines.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Lines<'l> {
+    /// Each line is a row of these channels.
+    Rows(&'l [f32]),
+    /// Each line is of one channel, and so long.
+    Of(&'l [f32], usize),
+}
+
+/// Lines y plus D x.
+pub(super) struct Skip<'l> {
+    pub y: &'l mut [f32],
+    pub x: &'l [f32],
+    pub D: Lines<'l>,
+}
+
+impl WithSimd for Skip<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let length = match self.D {
+            Lines::Rows(D) => D.len(),
+            Lines::Of(_, length) => length,
+        };
+        for (k, (y, x)) in self.y.chunks_exact_mut(length).zip(self.x.chunks_exact(length)).enumerate() {
+            let D = match self.D {
+                Lines::Rows(D) => Constant::Row(D),
+                Lines::Of(D, _) => Constant::One(D[k]),
+            };
+            for at in (0..length).step_by(S::F32_LANES) {
+                let sum = fma(simd, D.at(simd, at), load::<S>(&x[at..]), load::<S>(&y[at..]));
+                store::<S>(y, at, sum);
+            }
+        }
+    }
+}
+
+/// Lines y times silu(z).
 pub(super) struct Gate<'l> {
     pub y: &'l mut [f32],
     pub z: &'l [f32],
@@ -50,6 +91,18 @@ impl WithSimd for Gate<'_> {
             let (y, z) = (load::<S>(&self.y[at..]), load::<S>(&self.z[at..]));
             store::<S>(self.y, at, simd.mul_f32s(y, silu(simd, z)));
         }
+    }
+}
+
+/// The greatest of some numbers.
+pub(super) struct Greatest<'l>(pub &'l [f32]);
+
+impl WithSimd for Greatest<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        greatest(simd, self.0)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The memory of a worker: how large tiles are, and what of them lies there as f32.
 
 use super::tiling::Tiling;
+use crate::cpu::along_states::{Halves, MOST_ROWS};
 use crate::ops::selective_scan::{AlignedProjection, Inputs};
 use crate::tensor::{Element, Host};
 
@@ -13,7 +14,12 @@ pub(super) const TURN: usize = 8;
 
 /// The most channels and steps of a tile: long runs of neighbours in memory, so that few pages and rows of DRAM are opened.
 fn most<T: Element>(inputs: &Inputs<'_, T, Host>) -> [usize; 2] {
-    if by_channel(&inputs.x.layout.strides, inputs.longest() <= 1) { [MOST_CHANNELS, 32] } else { [32, 128] }
+    const SHORT: usize = 32;
+    let longest = inputs.longest();
+    match by_channel(&inputs.x.layout.strides, longest <= 1) || longest <= SHORT {
+        true => [MOST_CHANNELS, SHORT],
+        false => [32, 128],
+    }
 }
 
 /// Whether channels of a tensor are nearer to each other than steps are; `short`: no sequence has several steps.
@@ -25,7 +31,35 @@ pub(super) fn by_channel(strides: &[i64; 3], short: bool) -> bool {
 pub(super) fn tiling<T: Element>(inputs: &Inputs<'_, T, Host>) -> (Tiling, Shape) {
     let [channels, steps] = most(inputs);
     let tiling = Tiling::new(inputs, channels);
-    (tiling, Shape::new(inputs, &tiling, steps))
+    let shape = Shape::new(inputs, &tiling, steps);
+    match Lanes::new(tiling.run.min(channels), &shape) {
+        Lanes::Channels => (tiling, shape),
+        Lanes::States => {
+            let tiling = Tiling::new(inputs, channels.min(MOST_ROWS));
+            (tiling, Shape { lanes: Lanes::States, ..Shape::new(inputs, &tiling, steps) })
+        }
+    }
+}
+
+/// What the lanes of vectors lie along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lanes {
+    Channels,
+    States,
+}
+
+impl Lanes {
+    /// For tiles of so many channels.
+    fn new(channels: usize, shape: &Shape) -> Self {
+        // Half vectors of 16 lanes for a step. Sums over lanes cost about half a vector for each channel.
+        let along_states = channels.saturating_mul(2 * shape.dstate.div_ceil(LANES) + 1);
+        let along_channels = 2 * channels.div_ceil(LANES) * shape.dstate;
+        // A single step is less than turning states over, there and back. With few states most lanes would be empty.
+        match shape.dstate >= LANES / 2 && (shape.short || along_states < along_channels) {
+            true => Self::States,
+            false => Self::Channels,
+        }
+    }
 }
 
 /// Extents of a tile's memory.
@@ -40,6 +74,9 @@ pub(super) struct Shape {
     pub short: bool,
     /// B, C.
     pub constant: [bool; 2],
+    /// Along states, a channel has a row of states in A, state and constant B and C, and a step has one in variable B and C,
+    /// with 0 behind its end; else a state has a row of channels, or of steps.
+    pub lanes: Lanes,
 }
 
 impl Shape {
@@ -53,6 +90,15 @@ impl Shape {
             steps: inputs.longest().clamp(1, steps).next_multiple_of(LANES),
             short: inputs.longest() <= 1,
             constant: [constant(&inputs.B), constant(&inputs.C)],
+            lanes: Lanes::Channels,
+        }
+    }
+
+    /// States, rounded up where lanes lie along them.
+    pub fn pitch(&self) -> usize {
+        match self.lanes {
+            Lanes::Channels => self.dstate,
+            Lanes::States => self.dstate.next_multiple_of(LANES),
         }
     }
 
@@ -62,9 +108,9 @@ impl Shape {
         [states, states, self.width, self.width, rows, rows, rows, B, C, 2 * turned]
     }
 
-    /// f32 of a row of channels for each state.
+    /// f32 of all channels' states.
     pub fn states(&self) -> usize {
-        self.dstate.saturating_mul(self.width)
+        self.pitch().saturating_mul(self.width)
     }
 
     /// f32 of a row of channels for each step.
@@ -76,7 +122,7 @@ impl Shape {
     pub fn projection(&self, of: usize) -> usize {
         match self.constant[of] {
             true => self.states(),
-            false => self.dstate.saturating_mul(self.steps),
+            false => self.pitch().saturating_mul(self.steps),
         }
     }
 
@@ -94,7 +140,7 @@ impl Shape {
 /// B or C of a tile.
 pub(super) struct Rows<'m> {
     pub memory: &'m mut [f32],
-    /// Distance of neighbouring states and steps; a constant one has a row of channels for each state.
+    /// Distance of neighbouring states and steps; a constant one has channels instead of steps.
     pub by_state: usize,
     pub by_step: usize,
     pub constant: bool,
@@ -103,7 +149,7 @@ pub(super) struct Rows<'m> {
 /// The memory of a worker.
 pub(super) struct Memory<'m> {
     pub shape: Shape,
-    /// dstate rows.
+    /// As [`Shape::lanes`] says.
     pub A: &'m mut [f32],
     pub state: &'m mut [f32],
     pub bias: &'m mut [f32],
@@ -116,6 +162,7 @@ pub(super) struct Memory<'m> {
     pub C: Rows<'m>,
     /// Rows of steps, one for each of a few channels.
     pub turned: [&'m mut [f32]; 2],
+    pub halves: Halves,
 }
 
 impl<'m> Memory<'m> {
@@ -131,6 +178,6 @@ impl<'m> Memory<'m> {
         let rows = |memory, constant| Rows { memory, by_state: 0, by_step: 0, constant };
         let (B, C) = (rows(take(7), shape.constant[0]), rows(take(8), shape.constant[1]));
         let turned = take(9).split_at_mut(shape.turned());
-        Self { shape, A, state, bias, D, delta, delta_x, y, B, C, turned: turned.into() }
+        Self { shape, A, state, bias, D, delta, delta_x, y, B, C, turned: turned.into(), halves: Halves::new() }
     }
 }

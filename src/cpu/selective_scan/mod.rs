@@ -5,6 +5,7 @@
 
 mod advance;
 mod ahead;
+mod along_states;
 mod backward;
 mod carry;
 mod forward;

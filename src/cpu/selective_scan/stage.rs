@@ -1,8 +1,7 @@
 //! A tile of channels and steps as f32 in the memory of a worker: rows of channels, one for each step or state.
 
-use super::lines::{Constant, Gate, Steps, load, store};
-use super::memory::{Memory, Shape, TURN, by_channel};
-use crate::cpu::math::lanes::fma;
+use super::lines::{Gate, Greatest, Lines, Skip, Steps};
+use super::memory::{LANES, Lanes, Memory, Shape, TURN, by_channel};
 use crate::cpu::transpose::transpose;
 use crate::cpu::writer::Writer;
 use crate::ops::selective_scan::{AlignedProjection, Inputs};
@@ -23,7 +22,7 @@ impl<T: Element> Tile<'_, '_, T> {
     /// What does not change from step to step. Lanes beyond the last channel are 0. Returns whether no element of A is
     /// positive.
     #[inline(never)]
-    pub fn load_constants(&self, memory: &mut Memory<'_>) -> bool {
+    pub fn load_constants<S: Simd>(&self, simd: S, memory: &mut Memory<'_>) -> bool {
         let (width, channels) = (memory.shape.width, self.channels.clone());
         for row in [&mut *memory.bias, &mut *memory.D] {
             row.fill(0.0);
@@ -43,10 +42,13 @@ impl<T: Element> Tile<'_, '_, T> {
         for (rows, projection) in [(&mut memory.B, &self.inputs.B), (&mut memory.C, &self.inputs.C)] {
             if let AlignedProjection::Constant(tensor) = projection {
                 self.matrix(tensor, [0; 2], rows.memory, memory.shape);
-                rows.by_state = width;
+                (rows.by_state, rows.by_step) = match memory.shape.lanes {
+                    Lanes::Channels => (width, 0),
+                    Lanes::States => (1, memory.shape.pitch()),
+                };
             }
         }
-        memory.A.iter().all(|&a| a <= 0.0)
+        simd.vectorize(Greatest(memory.A)) <= 0.0
     }
 
     /// Row `row` of states, or nothing.
@@ -58,7 +60,8 @@ impl<T: Element> Tile<'_, '_, T> {
         }
     }
 
-    /// The channels' rows of a tensor (.., dim, dstate), turned over. Lanes beyond the last channel are 0.
+    /// The channels' rows of a tensor (.., dim, dstate), turned over where lanes lie along channels. Lanes beyond the last
+    /// channel or state are 0.
     #[inline(never)]
     fn matrix<const R: usize>(
         &self,
@@ -68,6 +71,19 @@ impl<T: Element> Tile<'_, '_, T> {
         shape: Shape,
     ) {
         let (width, channels) = (shape.width, self.channels.len());
+        if shape.lanes == Lanes::States {
+            index[R - 2] = self.channels.start;
+            if shape.dstate == shape.pitch() && tensor.layout.strides[R - 2..] == [shape.dstate as i64, 1] {
+                let from = &tensor.memory.as_slice()[tensor.layout.offset(index)..];
+                return to[..channels * shape.pitch()].copy_from_slice(&from[..channels * shape.pitch()]);
+            }
+            for (row, to) in to.chunks_exact_mut(shape.pitch()).take(channels).enumerate() {
+                index[R - 2] = self.channels.start + row;
+                tensor.run(index, R - 1, &mut to[..shape.dstate]);
+                to[shape.dstate..].fill(0.0);
+            }
+            return;
+        }
         if channels < width {
             to.chunks_exact_mut(width).for_each(|row| row[channels..].fill(0.0));
         }
@@ -92,9 +108,19 @@ impl<T: Element> Tile<'_, '_, T> {
         let (width, channels, dstate) = (memory.shape.width, self.channels.len(), memory.shape.dstate);
         let dense = states.stride(1) == dstate as i64;
         let start = if dense && dstate > 0 { states.contiguous([row, self.channels.start, 0], 2) } else { None };
-        if let Some(start) = start {
-            // SAFETY: the channels' states lie one after the other, and are this call's alone.
-            let to = unsafe { std::slice::from_raw_parts_mut(start, channels * dstate) };
+        // SAFETY: the channels' states lie one after the other, and are this call's alone.
+        let together = start.map(|start| unsafe { std::slice::from_raw_parts_mut(start, channels * dstate) });
+        if memory.shape.lanes == Lanes::States {
+            if let (Some(to), true) = (together, memory.shape.pitch() == dstate) {
+                return to.copy_from_slice(&memory.state[..channels * dstate]);
+            }
+            for (channel, from) in memory.state.chunks_exact(memory.shape.pitch()).take(channels).enumerate() {
+                // SAFETY: the caller's promise.
+                unsafe { states.run([row, self.channels.start + channel, 0], 2, &from[..dstate]) };
+            }
+            return;
+        }
+        if let Some(to) = together {
             return transpose(memory.state, width, to, dstate, [dstate, channels]);
         }
         for n in 0..dstate {
@@ -115,56 +141,83 @@ impl<T: Element> Tile<'_, '_, T> {
     /// delta and delta x of `times`. Returns whether no delta is negative.
     #[inline(always)]
     fn stage_steps<S: Simd>(&self, simd: S, times: Range<usize>, memory: &mut Memory<'_>) -> bool {
-        let (width, channels, count) = (memory.shape.width, self.channels.len(), times.len());
-        let mut forward = true;
-        if by_channel(&self.inputs.x.layout.strides, self.short) {
-            for (row, t) in times.enumerate() {
-                let (delta, x) = (&mut memory.delta[row * width..], &mut memory.delta_x[row * width..]);
-                let (delta, x) = (&mut delta[..width], &mut x[..width]);
-                let index = [self.span.batch, self.channels.start, t];
-                self.inputs.dt.run(index, 1, &mut delta[..channels]);
-                self.inputs.x.run(index, 1, &mut x[..channels]);
-                let bias = Constant::Row(memory.bias);
-                forward &= simd.vectorize(Steps { options: self.inputs.step, delta, x, count: channels, bias });
+        let Memory { shape, delta, delta_x, bias, turned, .. } = memory;
+        let staged = ..times.len() * shape.width;
+        self.rows(&self.inputs.dt, times.clone(), delta, turned[0], *shape);
+        self.rows(&self.inputs.x, times, delta_x, turned[0], *shape);
+        simd.vectorize(Steps { options: self.inputs.step, delta: &mut delta[staged], x: &mut delta_x[staged], bias })
+    }
+
+    /// A row of channels for each of `times`.
+    #[inline(always)]
+    fn rows(
+        &self,
+        tensor: &Strided<'_, T, Host, 3>,
+        times: Range<usize>,
+        to: &mut [f32],
+        turned: &mut [f32],
+        shape: Shape,
+    ) {
+        let (channels, count) = (self.channels.len(), times.len());
+        if by_channel(&tensor.layout.strides, self.short) {
+            for (row, t) in to.chunks_exact_mut(shape.width).zip(times) {
+                tensor.run([self.span.batch, self.channels.start, t], 1, &mut row[..channels]);
             }
-            return forward;
+            return;
         }
-        let length = memory.shape.steps;
+        // Whole blocks are turned over in a moment: there is room behind the steps.
+        let whole = count.next_multiple_of(TURN);
         for first in (0..channels).step_by(TURN) {
-            let [delta, x] = &mut memory.turned;
-            for k in 0..TURN {
-                let (delta, x) = (&mut delta[k * length..][..length], &mut x[k * length..][..length]);
-                if first + k >= channels {
-                    delta.fill(0.0);
-                    x.fill(0.0);
-                    continue;
-                }
-                let index = [self.span.batch, self.channels.start + first + k, times.start];
-                self.inputs.dt.run(index, 2, &mut delta[..count]);
-                self.inputs.x.run(index, 2, &mut x[..count]);
-                // What another tile left there would be no step.
-                delta[count..].fill(0.0);
-                x[count..].fill(0.0);
-                let bias = Constant::One(memory.bias[first + k]);
-                forward &= simd.vectorize(Steps { options: self.inputs.step, delta, x, count, bias });
-            }
-            transpose(delta, length, &mut memory.delta[first..], width, [TURN, count]);
-            transpose(x, length, &mut memory.delta_x[first..], width, [TURN, count]);
+            self.lines(tensor, first, times.clone(), &mut turned[..TURN * whole], whole);
+            transpose(turned, whole, &mut to[first..], shape.width, [TURN, whole]);
         }
-        forward
+    }
+
+    /// A line of `length` for each of the channels from `first` on: its steps of `times`, and 0 behind them.
+    #[inline(always)]
+    fn lines(
+        &self,
+        tensor: &Strided<'_, T, Host, 3>,
+        first: usize,
+        times: Range<usize>,
+        to: &mut [f32],
+        length: usize,
+    ) {
+        for (k, line) in to.chunks_exact_mut(length).enumerate() {
+            let steps = if first + k < self.channels.len() { times.len() } else { 0 };
+            tensor.run([self.span.batch, self.channels.start + first + k, times.start], 2, &mut line[..steps]);
+            line[steps..].fill(0.0);
+        }
     }
 
     /// B and C of `times`.
     #[inline(always)]
     fn stage_projections(&self, times: Range<usize>, memory: &mut Memory<'_>) {
-        let (dstate, steps) = (memory.shape.dstate, memory.shape.steps);
+        let (dstate, pitch, steps) = (memory.shape.dstate, memory.shape.pitch(), memory.shape.steps);
         for (rows, projection) in [(&mut memory.B, &self.inputs.B), (&mut memory.C, &self.inputs.C)] {
             let AlignedProjection::Variable { tensor, channels } = projection else { continue };
             let index = |n, t| [self.span.batch, self.channels.start / channels, n, t];
-            if tensor.layout.strides[2] == 1 {
-                (rows.by_state, rows.by_step) = (1, dstate);
+            let along_states = memory.shape.lanes == Lanes::States;
+            if tensor.layout.strides[2] == 1 || along_states && times.len() == 1 {
+                (rows.by_state, rows.by_step) = (1, pitch);
                 for (row, t) in times.clone().enumerate() {
-                    tensor.run(index(0, t), 2, &mut rows.memory[row * dstate..][..dstate]);
+                    let to = &mut rows.memory[row * pitch..][..pitch];
+                    tensor.run(index(0, t), 2, &mut to[..dstate]);
+                    to[dstate..].fill(0.0);
+                }
+                continue;
+            }
+            if along_states {
+                (rows.by_state, rows.by_step) = (1, pitch);
+                let turned = &mut *memory.turned[0];
+                for first in (0..pitch).step_by(TURN) {
+                    for (n, to) in (first..).zip(turned.chunks_exact_mut(steps).take(TURN)) {
+                        match n < dstate {
+                            true => tensor.run(index(n, times.start), 3, &mut to[..times.len()]),
+                            false => to[..times.len()].fill(0.0),
+                        }
+                    }
+                    transpose(turned, steps, &mut rows.memory[first..], pitch, [TURN, times.len()]);
                 }
                 continue;
             }
@@ -187,54 +240,43 @@ impl<T: Element> Tile<'_, '_, T> {
         times: Range<usize>,
         memory: &mut Memory<'_>,
     ) {
-        let (width, channels, count, length) =
-            (memory.shape.width, self.channels.len(), times.len(), memory.shape.steps);
-        let [y, other] = &mut memory.turned;
+        let Memory { shape, delta_x, y, D, turned, .. } = memory;
+        let (width, channels, count) = (shape.width, self.channels.len(), times.len());
         if by_channel(&[out.stride(0), out.stride(1), out.stride(2)], self.short) {
-            for (row, t) in times.enumerate() {
-                let y = &mut memory.y[row * width..][..width];
-                let index = [self.span.batch, self.channels.start, t];
-                let D = Constant::Row(memory.D);
-                self.gate(simd, index, 1, [&mut y[..width], &mut other[..width]], channels, D);
+            // What x and z are read to: delta x has done its work.
+            let (y, other) = (&mut y[..count * width], delta_x);
+            if self.inputs.D.is_some() {
+                self.rows(&self.inputs.x, times.clone(), other, turned[0], *shape);
+                simd.vectorize(Skip { y, x: other, D: Lines::Rows(D) });
+            }
+            if let Some(z) = &self.inputs.z {
+                self.rows(z, times.clone(), other, turned[0], *shape);
+                simd.vectorize(Gate { count: y.len(), y, z: other });
+            }
+            for (y, t) in y.chunks_exact(width).zip(times) {
                 // SAFETY: the caller's promise.
-                unsafe { out.run(index, 1, &y[..channels]) };
+                unsafe { out.run([self.span.batch, self.channels.start, t], 1, &y[..channels]) };
             }
             return;
         }
+        let (length, whole) = (count.next_multiple_of(LANES), count.next_multiple_of(TURN));
         for first in (0..channels).step_by(TURN) {
-            transpose(&memory.y[first..], width, y, length, [count, TURN]);
-            for k in 0..TURN.min(channels - first) {
-                let y = &mut y[k * length..][..length];
-                let index = [self.span.batch, self.channels.start + first + k, times.start];
-                let D = Constant::One(memory.D[first + k]);
-                self.gate(simd, index, 2, [&mut *y, &mut other[..length]], count, D);
+            let [lines, other] = turned.each_mut().map(|turned| &mut turned[..TURN * length]);
+            transpose(&y[first..], width, lines, length, [whole, TURN]);
+            let floats = TURN.min(channels - first) * length;
+            let (lines, other) = (&mut lines[..floats], &mut other[..floats]);
+            if self.inputs.D.is_some() {
+                self.lines(&self.inputs.x, first, times.clone(), other, length);
+                simd.vectorize(Skip { y: lines, x: other, D: Lines::Of(&D[first..], length) });
+            }
+            if let Some(z) = &self.inputs.z {
+                self.lines(z, first, times.clone(), other, length);
+                simd.vectorize(Gate { count: lines.len(), y: lines, z: other });
+            }
+            for (k, line) in lines.chunks_exact(length).enumerate() {
                 // SAFETY: the caller's promise.
-                unsafe { out.run(index, 2, &y[..count]) };
+                unsafe { out.run([self.span.batch, self.channels.start + first + k, times.start], 2, &line[..count]) };
             }
-        }
-    }
-
-    /// y + D x, gated, for `count` neighbours along dimension `axis`.
-    #[inline(always)]
-    fn gate<S: Simd>(
-        &self,
-        simd: S,
-        index: [usize; 3],
-        axis: usize,
-        [y, other]: [&mut [f32]; 2],
-        count: usize,
-        D: Constant<'_>,
-    ) {
-        if self.inputs.D.is_some() {
-            self.inputs.x.run(index, axis, &mut other[..count]);
-            for at in (0..count).step_by(S::F32_LANES) {
-                let (sum, x) = (load::<S>(&y[at..]), load::<S>(&other[at..]));
-                store::<S>(y, at, fma(simd, D.at(simd, at), x, sum));
-            }
-        }
-        if let Some(z) = &self.inputs.z {
-            z.run(index, axis, &mut other[..count]);
-            simd.vectorize(Gate { y, z: other, count });
         }
     }
 

@@ -3,21 +3,16 @@
 //! Nothing here depends on the dtype of the call, so that the vector loops are compiled once, in this crate.
 
 use crate::cpu::Cpu;
-use crate::cpu::math::exp::{Any, Range, UpTo70, exp};
-use crate::cpu::math::lanes::{each, fma};
+use crate::cpu::along_states::{Decay, Each, Halves, MOST_ROWS, SUMS, Same, halved, sixteen};
+use crate::cpu::math::exp::{Any, UpTo70, exp};
+use crate::cpu::math::lanes::{each, fma, greatest};
 use crate::cpu::math::logistic::silu;
 use crate::cpu::runs::{narrow, widen};
-use crate::cpu::transpose::transpose;
 use crate::ops::StepOptions;
 use crate::tensor::{Dtype, Element};
 use half::{bf16, f16};
 use pulp::{Simd, WithSimd};
 
-/// Rows of a block, at the most.
-pub(super) const MOST_ROWS: usize = 64;
-/// Partial sums of a row, whatever the instructions: state n adds to sum n % 16. No vector has more lanes.
-const SUMS: usize = 16;
-const HALF: usize = SUMS / 2;
 /// Fewer states than this are added up one after the other.
 const FEW: usize = 8;
 
@@ -109,44 +104,6 @@ impl WithSimd for Block<'_> {
     }
 }
 
-/// Of a slice: the lowest number if it is empty; NaN does not count.
-#[inline(always)]
-fn greatest<S: Simd>(simd: S, values: &[f32]) -> f32 {
-    let (vectors, rest) = S::as_simd_f32s(values);
-    let mut most = simd.splat_f32s(f32::MIN);
-    for &v in vectors {
-        most = simd.max_f32s(v, most);
-    }
-    rest.iter().fold(simd.reduce_max_f32s(most), |most, &v| if v > most { v } else { most })
-}
-
-/// The factors of states. (Not closures: those need not be inlined, and then compute without the instructions.)
-trait Decay<S: Simd>: Copy {
-    fn of(self, simd: S, delta: S::f32s, A: S::f32s) -> S::f32s;
-}
-
-/// Each state its own.
-#[derive(Clone, Copy)]
-struct Each<R>(R);
-
-/// One for all.
-#[derive(Clone, Copy)]
-struct Same<V>(V);
-
-impl<S: Simd, R: Range> Decay<S> for Each<R> {
-    #[inline(always)]
-    fn of(self, simd: S, delta: S::f32s, A: S::f32s) -> S::f32s {
-        exp(simd, self.0, simd.mul_f32s(delta, A))
-    }
-}
-
-impl<S: Simd> Decay<S> for Same<S::f32s> {
-    #[inline(always)]
-    fn of(self, _: S, _: S::f32s, _: S::f32s) -> S::f32s {
-        self.0
-    }
-}
-
 impl Block<'_> {
     #[inline(always)]
     fn advance<S: Simd>(
@@ -196,21 +153,15 @@ impl Block<'_> {
         decay: impl Decay<S>,
     ) {
         let (dstate, shared) = (self.dstate, self.one_decay.is_some());
+        let steps = delta.iter().zip(delta_x);
+        let mut halves = Halves::new();
+        if dstate == SUMS && !shared {
+            halves.sixteens(simd, decay, steps, [self.A, self.B, self.C], h);
+            return halves.add(simd, self.rows, self.y);
+        }
         let (B, B_rest) = self.B[..dstate].as_chunks::<SUMS>();
         let (C, C_rest) = self.C[..dstate].as_chunks::<SUMS>();
-        let mut halves = [[0.0f32; HALF]; MOST_ROWS];
-        if let (false, &[B], &[C], []) = (shared, B, C, B_rest) {
-            // What Mamba-1 has: B and C stay in registers.
-            let rows = h.as_chunks_mut().0.iter_mut().zip(self.A.as_chunks().0).zip(&mut halves);
-            for (((h, A), half), (&delta, &delta_x)) in rows.zip(delta.iter().zip(delta_x)) {
-                let mut sums = [simd.splat_f32s(0.0); SUMS];
-                let steps = [simd.splat_f32s(delta), simd.splat_f32s(delta_x)];
-                sixteen(simd, decay, steps, [A, &B, &C], h, &mut sums);
-                *half = halved::<S>(&sums);
-            }
-            return self.add_halves(simd, &halves);
-        }
-        let rows = h.chunks_exact_mut(dstate).zip(&mut halves).zip(delta.iter().zip(delta_x));
+        let rows = h.chunks_exact_mut(dstate).zip(&mut halves.rows).zip(steps);
         // One decay asks for no A: any row will do.
         let (A_all, A_step) = if shared { (self.B, 0) } else { (self.A, dstate) };
         for (row, ((h, half), (&delta, &delta_x))) in rows.enumerate() {
@@ -226,21 +177,7 @@ impl Block<'_> {
             }
             *half = halved::<S>(&sums);
         }
-        self.add_halves(simd, &halves);
-    }
-
-    /// y of each row from its eight sums: lanes along the rows.
-    #[inline(always)]
-    fn add_halves<S: Simd>(&mut self, simd: S, halves: &[[f32; HALF]; MOST_ROWS]) {
-        let mut turned = [[0.0f32; MOST_ROWS]; HALF];
-        let rows = self.rows.next_multiple_of(HALF);
-        transpose(halves.as_flattened(), HALF, turned.as_flattened_mut(), MOST_ROWS, [rows, HALF]);
-        for (i, y) in S::as_mut_simd_f32s(self.y).0[..self.rows.div_ceil(S::F32_LANES)].iter_mut().enumerate() {
-            let sum = |k: usize| S::as_simd_f32s(&turned[k]).0[i];
-            let even = simd.add_f32s(simd.add_f32s(sum(0), sum(4)), simd.add_f32s(sum(2), sum(6)));
-            let odd = simd.add_f32s(simd.add_f32s(sum(1), sum(5)), simd.add_f32s(sum(3), sum(7)));
-            *y = simd.add_f32s(even, odd);
-        }
+        halves.add(simd, self.rows, self.y);
     }
 
     /// All rows as one run of states: each with the step of its row.
@@ -280,25 +217,6 @@ impl Block<'_> {
     }
 }
 
-/// Sixteen states of a row: advanced, and added to its sums.
-#[inline(always)]
-fn sixteen<S: Simd>(
-    simd: S,
-    decay: impl Decay<S>,
-    [delta, delta_x]: [S::f32s; 2],
-    [A, B, C]: [&[f32; SUMS]; 3],
-    h: &mut [f32; SUMS],
-    sums: &mut [S::f32s; SUMS],
-) {
-    let (A, B, C) = (S::as_simd_f32s(A).0, S::as_simd_f32s(B).0, S::as_simd_f32s(C).0);
-    let h = S::as_mut_simd_f32s(h).0;
-    for k in 0..SUMS / S::F32_LANES {
-        let decay = decay.of(simd, delta, A[k]);
-        h[k] = fma(simd, decay, h[k], simd.mul_f32s(delta_x, B[k]));
-        sums[k] = fma(simd, h[k], C[k], sums[k]);
-    }
-}
-
 /// As many states as there are. What lies beyond them adds nothing.
 #[inline(always)]
 fn fewer<S: Simd>(
@@ -318,14 +236,4 @@ fn fewer<S: Simd>(
         // Beyond the states 0 again, where an infinite factor has made NaN of it.
         *sum = fma(simd, simd.partial_load_f32s(&h[at..]), C, *sum);
     }
-}
-
-/// The sums by twos. What is left of them is added up in the same order with all instructions.
-#[inline(always)]
-fn halved<S: Simd>(sums: &[S::f32s; SUMS]) -> [f32; HALF] {
-    let mut all = [0.0f32; SUMS];
-    for (to, &from) in S::as_mut_simd_f32s(&mut all).0.iter_mut().zip(sums) {
-        *to = from;
-    }
-    std::array::from_fn(|i| all[i] + all[i + HALF])
 }

@@ -3,19 +3,18 @@
 
 mod block;
 
-use super::Cpu;
+use super::along_states::MOST_ROWS;
 use super::writer::Writer;
+use super::{Cpu, LEAST_STEPS};
 use crate::error::Result;
 use crate::ops::state_update::{CheckedOutputs, Dims, Grouped, Inputs, StateUpdate, StateUpdateOutputs};
 use crate::ops::{Forward, Operator, Workspace};
 use crate::plan::{Plan, as_f32};
 use crate::tensor::{Dtype, Element, Host, Strided};
-use block::{Block, MOST_ROWS, States};
+use block::{Block, States};
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// State steps of a task at the least, so that waking a thread is worth it: a call of one row of the batch is one task.
-const LEAST_STEPS: usize = 1 << 15;
 /// Tasks with memory of their own.
 const MOST_WORKERS: usize = 128;
 /// States of a block: what stays in the nearest cache beside A.

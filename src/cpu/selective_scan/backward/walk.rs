@@ -50,7 +50,7 @@ impl<T: Element> WithSimd for Worker<'_, '_, '_, '_, '_, T> {
                 channels: call.division.tiling.channels(task.tile),
                 short: call.division.shape.short,
             };
-            let decays = tile.load_constants(&mut scratch.tile);
+            let decays = tile.load_constants(simd, &mut scratch.tile);
             let (width, channels) = (scratch.tile.shape.width, tile.channels.len());
             scratch.g.chunks_exact_mut(width).for_each(|row| row[channels..].fill(0.0));
             scratch.lanes[..channels].fill(f32::from_bits(u32::MAX));
