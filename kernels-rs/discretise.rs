@@ -8,7 +8,23 @@ use crate::load_store::{BF16, F16, F32, Io};
 use crate::math;
 use crate::params::{SsmDiscretise, SsmWide};
 use crate::wide::{Index, each};
-use formulas::Point;
+use formulas::{Point, Powers};
+
+/// Powers when they are asked for.
+#[derive(Clone, Copy)]
+struct Computed;
+
+impl Powers for Computed {
+    #[inline(always)]
+    fn exp(self, w: f32) -> f32 {
+        math::exp(w)
+    }
+
+    #[inline(always)]
+    fn exp_m1(self, w: f32) -> f32 {
+        math::exp_m1(w)
+    }
+}
 
 /// The values of `SsmDiscretise::rule`.
 #[derive(Clone, Copy)]
@@ -37,15 +53,15 @@ impl SsmDiscretise {
     /// # Safety
     /// `index` is an index of the domain.
     #[inline(always)]
-    unsafe fn point<T: Io>(&self, index: Index) -> Point {
+    unsafe fn point<T: Io>(&self, index: Index) -> Point<Computed> {
         // SAFETY: the caller's.
         let (dt, bias, A, B, lambda) = unsafe {
             let (dt, bias) = (self.dt.load::<T>(index), self.dt_bias.load::<F32>(index));
             (dt, bias, self.A.load::<F32>(index), self.B.load::<T>(index), self.lambda.load::<T>(index))
         };
-        let (delta, slope) = self.step.delta(dt.unwrap_or(0.0) + bias.unwrap_or(0.0));
-        let rule = Rule::new(self.rule);
-        Point::new(rule, delta, slope, A.unwrap_or(0.0), B.unwrap_or(0.0), lambda.unwrap_or(0.0))
+        let step = self.step.delta(dt.unwrap_or(0.0) + bias.unwrap_or(0.0)).into();
+        let inputs = [A, B, lambda].map(|input| input.unwrap_or(0.0));
+        Point::new(Rule::new(self.rule), Computed, step, inputs)
     }
 }
 

@@ -1,8 +1,13 @@
 //! The formulas of discretise at one element, in f32: one text for the GPU kernels and the CPU backend. Whoever includes
-//! this file has a `Rule` and a `math` with exp and exp_m1 beside it.
+//! this file has a `Rule` beside it.
 
 use super::Rule;
-use super::math::{exp, exp_m1};
+
+/// Where e^w and e^w - 1 come from: computed when a formula asks for them, or beforehand for many elements.
+pub trait Powers: Copy {
+    fn exp(self, w: f32) -> f32;
+    fn exp_m1(self, w: f32) -> f32;
+}
 
 /// A gradient by an output at one element, 0 where it is absent. An Option has no value there: the compiler may then
 /// compute with a register that nobody wrote, which cannot be told from a mistake when the kernel is checked.
@@ -22,7 +27,7 @@ pub struct By {
 }
 
 /// One element's inputs, w = delta A, and the derivative of delta by the raw step.
-pub struct Point {
+pub struct Point<P> {
     rule: Rule,
     pub delta: f32,
     pub slope: f32,
@@ -30,13 +35,24 @@ pub struct Point {
     B: f32,
     lambda: f32,
     w: f32,
+    powers: P,
 }
 
-impl Point {
+impl<P: Powers> Point<P> {
     /// `slope`: the derivative of delta by the raw step.
     #[inline(always)]
-    pub fn new(rule: Rule, delta: f32, slope: f32, A: f32, B: f32, lambda: f32) -> Self {
-        Self { rule, delta, slope, A, B, lambda, w: delta * A }
+    pub fn new(rule: Rule, powers: P, [delta, slope]: [f32; 2], [A, B, lambda]: [f32; 3]) -> Self {
+        Self { rule, delta, slope, A, B, lambda, w: delta * A, powers }
+    }
+
+    #[inline(always)]
+    fn exp(&self) -> f32 {
+        self.powers.exp(self.w)
+    }
+
+    #[inline(always)]
+    fn exp_m1(&self) -> f32 {
+        self.powers.exp_m1(self.w)
     }
 
     /// The formulas as written are good here. Beyond, delta A or a square may overflow or lose its digits although the
@@ -61,16 +77,16 @@ impl Point {
     /// zoh: (e^w - 1) / A, which tends to delta as A tends to 0, and to -1/A although w overflows.
     #[inline(always)]
     fn delta_phi(&self) -> f32 {
-        if self.ordinary() || self.w.abs() < 1.0 { self.delta * phi(self.w) } else { exp_m1(self.w) / self.A }
+        if self.ordinary() || self.w.abs() < 1.0 { self.delta * self.phi() } else { self.exp_m1() / self.A }
     }
 
     /// zoh: the derivative of `delta_phi` by A, delta^2 phi'(w).
     #[inline(always)]
     fn delta_phi_slope(&self) -> f32 {
         if self.ordinary() || self.w.abs() < 1.0 {
-            self.delta * self.delta * phi_derivative(self.w)
+            self.delta * self.delta * self.phi_derivative()
         } else {
-            (self.delta * exp(self.w) - self.delta_phi()) / self.A
+            (self.delta * self.exp() - self.delta_phi()) / self.A
         }
     }
 
@@ -80,7 +96,7 @@ impl Point {
             Rule::Euler => 1.0 + self.w,
             Rule::Bilinear if self.w.is_infinite() => -1.0,
             Rule::Bilinear => (1.0 + self.w / 2.0) / (1.0 - self.w / 2.0),
-            Rule::ExpEuler | Rule::Zoh | Rule::ExpTrapezoidal => exp(self.w),
+            Rule::ExpEuler | Rule::Zoh | Rule::ExpTrapezoidal => self.exp(),
         }
     }
 
@@ -91,7 +107,7 @@ impl Point {
             Rule::Euler => factor,
             Rule::Bilinear if self.ordinary() => self.q() * self.q() * factor,
             Rule::Bilinear => self.q() * factor * self.q(),
-            Rule::ExpEuler | Rule::Zoh | Rule::ExpTrapezoidal => exp(self.w) * factor,
+            Rule::ExpEuler | Rule::Zoh | Rule::ExpTrapezoidal => self.exp() * factor,
         }
     }
 
@@ -109,7 +125,7 @@ impl Point {
     /// (1 - lambda) e^w.
     #[inline(always)]
     fn previous(&self) -> f32 {
-        (1.0 - self.lambda) * exp(self.w)
+        (1.0 - self.lambda) * self.exp()
     }
 
     #[inline(always)]
@@ -126,12 +142,12 @@ impl Point {
     pub fn ddelta(&self, by: By) -> f32 {
         let by_B_bar = || match self.rule {
             Rule::Euler | Rule::ExpEuler => self.B,
-            Rule::Zoh => exp(self.w) * self.B,
+            Rule::Zoh => self.exp() * self.B,
             Rule::Bilinear => self.q() * self.q() * self.B,
             Rule::ExpTrapezoidal => self.lambda * self.B,
         };
         // 0 * infinity is 0 here: e^w wins.
-        let by_B_prev_bar = || if exp(self.w) == 0.0 { 0.0 } else { self.previous() * (1.0 + self.w) * self.B };
+        let by_B_prev_bar = || if self.exp() == 0.0 { 0.0 } else { self.previous() * (1.0 + self.w) * self.B };
         by.ddelta.value
             + times(by.dA_bar, || self.A_bar_slope(self.A))
             + times(by.dB_bar, by_B_bar)
@@ -161,7 +177,31 @@ impl Point {
 
     #[inline(always)]
     pub fn dlambda(&self, by: By) -> f32 {
-        times(by.dB_bar, || self.delta * self.B) + times(by.dB_prev_bar, || -(self.delta * exp(self.w) * self.B))
+        times(by.dB_bar, || self.delta * self.B) + times(by.dB_prev_bar, || -(self.delta * self.exp() * self.B))
+    }
+
+    /// (e^w - 1) / w, and its limit 1 at 0.
+    #[inline(always)]
+    fn phi(&self) -> f32 {
+        if self.w == 0.0 { 1.0 } else { self.exp_m1() / self.w }
+    }
+
+    /// The derivative of phi: (e^w - phi(w)) / w; near 0 its series, sum of w^k / (k! (k + 2)).
+    #[inline(always)]
+    fn phi_derivative(&self) -> f32 {
+        const TERMS: [f32; 10] = {
+            let (mut terms, mut factorial, mut k) = ([0.0; 10], 1.0f64, 0);
+            while k < 10 {
+                terms[k] = (1.0 / (factorial * (k as f64 + 2.0))) as f32;
+                k += 1;
+                factorial *= k as f64;
+            }
+            terms
+        };
+        if self.w.abs() >= 1.0 {
+            return (self.exp() - self.phi()) / self.w;
+        }
+        TERMS.iter().rev().fold(0.0, |sum, &term| sum * self.w + term)
     }
 }
 
@@ -169,28 +209,4 @@ impl Point {
 #[inline(always)]
 fn times(gradient: Gradient, derivative: impl FnOnce() -> f32) -> f32 {
     if gradient.given { gradient.value * derivative() } else { 0.0 }
-}
-
-/// (e^w - 1) / w, and its limit 1 at 0.
-#[inline(always)]
-fn phi(w: f32) -> f32 {
-    if w == 0.0 { 1.0 } else { exp_m1(w) / w }
-}
-
-/// The derivative of [`phi`]: (e^w - phi(w)) / w; near 0 its series, sum of w^k / (k! (k + 2)).
-#[inline(always)]
-fn phi_derivative(w: f32) -> f32 {
-    const TERMS: [f32; 10] = {
-        let (mut terms, mut factorial, mut k) = ([0.0; 10], 1.0f64, 0);
-        while k < 10 {
-            terms[k] = (1.0 / (factorial * (k as f64 + 2.0))) as f32;
-            k += 1;
-            factorial *= k as f64;
-        }
-        terms
-    };
-    if w.abs() >= 1.0 {
-        return (exp(w) - phi(w)) / w;
-    }
-    TERMS.iter().rev().fold(0.0, |sum, &term| sum * w + term)
 }

@@ -276,7 +276,7 @@ fn tails() {
         let arguments: Vec<f32> = (0..len).map(|_| random.uniform(-110.0, 25.0)).collect();
         let whole = same_everywhere(Softplus, [&arguments]);
         for (v, expected) in arguments.iter().zip(whole) {
-            assert_eq!(ssm_kernels::cpu::math::softplus(*v).to_bits(), expected.to_bits());
+            assert_eq!(same_everywhere(Softplus, [&[*v]])[0].to_bits(), expected.to_bits());
         }
     }
 }

@@ -12,9 +12,9 @@ use common::discretise::{
 };
 use common::{property, say, shared_property};
 use proptest::strategy::Strategy;
-use ssm_kernels::Element;
 use ssm_kernels::prelude::*;
 use ssm_kernels::reference::accuracy::Loop;
+use ssm_kernels::{Element, Instructions};
 
 /// One case under the accuracy rule, both directions, all outputs. `what` names it.
 fn check<B: Backend, T: Element>(backend: &B, case: &DiscretiseCase<T>, order: Order, what: &impl std::fmt::Debug) {
@@ -156,7 +156,61 @@ fn dt_limit_by_hand<B: Backend, T: Element>() {
     }
 }
 
-suites!(drawn, extremes, dt_limit_by_hand);
+/// Lines around the length of a row that is computed at a time, along either dimension, and many short ones.
+fn lines<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    let mut count = 0;
+    for (extents, order) in [
+        (vec![3, 255], Order::Dense),
+        (vec![257, 3], Order::Strided(4)),
+        (vec![2, 3, 256], Order::ChannelLast),
+        (vec![1, 700], Order::Dense),
+        (vec![300, 5], Order::Dense),
+        (vec![2, 40, 16, 3], Order::ChannelLast),
+    ] {
+        for (i, rule) in Rule::ALL.into_iter().enumerate() {
+            let mut has = [[true; 4]; 5];
+            has[i][extents.len() - 1] = false;
+            let upstream = std::array::from_fn(|k| k != i);
+            let (extents, seed) = (extents.clone(), count);
+            let options = (true, i % 2 == 0, i % 3 == 0);
+            let (dt_bias, dt_softplus, dt_limit) = options;
+            let spec = DiscretiseSpec { rule, extents, has, dt_bias, dt_softplus, dt_limit, upstream, order, seed };
+            check::<B, T>(&backend, &DiscretiseCase::new(&spec), order, &spec);
+            count += 1;
+        }
+    }
+    say(format_args!("discretise lines {} {}: {count} cases", B::NAME, T::DTYPE));
+}
+
+suites!(drawn, extremes, dt_limit_by_hand, lines);
+
+/// The CPU backend's bits do not depend on the instruction set.
+#[test]
+fn instructions_do_not_change_bits() {
+    property(file!(), "discretise: instructions do not change bits", 128, spec(), |spec| {
+        let case = DiscretiseCase::<f32>::new(&spec);
+        let op = case.op().expect("a valid case");
+        let bits = |cpu: Cpu| {
+            let mut outputs = DiscretiseBuffers::new(&case, Order::Dense);
+            let (mut delta, mut A_bar, mut B_bar) =
+                (outputs.delta.view_mut(), outputs.A_bar.view_mut(), outputs.B_bar.view_mut());
+            let wanted = DiscretiseOutputs::new().delta(&mut delta).A_bar(&mut A_bar).B_bar(&mut B_bar);
+            cpu.forward(&op, wanted).expect("a valid case runs");
+            let mut gradients = GradientBuffers::new(&case, Order::Dense);
+            let (mut ddt, mut dA, mut dB) =
+                (gradients.ddt.view_mut(), gradients.dA.view_mut(), gradients.dB.view_mut());
+            let wanted = DiscretiseGradients::new().ddt(&mut ddt).dA(&mut dA).dB(&mut dB);
+            cpu.backward(&op, case.upstream(), wanted).expect("a valid case runs");
+            let all = [&outputs.delta, &outputs.A_bar, &outputs.B_bar, &gradients.ddt, &gradients.dA, &gradients.dB];
+            all.map(|buffer| buffer.dense().into_iter().map(f64::to_bits).collect::<Vec<_>>())
+        };
+        let best = bits(Cpu::new());
+        for instructions in [Instructions::Avx2, Instructions::Scalar] {
+            assert_eq!(bits(Cpu::new().instructions(instructions)), best, "{instructions:?}");
+        }
+    });
+}
 
 /// The reference's gradients against central differences of its own forward direction, in f64.
 #[test]

@@ -14,6 +14,7 @@ impl<T: Element, const R: usize> Strided<'_, T, Host, R> {
         let memory = &self.memory.as_slice()[self.layout.offset(index)..];
         match self.layout.strides[axis] {
             1 => widen(&memory[..to.len()], to),
+            0 => to.fill(memory[0].to_f32()),
             // Strides are not negative, and those of inputs lie inside the memory.
             stride => to.iter_mut().enumerate().for_each(|(i, to)| *to = memory[i * stride as usize].to_f32()),
         }

@@ -46,6 +46,11 @@ impl<'o, T, const R: usize> Writer<'o, T, R> {
         unsafe { self.start.add(self.layout.offset(index)).read() }
     }
 
+    /// Distances of neighbours.
+    pub fn strides(&self) -> [i64; R] {
+        self.layout.strides
+    }
+
     /// Where the element at `index` lies, if its neighbours along dimension `axis` lie next to it.
     #[inline(always)]
     pub fn contiguous(&self, index: [usize; R], axis: usize) -> Option<*mut T> {

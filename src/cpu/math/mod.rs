@@ -1,5 +1,5 @@
-//! The elementary functions of the CPU backend, in f32: on vectors in [`exp`](mod@exp) and [`logistic`], generic over
-//! the instruction set; over slices in [`slices`]; and on single numbers here.
+//! The elementary functions of the CPU backend, in f32: on vectors in [`exp`] and [`logistic`], generic over the
+//! instruction set; and over slices in [`slices`].
 //!
 //! One text serves all, and every operation in it rounds the same way in every instruction set: an element has the
 //! same bits wherever it stands. The errors that the functions state are in ulp of the exact result; they were measured
@@ -13,61 +13,8 @@ pub mod slices;
 
 use crate::ops::StepOptions;
 use pulp::Simd;
-use slices::one;
-
-/// [`exp::exp`] of a number.
-#[inline(always)]
-pub fn exp(v: f32) -> f32 {
-    one(slices::Exp, v)
-}
-
-/// [`exp::exp_m1`] of a number.
-#[inline(always)]
-pub fn exp_m1(v: f32) -> f32 {
-    one(slices::ExpM1, v)
-}
-
-/// [`logistic::softplus`] of a number.
-#[inline(always)]
-pub fn softplus(v: f32) -> f32 {
-    one(slices::Softplus, v)
-}
-
-/// [`logistic::softplus_derivative`] of a number.
-#[inline(always)]
-pub fn softplus_derivative(v: f32) -> f32 {
-    one(slices::SoftplusDerivative, v)
-}
-
-/// [`logistic::sigmoid`] of a number.
-#[inline(always)]
-pub fn sigmoid(v: f32) -> f32 {
-    one(slices::Sigmoid, v)
-}
-
-/// [`logistic::silu`] of a number.
-#[inline(always)]
-pub fn silu(v: f32) -> f32 {
-    one(slices::Silu, v)
-}
-
-/// [`logistic::silu_derivative`] of a number.
-#[inline(always)]
-pub fn silu_derivative(v: f32) -> f32 {
-    one(slices::SiluDerivative, v)
-}
 
 impl StepOptions {
-    /// delta from the raw step with its bias.
-    #[inline(always)]
-    pub(super) fn apply(self, raw: f32) -> f32 {
-        let delta = if self.softplus { softplus(raw) } else { raw };
-        match self.limit {
-            Some((min, max)) => delta.clamp(min, max),
-            None => delta,
-        }
-    }
-
     /// delta from raw steps with their bias.
     #[inline(always)]
     pub(super) fn apply_to<S: Simd>(self, simd: S, raw: S::f32s) -> S::f32s {
@@ -80,12 +27,11 @@ impl StepOptions {
 
     /// The derivative of delta by the raw step: zero outside the clamp.
     #[inline(always)]
-    pub(super) fn slope(self, raw: f32) -> f32 {
-        let delta = if self.softplus { softplus(raw) } else { raw };
-        match self.limit {
-            Some((min, max)) if delta < min || delta > max => 0.0,
-            _ if self.softplus => softplus_derivative(raw),
-            _ => 1.0,
-        }
+    pub(super) fn slope<S: Simd>(self, simd: S, raw: S::f32s) -> S::f32s {
+        let slope = if self.softplus { logistic::softplus_derivative(simd, raw) } else { simd.splat_f32s(1.0) };
+        let Some((min, max)) = self.limit else { return slope };
+        let (step, zero) = (if self.softplus { logistic::softplus(simd, raw) } else { raw }, simd.splat_f32s(0.0));
+        let slope = simd.select_f32s(simd.less_than_f32s(step, simd.splat_f32s(min)), zero, slope);
+        simd.select_f32s(simd.greater_than_f32s(step, simd.splat_f32s(max)), zero, slope)
     }
 }

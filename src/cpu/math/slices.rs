@@ -101,23 +101,3 @@ pub fn map<const N: usize>(function: impl Function<N>, arguments: [&[f32]; N], r
     assert!(arguments.iter().all(|argument| argument.len() == results.len()), "slices of one length");
     Arch::new().dispatch(Map { function, arguments, results });
 }
-
-struct One<F> {
-    function: F,
-    argument: f32,
-}
-
-impl<F: Function<1>> WithSimd for One<F> {
-    type Output = f32;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> f32 {
-        pulp::bytemuck::cast_slice(&[self.function.call(simd, [simd.splat_f32s(self.argument)])])[0]
-    }
-}
-
-/// `function` of one number, with the best instructions that the machine has.
-#[inline(always)]
-pub(super) fn one(function: impl Function<1>, argument: f32) -> f32 {
-    Arch::new().dispatch(One { function, argument })
-}

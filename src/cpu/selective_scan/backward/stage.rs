@@ -4,7 +4,7 @@
 use super::memory::{LINES, STEPS, Scratch, split};
 use super::{Call, ProjectionWriter};
 use crate::cpu::math::lanes::fma;
-use crate::cpu::math::logistic::{silu_derivative, softplus, softplus_derivative};
+use crate::cpu::math::logistic::silu_derivative;
 use crate::cpu::selective_scan::lines::{Constant, Gate, load, store};
 use crate::cpu::selective_scan::memory::{TURN, by_channel};
 use crate::cpu::selective_scan::stage::Tile;
@@ -271,7 +271,7 @@ impl WithSimd for Pointwise<'_, '_> {
         for at in (0..count).step_by(S::F32_LANES) {
             let vector = |line: &[f32]| load::<S>(&line[at..]);
             let (x, by_input, by_decay) = (vector(buffers.x), vector(buffers.by_input), vector(buffers.by_decay));
-            let slope = slope(simd, options, simd.add_f32s(vector(buffers.raw), bias.at(simd, at)));
+            let slope = options.slope(simd, simd.add_f32s(vector(buffers.raw), bias.at(simd, at)));
             let ddt = simd.mul_f32s(fma(simd, x, by_input, by_decay), slope);
             let mut dx = simd.mul_f32s(vector(buffers.delta), by_input);
             if let (true, Some(D)) = (output, D) {
@@ -287,16 +287,6 @@ impl WithSimd for Pointwise<'_, '_> {
             store::<S>(buffers.by_decay, at, ddt);
         }
     }
-}
-
-/// The derivative of the step by the raw one: 0 outside the limits.
-#[inline(always)]
-fn slope<S: Simd>(simd: S, options: StepOptions, raw: S::f32s) -> S::f32s {
-    let slope = if options.softplus { softplus_derivative(simd, raw) } else { simd.splat_f32s(1.0) };
-    let Some((min, max)) = options.limit else { return slope };
-    let (step, zero) = (if options.softplus { softplus(simd, raw) } else { raw }, simd.splat_f32s(0.0));
-    let slope = simd.select_f32s(simd.less_than_f32s(step, simd.splat_f32s(min)), zero, slope);
-    simd.select_f32s(simd.greater_than_f32s(step, simd.splat_f32s(max)), zero, slope)
 }
 
 /// Adds rows of channels, or their products with others, to the sums of the channels, from the last step to the first.

@@ -1,0 +1,136 @@
+//! Elements of the domain as rows of f32: the formulas over a row, in vectors.
+//!
+//! Nothing here depends on the dtype of the call, so that the vector loops are compiled once, in this crate.
+
+use super::Rule;
+use super::formulas::{By, Gradient, Point, Powers};
+use crate::cpu::Cpu;
+use crate::cpu::math::exp::{Any, exp, exp_m1};
+use crate::cpu::math::lanes::each;
+use crate::ops::StepOptions;
+use pulp::{Simd, WithSimd};
+
+/// Elements of a row, at the most.
+pub(super) const ROW: usize = 256;
+type Row = [f32; ROW];
+
+/// What is read and computed of `count` elements.
+pub(super) struct Rows {
+    pub count: usize,
+    /// The raw step, which becomes delta.
+    pub delta: Row,
+    /// dt_bias, which becomes the derivative of delta by the raw step.
+    pub slope: Row,
+    pub A: Row,
+    pub B: Row,
+    pub lambda: Row,
+    /// Gradients by delta, A_bar, B_bar, B_prev_bar.
+    pub upstream: [Row; 4],
+    /// delta, A_bar, B_bar, B_prev_bar; or the gradients by the raw step, A, B, lambda.
+    pub results: [Row; 4],
+    exp: Row,
+    exp_m1: Row,
+}
+
+impl Rows {
+    pub fn new() -> Self {
+        let row = [0.0; ROW];
+        let (upstream, results) = ([row; 4], [row; 4]);
+        let (delta, slope, A, B, lambda, exp, exp_m1) = (row, row, row, row, row, row, row);
+        Self { count: 0, delta, slope, A, B, lambda, upstream, results, exp, exp_m1 }
+    }
+
+    pub fn forward(&mut self, cpu: Cpu, rule: Rule, step: StepOptions) {
+        cpu.dispatch(Formulas { rows: self, rule, step, given: None });
+    }
+
+    /// `given`: which gradients by the outputs there are.
+    pub fn backward(&mut self, cpu: Cpu, rule: Rule, step: StepOptions, given: [bool; 4]) {
+        cpu.dispatch(Formulas { rows: self, rule, step, given: Some(given) });
+    }
+}
+
+/// e^w and e^w - 1 of an element.
+#[derive(Clone, Copy)]
+struct Given {
+    exp: f32,
+    exp_m1: f32,
+}
+
+impl Powers for Given {
+    #[inline(always)]
+    fn exp(self, _: f32) -> f32 {
+        self.exp
+    }
+
+    #[inline(always)]
+    fn exp_m1(self, _: f32) -> f32 {
+        self.exp_m1
+    }
+}
+
+struct Formulas<'r> {
+    rows: &'r mut Rows,
+    rule: Rule,
+    step: StepOptions,
+    /// The gradients that there are, backward.
+    given: Option<[bool; 4]>,
+}
+
+impl WithSimd for Formulas<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        self.steps(simd);
+        // A rule that is known is not asked for at each element.
+        match self.rule {
+            Rule::Euler => self.points(Rule::Euler),
+            Rule::ExpEuler => self.points(Rule::ExpEuler),
+            Rule::Zoh => self.points(Rule::Zoh),
+            Rule::Bilinear => self.points(Rule::Bilinear),
+            Rule::ExpTrapezoidal => self.points(Rule::ExpTrapezoidal),
+        }
+    }
+}
+
+impl Formulas<'_> {
+    /// delta and its derivative, and the powers that the rule has.
+    #[inline(always)]
+    fn steps<S: Simd>(&mut self, simd: S) {
+        let Rows { count, delta, slope, A, exp: powers, exp_m1: powers_m1, .. } = &mut *self.rows;
+        let (count, step) = (*count, self.step);
+        each(simd, delta, slope, count, |_, raw, bias| simd.add_f32s(raw, bias));
+        if self.given.is_some() {
+            each(simd, slope, delta, count, |_, _, raw| step.slope(simd, raw));
+        }
+        each(simd, delta, A, count, |_, raw, _| step.apply_to(simd, raw));
+        if matches!(self.rule, Rule::ExpEuler | Rule::Zoh | Rule::ExpTrapezoidal) {
+            powers.copy_from_slice(delta);
+            each(simd, powers, A, count, |_, delta, A| exp(simd, Any, simd.mul_f32s(delta, A)));
+        }
+        if self.rule == Rule::Zoh {
+            powers_m1.copy_from_slice(delta);
+            each(simd, powers_m1, A, count, |_, delta, A| exp_m1(simd, simd.mul_f32s(delta, A)));
+        }
+    }
+
+    #[inline(always)]
+    fn points(&mut self, rule: Rule) {
+        let Rows { count, delta, slope, A, B, lambda, upstream, results, exp, exp_m1 } = &mut *self.rows;
+        let [first, second, third, fourth] = results;
+        for i in 0..(*count).min(ROW) {
+            let powers = Given { exp: exp[i], exp_m1: exp_m1[i] };
+            let point = Point::new(rule, powers, [delta[i], slope[i]], [A[i], B[i], lambda[i]]);
+            [first[i], second[i], third[i], fourth[i]] = match self.given {
+                None => [point.delta, point.A_bar(), point.B_bar(), point.B_prev_bar()],
+                Some(given) => {
+                    let gradient = |k: usize| Gradient { given: given[k], value: upstream[k][i] };
+                    let [ddelta, dA_bar, dB_bar, dB_prev_bar] = [gradient(0), gradient(1), gradient(2), gradient(3)];
+                    let by = By { ddelta, dA_bar, dB_bar, dB_prev_bar };
+                    [point.slope * point.ddelta(by), point.dA(by), point.dB(by), point.dlambda(by)]
+                }
+            };
+        }
+    }
+}
