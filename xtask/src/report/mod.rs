@@ -15,6 +15,8 @@ mod counts;
 #[cfg(feature = "report")]
 mod devices;
 #[cfg(feature = "report")]
+mod flow;
+#[cfg(feature = "report")]
 mod gather;
 #[cfg(feature = "report")]
 mod limits;

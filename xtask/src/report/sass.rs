@@ -37,6 +37,8 @@ impl Instruction {
 pub struct Block {
     pub instructions: Vec<Instruction>,
     pub successors: Vec<usize>,
+    /// The kernel may end here.
+    pub exits: bool,
     /// A way that ptxas adds to an instruction (division, mostly) for operands that are rare: it calls a function of
     /// ptxas's own, and a branch leads around it.
     pub is_rare: bool,
@@ -152,6 +154,7 @@ fn link(blocks: &mut [Block], labels: &[(&str, usize)]) -> Result<(), String> {
             "BRX" | "JMP" => return Err(format!("{} is not understood", last.opcode)),
             _ => {}
         }
+        block.exits = last.stem() == "EXIT";
         if (conditional || !leaves) && i + 1 < count {
             block.successors.push(i + 1);
         }

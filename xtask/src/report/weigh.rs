@@ -2,18 +2,22 @@
 //!
 //! The emulator executes PTX and counts each of its lines; ptxas tells the PTX line of each machine instruction. ptxas
 //! moves instructions between blocks and turns short branches into predicates, so a line's count is a vote for its
-//! block: of the instructions that are not moved (branches, stores, barriers, shuffles), or, in a block that has none
-//! of them, of all without a predicate. The most frequent vote is the block's count.
+//! block, and one of more weight where the instruction is of those that are not moved (branches, stores, barriers,
+//! shuffles). The counts are those that control can have and that contradict the fewest votes (`flow.rs`).
 
 use std::collections::{HashMap, HashSet};
 
 use ssm_kernels::gpu::Report;
 
 use super::classes::Class;
-use super::sass::{Function, Instruction};
+use super::flow;
+use super::sass::{Block, Function, Instruction};
 
 /// Exponentials of a block from which on they are state steps: softplus, silu and their gradients have at most three.
 const STATES: usize = 4;
+/// Weight of an instruction that is not moved, and of a way that is never taken.
+const PINNED: i64 = 4;
+const NEVER: i64 = 1000;
 /// The largest part by which counted machine instructions may differ from what the emulator saw.
 const AGREEMENT: f64 = 0.02;
 
@@ -101,21 +105,20 @@ pub fn count(function: &Function, lines: &PtxLines) -> Result<Counted, String> {
 
 /// Executions of each block.
 fn weights(function: &Function, lines: &PtxLines) -> Vec<u64> {
-    let executed = |one: &Instruction| lines.get(&one.line).map(|line| line.executed);
-    let votes = |block: usize, take: fn(&Instruction) -> bool| {
-        let instructions = function.blocks[block].instructions.iter();
-        most_frequent(instructions.filter(|one| take(one)).filter_map(executed))
+    let vote = |one: &Instruction| {
+        let weight = if is_pinned(one) { PINNED } else { 1 };
+        let counts = is_pinned(one) || !one.predicated;
+        lines.get(&one.line).filter(|_| counts).map(|line| (line.executed, weight))
     };
-    let is_reached = |block: usize| {
-        let mut from = function.blocks.iter().enumerate();
-        block == 0 || from.any(|(i, other)| i != block && other.successors.contains(&block))
+    let votes = |block: &Block| match block.is_rare {
+        true => vec![(0, NEVER)],
+        false => block.instructions.iter().filter_map(vote).collect(),
     };
-    (0..function.blocks.len())
-        .map(|block| match function.blocks[block].is_rare || !is_reached(block) {
-            true => 0,
-            false => votes(block, is_pinned).or_else(|| votes(block, |one| !one.predicated)).unwrap_or(0),
-        })
-        .collect()
+    // The next warp enters where one exits.
+    let entry = |block: &Block| block.exits.then_some(0);
+    let next = |block: &Block| block.successors.iter().copied().chain(entry(block)).collect();
+    let successors: Vec<Vec<usize>> = function.blocks.iter().map(next).collect();
+    flow::fit(&successors, &function.blocks.iter().map(votes).collect::<Vec<_>>())
 }
 
 fn is_pinned(instruction: &Instruction) -> bool {
@@ -125,13 +128,6 @@ fn is_pinned(instruction: &Instruction) -> bool {
         "BAR" | "SHFL" | "STS" | "STG" | "ST" | "RED" | "ATOMG" | "LDGSTS" => !instruction.predicated,
         _ => false,
     }
-}
-
-/// Of equally frequent ones the largest.
-fn most_frequent(values: impl Iterator<Item = u64>) -> Option<u64> {
-    let mut counts: HashMap<u64, usize> = HashMap::new();
-    values.for_each(|value| *counts.entry(value).or_default() += 1);
-    counts.into_iter().max_by_key(|&(value, count)| (count, value)).map(|(value, _)| value)
 }
 
 /// Exponentials, shuffles and barriers are the same instructions in PTX and in machine code: if their sums differ, ptxas
