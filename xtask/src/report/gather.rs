@@ -47,13 +47,17 @@ pub struct Entry {
 /// A call that ran, and its slots by architecture.
 pub struct Ran {
     pub done: Done,
-    pub slots: BTreeMap<&'static str, Slots>,
+    pub slots: Vec<(&'static str, Slots)>,
 }
 
 impl Ran {
     /// The most of all architectures.
     pub fn most(&self, of: fn(&Slots) -> f64) -> f64 {
-        self.slots.values().map(of).fold(0.0, f64::max)
+        self.slots.iter().map(|(_, slots)| of(slots)).fold(0.0, f64::max)
+    }
+
+    pub fn on(&self, architecture: &str) -> Option<&Slots> {
+        self.slots.iter().find(|(one, _)| *one == architecture).map(|(_, slots)| slots)
     }
 }
 
@@ -170,7 +174,7 @@ fn rows(code: &mut Code<'_>, entries: &[Entry]) -> Result<Vec<Row>, String> {
             let sample = Sample::of(&plan)?;
             for device in &DEVICES {
                 let ours = model::time(&plan, &sample, device, code, &resident)?;
-                let blocks = plan.launches.iter().map(|one| one.blocks).max().unwrap_or(0);
+                let blocks = model::scans(&plan).last().map_or(0, |one| one.blocks);
                 let (call, original) = (plan.call, original::time(&plan.call, device));
                 rows.push(Row { call, device, lanes: plan.lanes, split: plan.split, blocks, ours, original });
             }

@@ -49,7 +49,8 @@ impl Sample {
     }
 }
 
-fn scans(done: &Done) -> Vec<&Launched> {
+/// Launches of the call's own kernel: one, or more where sequences are cut.
+pub fn scans(done: &Done) -> Vec<&Launched> {
     let is_scan = |one: &&Launched| {
         one.kernel.starts_with(&format!("selective_scan_{}_", if done.call.backward { "bwd" } else { "fwd" }))
     };

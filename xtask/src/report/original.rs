@@ -17,10 +17,8 @@ const FORWARD_SHORT: f64 = 34.3;
 /// The forward loop's 305 instructions for 16 state steps: special functions, float, integer, shared memory, global memory,
 /// shuffles, control; the rest was not classified.
 pub const FORWARD_LOOP: [f64; 7] = [16.0, 116.0, 70.0, 10.0, 4.0, 12.0, 2.0];
-pub const FORWARD_LOOP_ALL: f64 = 305.0;
 /// The backward loop's 1047: special functions, global memory, shuffles, control, spills; the rest was not classified.
 pub const BACKWARD_LOOP: [f64; 5] = [16.0, 32.0, 35.0, 8.0, 55.0];
-pub const BACKWARD_LOOP_ALL: f64 = 1047.0;
 
 /// Threads of its block and steps of its chunk: one block per (batch, channel) row.
 fn block(seqlen: usize) -> (usize, usize) {

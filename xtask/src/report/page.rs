@@ -53,8 +53,8 @@ fn head(gathered: &Gathered, made_by: &str) -> String {
          instructions that are not moved (branches, stores, barriers, shuffles) weigh four times, predicated ones nothing. A predicated \
          instruction takes its slot whether it does anything or not. Parts of a warp that a branch has split count as \
          one if they hold more than half of it together: a device joins them again, the emulator may do so later. Ways that \
-         ptxas adds for rare operands of a division count as not taken. It is checked that exponentials, shuffles and \
-         barriers, which are the same in PTX and machine code, agree within 2 % in every kernel.\n\
+         ptxas adds for rare operands of a division count as not taken. It is checked that exponentials (within \
+         2 %), shuffles and barriers (10 %), which are the same in PTX and machine code, agree in every kernel.\n\
          - **State loop**: the innermost loop (from a branch back) around a basic block with four MUFU.EX2 or more, in machine \
          code; left out are its pointwise blocks, those with fewer special functions or with global memory. The divisor of \
          one pass, state steps per lane, is the number of MUFU.EX2 in its state blocks. The state-loop column of a call is all \
@@ -173,7 +173,7 @@ fn sources_table(gathered: &Gathered) -> String {
         "## Where the slots come from\nSource lines of the kernels with the most slots per state step, {TOLD}.\n"
     );
     for ran in gathered.main.iter().filter(|ran| !ran.done.call.channel_last) {
-        let Some(slots) = ran.slots.get(TOLD) else { continue };
+        let Some(slots) = ran.on(TOLD) else { continue };
         let rows = slots.by_source.iter().take(LINES).map(|((file, line), [all, state])| {
             vec![number(*all), number(*state), format!("{file}:{line}"), format!("`{}`", source(file, *line))]
         });
@@ -190,7 +190,7 @@ fn source(file: &str, line: u32) -> String {
 }
 
 fn variants_table(gathered: &Gathered) -> String {
-    let of = |ran: &Ran, architecture: &str, of: fn(&Slots) -> f64| ran.slots.get(architecture).map_or(0.0, of);
+    let of = |ran: &Ran, architecture: &str, of: fn(&Slots) -> f64| ran.on(architecture).map_or(0.0, of);
     let rows = gathered.variants.iter().map(|(name, ran)| {
         let all = |architecture| number(of(ran, architecture, |slots| total(&slots.all)));
         let state = |architecture| number(of(ran, architecture, |slots| total(&slots.state)));
