@@ -133,9 +133,10 @@ impl Launcher for &Recorder<'_> {
     ) -> Result<()> {
         match &self.emulator {
             Some(emulator) => emulator.with_workspace(plan, run),
-            // SAFETY: no kernel will read or write it.
             None => {
-                run(unsafe { SliceMut::<WorkspaceBlock, Device>::from_raw_parts(1 << 60, plan.workspace_blocks(), 0) })
+                let blocks = plan.workspace_blocks();
+                // SAFETY: no kernel will read or write it.
+                run(unsafe { SliceMut::<WorkspaceBlock, Device>::from_raw_parts(1 << 60, blocks, 0) })
             }
         }
     }

@@ -88,19 +88,9 @@ fn bars(gathered: &Gathered) -> Vec<Option<Bar>> {
 }
 
 fn original(backward: bool, all_in: bool) -> Bar {
-    use Class::{Control, Float, GlobalLoadStore, Integer, SharedMemory, Shuffle, Special, Spill};
-    let forward_classes = [Special, Float, Integer, SharedMemory, GlobalLoadStore, Shuffle, Control];
-    let backward_classes = [Special, GlobalLoadStore, Shuffle, Control, Spill];
-    let known: Vec<(Class, f64)> = match backward {
-        false => forward_classes.into_iter().zip(original::FORWARD_LOOP).collect(),
-        true => backward_classes.into_iter().zip(original::BACKWARD_LOOP).collect(),
-    };
-    let [state, all] = if backward { original::BACKWARD } else { original::FORWARD };
-    // Its loop's instructions are those of 16 state steps.
-    let mut parts: Vec<(f64, &str)> =
-        known.iter().map(|&(class, count)| (count / 16.0, COLOURS[class as usize])).collect();
-    let classified: f64 = parts.iter().map(|(slots, _)| slots).sum();
-    parts.push((if all_in { all } else { state } - classified, UNKNOWN));
+    let (by_class, rest) = original::by_class(backward);
+    let mut parts: Vec<(f64, &str)> = by_class.into_iter().zip(COLOURS).collect();
+    parts.push((rest[usize::from(all_in)], UNKNOWN));
     let (direction, what) =
         (if backward { "backward" } else { "forward" }, if all_in { "all-in" } else { "state loop" });
     Bar { label: format!("{direction}, {what}, original"), parts }

@@ -202,8 +202,9 @@ impl Gathered {
         for ran in self.main.iter().filter(|ran| !ran.done.call.channel_last).chain(&self.lanes) {
             let (direction, lanes) = (ran.done.call.direction(), ran.done.lanes);
             let state = ran.most(|slots| total(&slots.state));
-            // Several numbers of states may have the same lanes: the most that fills them is the last.
-            measures.insert(format!("slots.{direction}.state.lanes{lanes}"), state);
+            // Several numbers of states may have the same lanes: the one that fills them best counts.
+            let least: &mut f64 = measures.entry(format!("slots.{direction}.state.lanes{lanes}")).or_insert(state);
+            *least = least.min(state);
         }
         let mut whole = 1.0;
         for (name, ran) in &self.variants {

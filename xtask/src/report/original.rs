@@ -3,7 +3,10 @@
 //! is measured.
 
 use super::calls::Call;
+use super::classes::Class;
+use super::counts::total;
 use super::devices::{Device, SCHEDULERS};
+use super::weigh::ByClass;
 
 /// Slots per state step: in the loop over states for an even length, and all-in with pointwise work.
 pub const FORWARD: [f64; 2] = [19.1, 22.7];
@@ -14,11 +17,34 @@ pub const BACKWARD_LEAST: f64 = 59.0;
 const FORWARD_RAGGED: f64 = 33.9;
 const FORWARD_SHORT: f64 = 34.3;
 
-/// The forward loop's 305 instructions for 16 state steps: special functions, float, integer, shared memory, global memory,
-/// shuffles, control; the rest was not classified.
-pub const FORWARD_LOOP: [f64; 7] = [16.0, 116.0, 70.0, 10.0, 4.0, 12.0, 2.0];
-/// The backward loop's 1047: special functions, global memory, shuffles, control, spills; the rest was not classified.
-pub const BACKWARD_LOOP: [f64; 5] = [16.0, 32.0, 35.0, 8.0, 55.0];
+/// What was classified of the instructions of 16 state steps: 305 in the forward loop, 1047 in the backward one.
+const FORWARD_LOOP: [(Class, f64); 7] = [
+    (Class::Special, 16.0),
+    (Class::Float, 116.0),
+    (Class::Integer, 70.0),
+    (Class::SharedMemory, 10.0),
+    (Class::GlobalLoadStore, 4.0),
+    (Class::Shuffle, 12.0),
+    (Class::Control, 2.0),
+];
+const BACKWARD_LOOP: [(Class, f64); 5] = [
+    (Class::Special, 16.0),
+    (Class::GlobalLoadStore, 32.0),
+    (Class::Shuffle, 35.0),
+    (Class::Control, 8.0),
+    (Class::Spill, 55.0),
+];
+
+/// Slots per state step by class; and those that were not classified, in the loop and all-in.
+pub fn by_class(backward: bool) -> (ByClass, [f64; 2]) {
+    let (counts, totals): (&[_], _) = if backward { (&BACKWARD_LOOP, BACKWARD) } else { (&FORWARD_LOOP, FORWARD) };
+    let mut by_class = ByClass::default();
+    for &(class, count) in counts {
+        by_class[class as usize] = count / 16.0;
+    }
+    let classified = total(&by_class);
+    (by_class, totals.map(|total| total - classified))
+}
 
 /// Threads of its block and steps of its chunk: one block per (batch, channel) row.
 fn block(seqlen: usize) -> (usize, usize) {

@@ -17,6 +17,9 @@ const LINES: usize = 24;
 /// The architecture that source lines are told of.
 const TOLD: &str = "sm_90";
 
+/// The states with which the original was counted.
+const ORIGINAL_STATES: usize = 16;
+
 /// The line by which a check knows what made the report.
 pub fn compilers(versions: &[String; 2]) -> String {
     format!("Made with {}.", versions.join(" and "))
@@ -56,7 +59,8 @@ fn head(gathered: &Gathered, made_by: &str) -> String {
          ptxas adds for rare operands of a division count as not taken. It is checked that exponentials (within \
          2 %), shuffles and barriers (10 %), which are the same in PTX and machine code, agree in every kernel.\n\
          - **State loop**: the innermost loop (from a branch back) around a basic block with four MUFU.EX2 or more, in machine \
-         code; left out are its pointwise blocks, those with fewer special functions or with global memory. The divisor of \
+         code; left out are its pointwise blocks, those with fewer special functions or with global memory, and neither \
+         shuffles nor loads of 16 bytes of shared memory. The divisor of \
          one pass, state steps per lane, is the number of MUFU.EX2 in its state blocks. The state-loop column of a call is all \
          that its state loops executed, per state step: a backward scan that runs forward twice and back once has three.\n\
          - **Sectors**: 32 bytes of global memory, counted warp by warp and instruction by instruction; what a cache would \
@@ -131,16 +135,33 @@ fn slots_table(gathered: &Gathered) -> String {
             rows.push(by_class("state loop", architecture, &slots.state));
             rows.push(by_class("all-in", architecture, &slots.all));
         }
+        if ran.done.call.dstate == ORIGINAL_STATES {
+            rows.extend(original_rows(ran.done.call.backward));
+        }
         let _ = writeln!(text, "\n{}:\n\n{}", name(&ran.done), table(&head, rows));
     }
-    let [[forward, forward_all], [backward, backward_all]] = [original::FORWARD, original::BACKWARD];
     let least = original::BACKWARD_LEAST;
     let _ = writeln!(
         text,
-        "The original (sm_90): forward {forward} and {forward_all} all-in, backward {least} to {backward} and \
-         {backward_all} all-in.\n"
+        "Of the original's loops a part was classified; its all-in numbers add pointwise work. Backward counts what one warp of \
+         four does alone as if all did; without that the loop has {least}.\n"
     );
     text
+}
+
+/// The original's loop by class as far as it is known, and its sums.
+fn original_rows(backward: bool) -> [Vec<String>; 2] {
+    let (by_class, rest) = original::by_class(backward);
+    let row = |what: &str, all_in: usize| {
+        let sum = total(&by_class) + rest[all_in];
+        let mut row = vec![what.to_string(), "original, sm_90".into(), format!("**{}**", number(sum))];
+        row.extend(by_class.iter().map(|&count| match (all_in, count > 0.0) {
+            (0, true) => number(count),
+            _ => String::new(),
+        }));
+        row
+    };
+    [row("state loop", 0), row("all-in", 1)]
 }
 
 fn loops_table(gathered: &Gathered) -> String {

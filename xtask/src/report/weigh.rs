@@ -154,7 +154,8 @@ fn agree(function: &Function, lines: &PtxLines, weights: &[u64]) -> Result<(), S
 }
 
 /// Which blocks belong to state loops, and these loops. A state loop is the innermost loop around a block with four
-/// exponentials or more, without its pointwise blocks: those with fewer special functions, or with global memory.
+/// exponentials or more, without its pointwise blocks: those with fewer special functions or with global memory, and neither
+/// shuffles nor rows of B or C.
 fn state_loops(function: &Function, weights: &[u64]) -> (Vec<bool>, Vec<StateLoop>) {
     let (loops, innermost) = (function.loops(), function.innermost_loops());
     let exponentials = |block: usize| {
@@ -186,8 +187,10 @@ fn state_loops(function: &Function, weights: &[u64]) -> (Vec<bool>, Vec<StateLoo
 }
 
 fn is_pointwise(function: &Function, block: usize) -> bool {
+    let instructions = &function.blocks[block].instructions;
+    let on_states = |one: &Instruction| Class::of(one) == Class::Shuffle || one.opcode.starts_with("LDS.128");
     let pointwise = [Class::Special, Class::GlobalLoadStore, Class::AsyncCopy];
-    function.blocks[block].instructions.iter().any(|one| pointwise.contains(&Class::of(one)))
+    instructions.iter().any(|one| pointwise.contains(&Class::of(one))) && !instructions.iter().any(on_states)
 }
 
 #[cfg(test)]
