@@ -61,13 +61,13 @@ fn block(seqlen: usize) -> (usize, usize) {
 fn slots(call: &Call) -> f64 {
     let (_, chunk) = block(call.seqlen);
     let [state, all] = if call.backward { BACKWARD } else { FORWARD };
-    let state = match (call.backward, call.seqlen) {
-        (true, _) => state,
+    let least = match (call.backward, call.seqlen) {
+        (true, _) => BACKWARD_LEAST,
         (false, 0..=128) => FORWARD_SHORT,
         (false, length) if length % chunk != 0 => FORWARD_RAGGED,
         _ => state,
     };
-    state + all - if call.backward { BACKWARD[0] } else { FORWARD[0] }
+    least + (all - state)
 }
 
 /// Seconds by issue slots alone, every scheduler issuing in every clock however few warps it has: less than it can take.

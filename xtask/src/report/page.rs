@@ -53,7 +53,8 @@ fn head(gathered: &Gathered, made_by: &str) -> String {
          instruction the PTX line that it comes from (each line is its own `.loc`; the machine code is the same as without). \
          ptxas moves instructions between blocks, so these counts are votes: a basic block was executed as often as \
          contradicts the fewest of them, among all counts that control can have (what goes into a block comes out of it); \
-         instructions that are not moved (branches, stores, barriers, shuffles) weigh four times, predicated ones nothing. A predicated \
+         instructions that are not moved (branches, stores, barriers, shuffles) weigh four times, predicated ones nothing, and where ptxas \
+         has put several passes of a loop into one they share the count. A predicated \
          instruction takes its slot whether it does anything or not. Parts of a warp that a branch has split count as \
          one if they hold more than half of it together: a device joins them again, the emulator may do so later. Ways that \
          ptxas adds for rare operands of a division count as not taken. It is checked that exponentials (within \

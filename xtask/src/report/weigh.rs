@@ -112,15 +112,27 @@ fn weights(function: &Function, lines: &PtxLines) -> Vec<u64> {
         let counts = is_pinned(one) || !one.predicated;
         lines.get(&one.line).filter(|_| counts).map(|line| (line.executed, weight))
     };
-    let votes = |block: &Block| match block.is_rare {
-        true => vec![(0, NEVER)],
-        false => block.instructions.iter().filter_map(vote).collect(),
+    let votes = |block: &Block| match (block.is_rare, copies(block)) {
+        (true, _) => vec![(0, NEVER)],
+        (_, copies) => {
+            let votes = block.instructions.iter().filter_map(vote);
+            votes.map(|(executed, weight)| (executed / copies, weight)).collect()
+        }
     };
     // The next warp enters where one exits.
     let entry = |block: &Block| block.exits.then_some(0);
     let next = |block: &Block| block.successors.iter().copied().chain(entry(block)).collect();
     let successors: Vec<Vec<usize>> = function.blocks.iter().map(next).collect();
     flow::fit(&successors, &function.blocks.iter().map(votes).collect::<Vec<_>>())
+}
+
+/// How many passes of a loop ptxas has put into one: a line's exponential or shuffle is one instruction.
+fn copies(block: &Block) -> u64 {
+    let mut of_line: HashMap<(u32, &str), u64> = HashMap::new();
+    for one in block.instructions.iter().filter(|one| one.opcode == "MUFU.EX2" || one.stem() == "SHFL") {
+        *of_line.entry((one.line, one.stem())).or_default() += 1;
+    }
+    of_line.into_values().max().unwrap_or(1)
 }
 
 fn is_pinned(instruction: &Instruction) -> bool {
@@ -234,6 +246,19 @@ mod tests {
         assert_eq!((class(Class::Integer), class(Class::Control), one.instructions.iter().sum()), (1.0, 2.0, 11.0));
         // Lines 20 and 21: 150 in the loop, and the FMUL that was moved out of it.
         assert_eq!(counted.by_source[&("a.cu".to_string(), 2)], [50.0 * 9.0 + 1.0, 50.0 * 9.0]);
+    }
+
+    /// The same loop with two passes in one, as ptxas unrolls: as many instructions of states in half the passes.
+    #[test]
+    fn an_unrolled_loop() {
+        let listing = include_str!("../../fixtures/loop.sass");
+        let (before, rest) = listing.split_once("\t//## File \"kernel.ptx\", line 22").expect("line 22");
+        let (twice, after) = rest.split_once("\t//## File \"kernel.ptx\", line 30").expect("line 30");
+        let line = |which| format!("\t//## File \"kernel.ptx\", line {which}");
+        let text = format!("{before}{}{twice}{}{twice}{}{after}", line(22), line(22), line(30));
+        let counted = count(&sass::parse(&text).expect("a listing")[0], &lines()).expect("they agree");
+        let (one, special) = (&counted.loops[0], counted.all[Class::Special as usize]);
+        assert_eq!((one.exponentials, one.passes, special), (8.0, 25, 200.0));
     }
 
     #[test]
