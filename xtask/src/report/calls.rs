@@ -1,11 +1,11 @@
-//! Calls of the selective scan, with z, D, dt_bias and softplus in bf16: run on the emulator, or only planned.
+//! Calls of the selective scan, with z, D, dt_bias and softplus: run on the emulator, or only planned.
 
 use std::cell::RefCell;
 
-use half::bf16;
+use half::{bf16, f16};
 use ssm_kernels::gpu::{Checks, EmulatedBuffer, Emulator, Gpu, Launch, Launcher, Report};
 use ssm_kernels::prelude::*;
-use ssm_kernels::{Axes, Device, Result, Slice, SliceMut, View, ViewMut, WorkspaceBlock};
+use ssm_kernels::{Axes, Device, Dtype, Element, Error, Result, Slice, SliceMut, View, ViewMut, WorkspaceBlock};
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,7 @@ pub struct Call {
     pub dim: usize,
     pub dstate: usize,
     pub seqlen: usize,
+    pub dtype: Dtype,
     /// Channels of a step side by side, instead of the steps of a channel.
     pub channel_last: bool,
     /// Rows begin one element beyond where they would be aligned.
@@ -24,9 +25,23 @@ pub struct Call {
 }
 
 impl Call {
-    /// (batch, dim, seqlen), N = 16, the steps of a channel side by side.
+    /// (batch, dim, seqlen), N = 16, bf16, the steps of a channel side by side.
     pub fn new(backward: bool, [batch, dim, seqlen]: [usize; 3]) -> Self {
-        Self { backward, batch, dim, dstate: 16, seqlen, channel_last: false, misaligned: false, split: None }
+        Self {
+            backward,
+            batch,
+            dim,
+            dstate: 16,
+            seqlen,
+            dtype: Dtype::BF16,
+            channel_last: false,
+            misaligned: false,
+            split: None,
+        }
+    }
+
+    fn element_bytes(&self) -> f64 {
+        if self.dtype == Dtype::F32 { 4.0 } else { 2.0 }
     }
 
     pub fn elements(&self) -> f64 {
@@ -53,13 +68,13 @@ impl Call {
     /// Bytes of x, dt, z and what is made of them that any kernel moves at the least: each once.
     pub fn least_bytes(&self) -> f64 {
         let tensors = if self.backward { 7.0 } else { 4.0 };
-        tensors * 2.0 * self.elements()
+        tensors * self.element_bytes() * self.elements()
     }
 
     /// Of B and C and their gradients: each once.
     pub fn least_projection_bytes(&self) -> f64 {
         let tensors = if self.backward { 4.0 } else { 2.0 };
-        tensors * 2.0 * (self.batch * self.dstate * self.seqlen) as f64
+        tensors * self.element_bytes() * (self.batch * self.dstate * self.seqlen) as f64
     }
 }
 
@@ -90,12 +105,21 @@ pub struct Done {
 /// Runs the call.
 pub fn run(call: Call) -> Result<Done> {
     let emulator = Emulator::new().checks(Checks::BOUNDS);
-    make(call, Some(&emulator))
+    make_in_dtype(call, Some(&emulator))
 }
 
 /// Finds out what would be launched; nothing runs, no memory is taken.
 pub fn plan(call: Call) -> Result<Done> {
-    make(call, None)
+    make_in_dtype(call, None)
+}
+
+fn make_in_dtype(call: Call, emulator: Option<&Emulator>) -> Result<Done> {
+    match call.dtype {
+        Dtype::F32 => make::<f32>(call, emulator),
+        Dtype::F16 => make::<f16>(call, emulator),
+        Dtype::BF16 => make::<bf16>(call, emulator),
+        other => Err(Error::Unsupported { op: "report", what: other.to_string(), expected: "f32, f16 or bf16".into() }),
+    }
 }
 
 /// Passes launches on to an emulator, if there is one, and keeps what they were.
@@ -177,14 +201,8 @@ struct Room<'e> {
 
 impl<'e> Room<'e> {
     /// Numbers that no kernel finds extraordinary, some elements more than asked for.
-    fn take<T: bytemuck::Pod>(
-        &mut self,
-        name: &'static str,
-        elements: usize,
-        skip: usize,
-        number: fn(f32) -> T,
-    ) -> Result<Place<'e, T>> {
-        let value = |i: usize| number(((i * 37 + 11) % 101) as f32 / 101.0 - 0.75);
+    fn take<T: Element>(&mut self, name: &'static str, elements: usize, skip: usize) -> Result<Place<'e, T>> {
+        let value = |i: usize| T::from_f32(((i * 37 + 11) % 101) as f32 / 101.0 - 0.75);
         let buffer = match self.emulator {
             Some(emulator) => Some(emulator.upload(&(0..elements + skip).map(value).collect::<Vec<T>>())?),
             None => None,
@@ -196,11 +214,11 @@ impl<'e> Room<'e> {
     }
 
     fn floats(&mut self, name: &'static str, elements: usize) -> Result<Place<'e, f32>> {
-        self.take(name, elements, 0, |value| value)
+        self.take(name, elements, 0)
     }
 
-    fn halves(&mut self, name: &'static str, call: &Call, elements: usize) -> Result<Place<'e, bf16>> {
-        self.take(name, elements, usize::from(call.misaligned), bf16::from_f32)
+    fn elements<T: Element>(&mut self, name: &'static str, call: &Call, elements: usize) -> Result<Place<'e, T>> {
+        self.take(name, elements, usize::from(call.misaligned))
     }
 }
 
@@ -220,17 +238,17 @@ fn projection(call: &Call) -> Axes {
     }
 }
 
-fn make(call: Call, emulator: Option<&Emulator>) -> Result<Done> {
+fn make<T: Element>(call: Call, emulator: Option<&Emulator>) -> Result<Done> {
     let mut room = Room { emulator, next: 0 };
     let elements = call.batch * call.dim * call.seqlen;
     let rows = call.batch * call.dstate * call.seqlen;
-    let [x, dt, z, dout] = ["x", "dt", "z", "dout"].map(|name| room.halves(name, &call, elements));
-    let [B, C] = ["B", "C"].map(|name| room.halves(name, &call, rows));
+    let [x, dt, z, dout] = ["x", "dt", "z", "dout"].map(|name| room.elements(name, &call, elements));
+    let [B, C] = ["B", "C"].map(|name| room.elements(name, &call, rows));
     let (x, dt, z, dout, B, C) = (x?, dt?, z?, dout?, B?, C?);
     let A = room.floats("A", call.dim * call.dstate)?;
     let (D, dt_bias) = (room.floats("D", call.dim)?, room.floats("dt_bias", call.dim)?);
-    let view = |place| View::from_parts(Place::<bf16>::slice(place), sequence(&call));
-    let row = |place| View::from_parts(Place::<bf16>::slice(place), projection(&call));
+    let view = |place| View::from_parts(Place::<T>::slice(place), sequence(&call));
+    let row = |place| View::from_parts(Place::<T>::slice(place), projection(&call));
     let channels = [("dim", call.dim)];
     let scan = SelectiveScan::new(
         view(&x),
@@ -259,28 +277,28 @@ fn make(call: Call, emulator: Option<&Emulator>) -> Result<Done> {
     Ok(Done { call, launches, split: plan.split, lanes: plan.lanes, traffic })
 }
 
-type Outputs<'e> = Vec<Place<'e, bf16>>;
+type Outputs<'e, T> = Vec<Place<'e, T>>;
 type Recorded<'r, 'e> = Gpu<&'r Recorder<'e>>;
 
-fn forward<'e>(
+fn forward<'e, T: Element>(
     call: &Call,
     room: &mut Room<'e>,
     gpu: &Recorded<'_, 'e>,
-    scan: &SelectiveScan<'_, bf16, Device>,
-) -> Result<Outputs<'e>> {
-    let mut out = room.halves("out", call, call.batch * call.dim * call.seqlen)?;
+    scan: &SelectiveScan<'_, T, Device>,
+) -> Result<Outputs<'e, T>> {
+    let mut out = room.elements("out", call, call.batch * call.dim * call.seqlen)?;
     gpu.forward(scan, SelectiveScanOutputs::new(&mut ViewMut::from_parts(out.slice_mut(), sequence(call))))?;
     Ok(vec![out])
 }
 
 /// With the checkpoints that forward saves, and all gradients but the initial state's.
-fn backward<'e>(
+fn backward<'e, T: Element>(
     call: &Call,
     room: &mut Room<'e>,
     gpu: &Recorded<'_, 'e>,
-    scan: &SelectiveScan<'_, bf16, Device>,
-    dout: View<'_, bf16, Device>,
-) -> Result<Outputs<'e>> {
+    scan: &SelectiveScan<'_, T, Device>,
+    dout: View<'_, T, Device>,
+) -> Result<Outputs<'e, T>> {
     let elements = call.batch * call.dim * call.seqlen;
     let every = scan.checkpoint_every()?;
     let chunks = *scan.chunk_offsets(every)?.last().unwrap_or(&0);
@@ -288,8 +306,8 @@ fn backward<'e>(
     let checkpoints = room.floats("checkpoints", chunks * call.dim * call.dstate)?;
     let checkpoints = View::from_parts(checkpoints.slice(), Axes::dense([("nchunks", chunks), dim, dstate]));
     let upstream = SelectiveScanUpstream::new().dout(dout).checkpoints(every, checkpoints);
-    let [dx, ddt, dz] = ["dx", "ddt", "dz"].map(|name| room.halves(name, call, elements));
-    let [dB, dC] = ["dB", "dC"].map(|name| room.halves(name, call, call.batch * call.dstate * call.seqlen));
+    let [dx, ddt, dz] = ["dx", "ddt", "dz"].map(|name| room.elements(name, call, elements));
+    let [dB, dC] = ["dB", "dC"].map(|name| room.elements(name, call, call.batch * call.dstate * call.seqlen));
     let (mut dx, mut ddt, mut dz, mut dB, mut dC) = (dx?, ddt?, dz?, dB?, dC?);
     let mut dA = room.floats("dA", call.dim * call.dstate)?;
     let (mut dD, mut ddt_bias) = (room.floats("dD", call.dim)?, room.floats("ddt_bias", call.dim)?);

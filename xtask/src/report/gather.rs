@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use ssm_kernels::Dtype;
 use ssm_kernels::gpu::MODULES;
 
 use super::assemble::{ARCHITECTURES, Tools};
@@ -77,6 +78,8 @@ pub struct Gathered {
     pub entries: Vec<Entry>,
     /// Forward, backward; each with steps, then channels side by side.
     pub main: Vec<Ran>,
+    /// In f32 and f16.
+    pub dtypes: Vec<Ran>,
     /// One block with more states, and so more lanes.
     pub lanes: Vec<Ran>,
     /// One block with other lengths and places, by name; each direction's first is what the others are held to.
@@ -92,11 +95,14 @@ pub fn gather(tools: &Tools) -> Result<Gathered, String> {
         let slots = architectures.iter().map(|&one| Ok((one, code.call(&done, one)?)));
         Ok(Ran { slots: slots.collect::<Result<_, String>>()?, done })
     };
-    let (mut main, mut lanes, mut variants) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut main, mut dtypes, mut lanes, mut variants) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for backward in [false, true] {
         let call = Call::new(backward, MAIN);
         main.push(run(call, &ARCHITECTURES)?);
         main.push(run(Call { channel_last: true, ..call }, &ARCHITECTURES)?);
+        for dtype in [Dtype::F32, Dtype::F16] {
+            dtypes.push(run(Call { dtype, ..call }, &ARCHITECTURES)?);
+        }
         for dstate in STATES {
             lanes.push(run(Call { dstate, ..Call::new(backward, [1, 128, 256]) }, &ARCHITECTURES)?);
         }
@@ -107,7 +113,7 @@ pub fn gather(tools: &Tools) -> Result<Gathered, String> {
     let dynamic = dynamic_shared(main.iter().chain(&lanes));
     let entries = entries(tools, &dynamic)?;
     let rows = rows(&mut code, &entries)?;
-    Ok(Gathered { versions: tools.versions.clone(), entries, main, lanes, variants, rows })
+    Ok(Gathered { versions: tools.versions.clone(), entries, main, dtypes, lanes, variants, rows })
 }
 
 fn varied(backward: bool) -> [(&'static str, Call); 5] {
@@ -184,6 +190,11 @@ fn rows(code: &mut Code<'_>, entries: &[Entry]) -> Result<Vec<Row>, String> {
 }
 
 impl Gathered {
+    /// All calls whose slots are told on every architecture.
+    pub fn all(&self) -> impl Iterator<Item = &Ran> {
+        self.main.iter().chain(&self.dtypes).chain(&self.lanes)
+    }
+
     /// The numbers that `limits.toml` bounds.
     pub fn measures(&self) -> BTreeMap<String, f64> {
         let mut measures = BTreeMap::new();

@@ -8,6 +8,8 @@ use super::counts::total;
 use super::devices::{Device, SCHEDULERS};
 use super::weigh::ByClass;
 
+/// The states with which it was counted.
+pub const STATES: usize = 16;
 /// Slots per state step: in the loop over states for an even length, and all-in with pointwise work.
 pub const FORWARD: [f64; 2] = [19.1, 22.7];
 /// 59 without what only one of four warps does; 65 with all of it.
@@ -40,7 +42,7 @@ pub fn by_class(backward: bool) -> (ByClass, [f64; 2]) {
     let (counts, totals): (&[_], _) = if backward { (&BACKWARD_LOOP, BACKWARD) } else { (&FORWARD_LOOP, FORWARD) };
     let mut by_class = ByClass::default();
     for &(class, count) in counts {
-        by_class[class as usize] = count / 16.0;
+        by_class[class as usize] = count / STATES as f64;
     }
     let classified = total(&by_class);
     (by_class, totals.map(|total| total - classified))

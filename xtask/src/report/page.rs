@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use ssm_kernels::Dtype;
+
 use super::assemble::ARCHITECTURES;
 use super::calls::Done;
 use super::classes::Class;
@@ -16,9 +18,6 @@ use crate::{build, root};
 const LINES: usize = 24;
 /// The architecture that source lines are told of.
 const TOLD: &str = "sm_90";
-
-/// The states with which the original was counted.
-const ORIGINAL_STATES: usize = 16;
 
 /// The line by which a check knows what made the report.
 pub fn compilers(versions: &[String; 2]) -> String {
@@ -108,8 +107,9 @@ fn limits_table(gathered: &Gathered, limits: &Limits) -> String {
 fn name(done: &Done) -> String {
     let call = &done.call;
     format!(
-        "{} ({}, {}, {}), N = {}, {}, lanes {}",
+        "{}, {} ({}, {}, {}), N = {}, {}, lanes {}",
         call.direction(),
+        call.dtype,
         call.batch,
         call.dim,
         call.seqlen,
@@ -130,13 +130,13 @@ fn slots_table(gathered: &Gathered) -> String {
     let mut head = vec!["", "arch", "slots"];
     head.extend(Class::ALL.map(Class::name));
     let mut text = String::from("## Slots per state step, by class\n");
-    for ran in gathered.main.iter().chain(&gathered.lanes) {
+    for ran in gathered.all() {
         let mut rows = Vec::new();
         for (architecture, slots) in &ran.slots {
             rows.push(by_class("state loop", architecture, &slots.state));
             rows.push(by_class("all-in", architecture, &slots.all));
         }
-        if ran.done.call.dstate == ORIGINAL_STATES {
+        if ran.done.call.dstate == original::STATES && ran.done.call.dtype == Dtype::BF16 {
             rows.extend(original_rows(ran.done.call.backward));
         }
         let _ = writeln!(text, "\n{}:\n\n{}", name(&ran.done), table(&head, rows));
@@ -224,7 +224,7 @@ fn variants_table(gathered: &Gathered) -> String {
 }
 
 fn traffic_table(gathered: &Gathered) -> String {
-    let rows = gathered.main.iter().chain(&gathered.lanes).map(|ran| {
+    let rows = gathered.all().map(|ran| {
         let (call, moved) = (ran.done.call, ran.done.moved());
         let per_element = |bytes: f64| number(bytes / call.elements());
         vec![
