@@ -3,15 +3,7 @@
 /// bindgen is not compiled into every xtask: this one builds the one that has it, and hands over.
 #[cfg(not(feature = "bindings"))]
 pub fn run(check: bool) -> Result<(), String> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = std::process::Command::new(cargo);
-    command.args(["run", "--quiet", "--package", "xtask", "--features", "bindings", "--", "bindings"]);
-    command.args(check.then_some("--check")).current_dir(crate::root());
-    match command.status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("bindings: {status}")),
-        Err(error) => Err(format!("cargo cannot be run: {error}")),
-    }
+    crate::with_feature("bindings", check, &[])
 }
 
 #[cfg(feature = "bindings")]

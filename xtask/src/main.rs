@@ -7,6 +7,7 @@ mod build;
 mod planted;
 mod ptx;
 mod ptxas;
+mod report;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,6 +21,8 @@ cargo xtask <task>
                        fails unless both give the committed bytes
   ptxas [FOLDER]       assemble kernels-ptx (or FOLDER) for every architecture with both ptxas; fails on spills,
                        undefined functions, absolute paths and too much PTX
+  report [--check]     count the machine code's work and write docs/kernel-report.md and .svg; --check compares them,
+                       and either fails if a ceiling of limits.toml is exceeded
   barrier-guard        rustc with our options leaves one barrier where it would make two
   bindings [--check]   make kernels-rs/params.rs and kernels-cu/params_layout.h from kernels-cu/params.h; --check
                        fails unless they are current
@@ -39,6 +42,8 @@ fn main() -> ExitCode {
         ("ptx", [option]) if option == "--check" => ptx::check(),
         ("ptxas", []) => ptxas::run(&root().join(build::COMMITTED)),
         ("ptxas", [folder]) => ptxas::run(Path::new(folder)),
+        ("report", []) => report::run(false),
+        ("report", [option]) if option == "--check" => report::run(true),
         ("barrier-guard", []) => barrier_guard::run(),
         ("bindings", []) => bindings::run(false),
         ("bindings", [option]) if option == "--check" => bindings::run(true),
@@ -64,4 +69,18 @@ fn target() -> PathBuf {
     let own = std::env::current_exe().unwrap_or_default();
     let found = own.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
     found.map_or_else(|| root().join("target"), Path::to_path_buf)
+}
+
+/// Builds the xtask that has the feature which a task is called after, and hands over to it.
+#[cfg(not(all(feature = "bindings", feature = "report")))]
+fn with_feature(task: &str, check: bool, variables: &[(&str, &str)]) -> Result<(), String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = std::process::Command::new(cargo);
+    command.args(["run", "--quiet", "--package", "xtask", "--features", task, "--", task]);
+    command.args(check.then_some("--check")).envs(variables.iter().copied()).current_dir(root());
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{task}: {status}")),
+        Err(error) => Err(format!("cargo cannot be run: {error}")),
+    }
 }

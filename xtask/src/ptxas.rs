@@ -16,13 +16,13 @@ const ASSEMBLERS: [(&str, &[&str]); 2] =
     [("PTXAS_12", &["sm_80", "sm_90"]), ("PTXAS_13", &["sm_80", "sm_90", "sm_100", "sm_120"])];
 
 /// One entry's needs on one architecture.
-#[derive(Debug, Default, PartialEq)]
-struct Usage {
-    entry: String,
-    registers: u32,
-    shared: u32,
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Usage {
+    pub entry: String,
+    pub registers: u32,
+    pub shared: u32,
     /// Bytes of stack, of spill stores and of spill loads.
-    memory: [u32; 3],
+    pub memory: [u32; 3],
 }
 
 impl fmt::Display for Usage {
@@ -49,7 +49,7 @@ pub fn run(folder: &Path) -> Result<(), String> {
         let program = build::variable(variable).ok_or_else(|| format!("{variable} is not set: {HELP}"))?;
         for architecture in architectures {
             for path in &files {
-                match assemble(&program, architecture, path) {
+                match assemble(&program, architecture, path, &[], &target().join("ptxas.cubin")) {
                     Ok(usages) => {
                         for usage in usages {
                             println!("{variable:<8} {architecture:<6} {usage}");
@@ -97,10 +97,16 @@ fn absolute_paths(ptx: &str) -> Vec<&str> {
     lines
 }
 
-fn assemble(program: &Path, architecture: &str, ptx: &Path) -> Result<Vec<Usage>, String> {
-    let cubin = target().join("ptxas.cubin");
+/// Assembles one file into `cubin`.
+pub fn assemble(
+    program: &Path,
+    architecture: &str,
+    ptx: &Path,
+    options: &[&str],
+    cubin: &Path,
+) -> Result<Vec<Usage>, String> {
     let mut command = Command::new(program);
-    command.arg("-v").arg(format!("-arch={architecture}")).arg(ptx).arg("-o").arg(&cubin);
+    command.arg("-v").arg(format!("-arch={architecture}")).args(options).arg(ptx).arg("-o").arg(cubin);
     let output = command.output().map_err(|e| format!("{} cannot be run: {e}", program.display()))?;
     let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     // A refusal may be a crash without words: the status decides.
