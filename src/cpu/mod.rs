@@ -71,7 +71,7 @@ pub struct Cpu {
     instructions: Instructions,
 }
 
-/// What a [`Cpu`] computes with; the bits are the same with all of them. Discretise does not look at it: it is plain loops.
+/// What a [`Cpu`] computes with; the bits are the same with all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Instructions {
