@@ -22,8 +22,8 @@ struct Tile : Shape<LANES> {
     static constexpr int kPartial = kSlabs ? kChannels * kTile : 1;
 };
 
-// One step of this lane's states; returns its share of sum C h.
-template <int LANES>
+// One step of this lane's states; returns its share of sum C h. `DECAYS`: A has log2(e) in it.
+template <int LANES, bool DECAYS>
 __device__ __forceinline__ float advance(
     float (&h)[kStates], const float (&A)[kStates], float delta, float delta_x, const float *B, const float *C) {
     float y = 0.0f;
@@ -36,7 +36,8 @@ __device__ __forceinline__ float advance(
 #pragma unroll
         for (int j = 0; j < kQuad; ++j) {
             const int i = quad * kQuad + j;
-            h[i] = fmaf(exp_approx(delta * A[i]), h[i], delta_x * bs[j]);
+            const float decay = DECAYS ? exp2_approx(delta * A[i]) : exp_approx(delta * A[i]);
+            h[i] = fmaf(decay, h[i], delta_x * bs[j]);
             y = fmaf(h[i], cs[j], y);
         }
     }
@@ -85,6 +86,23 @@ struct Scan {
         return reinterpret_cast<float4 *>(p.slab_states) + unit * kUnit + threadIdx.x;
     }
 
+    // Whether no state of this lane can grow. A and delta then keep their signs, and A may take log2(e) in: that it is rounded
+    // once and for all makes an error of |delta A| in each step, and what decays forgets the steps as fast.
+    __device__ __forceinline__ bool decays(float (&A)[kStates]) const {
+        bool all = !S::kSlabs && (p.step.softplus || (p.step.limited && p.step.min >= 0.0f));
+#pragma unroll
+        for (int i = 0; i < kStates; ++i) {
+            all = all && A[i] <= 0.0f;
+        }
+        if (all) {
+#pragma unroll
+            for (int i = 0; i < kStates; ++i) {
+                A[i] *= kLog2e;
+            }
+        }
+        return all;
+    }
+
     __device__ __forceinline__ void load(uint32_t slab, float (&A)[kStates], float (&h)[kStates]) const {
         const int64_t offset = d * p.A.dim_stride;
         copy_states_of<LANES>(
@@ -123,7 +141,7 @@ struct Scan {
     // delta.
     __device__ __forceinline__ float tile(
         int step0, int steps, uint32_t slab, uint32_t slabs, const float (&A)[kStates], float (&h)[kStates],
-        const float *B, const float *C, float *partial, int64_t first_chunk) const {
+        bool decaying, const float *B, const float *C, float *partial, int64_t first_chunk) const {
         const float *b = B + (p.B.constant ? channel * S::kSlab : 0) + lane * kQuad;
         const float *c = C + (p.C.constant ? channel * S::kSlab : 0) + lane * kQuad;
         const int b_step = p.B.constant ? 0 : S::kSlab;
@@ -140,7 +158,10 @@ struct Scan {
             // Without states there is nothing to sum, not even 0 * infinity.
             float y = 0.0f;
             if (p.dstate > 0) {
-                y = sum_over_lanes<LANES>(advance<LANES>(h, A, delta, delta * x, b + s * b_step, c + s * c_step));
+                const float *bs = b + s * b_step, *cs = c + s * c_step;
+                y = decaying ? advance<LANES, true>(h, A, delta, delta * x, bs, cs)
+                             : advance<LANES, false>(h, A, delta, delta * x, bs, cs);
+                y = sum_over_lanes<LANES>(y);
             }
             if (lane == 0 && active && p.out.address) {
                 y += slab > 0 ? partial[channel * S::kTile + s] : 0.0f;
@@ -172,6 +193,7 @@ struct Scan {
                 store_quads(waiting(slab, slabs, 1), h);
             }
         }
+        const bool decaying = decays(A);
 #pragma unroll 1
         for (int step0 = span.begin; step0 < span.end; step0 += S::kTile) {
             const int steps = min(S::kTile, span.end - step0);
@@ -185,7 +207,7 @@ struct Scan {
                 stage<T, LANES>(B, p.B, span, step0, steps, first_channel, channels, slab, p.dstate);
                 stage<T, LANES>(C, p.C, span, step0, steps, first_channel, channels, slab, p.dstate);
                 __syncthreads();
-                const float sum = tile(step0, steps, slab, slabs, A, h, B, C, partial, first_chunk);
+                const float sum = tile(step0, steps, slab, slabs, A, h, decaying, B, C, partial, first_chunk);
                 delta_sum += slab == 0 ? sum : 0.0f;
                 if (S::kSlabs) {
                     store_quads(waiting(slab, slabs, 1), h);
