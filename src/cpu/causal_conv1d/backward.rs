@@ -181,7 +181,11 @@ impl<T: Element> super::Pass for Pass<'_, '_, T> {
         let Some(tile) = self.tiling.tile(task) else { return };
         match self.tiling.by_channel {
             true => self.channels(simd, &tile, memory),
-            false => tile.channels.clone().for_each(|d| self.steps(simd, &tile, d, memory)),
+            false => {
+                for d in tile.channels.clone() {
+                    self.steps(simd, &tile, d, memory);
+                }
+            }
         }
     }
 }
@@ -215,8 +219,9 @@ impl<T: Element> Pass<'_, '_, T> {
                     if t < end && self.partials.is_some() {
                         let (of_bias, of_taps) = sums.split_at_mut(len);
                         add(simd, of_bias, g);
-                        let rows = of_taps.chunks_exact_mut(len).enumerate();
-                        rows.for_each(|(w, sums)| add_products(simd, sums, g, y.row(t + w)));
+                        for (w, sums) in of_taps.chunks_exact_mut(len).enumerate() {
+                            add_products(simd, sums, g, y.row(t + w));
+                        }
                     }
                 }
                 None => g.row_mut(t).fill(0.0),
@@ -268,10 +273,11 @@ impl<T: Element> Pass<'_, '_, T> {
         g[reached..].fill(0.0);
         if let Some(partials) = &self.partials {
             let own = &g[..count.min(reached)];
-            // SAFETY: the channels of the tile are this task's.
-            let put = |w: usize, sum: f32| unsafe { partials.write([tile.tile, w, d], sum) };
-            (0..width).for_each(|w| put(w, steps::dot(simd, own, &y[w..])));
-            put(width, steps::sum(simd, own));
+            for w in 0..=width {
+                let sum = if w < width { steps::dot(simd, own, &y[w..]) } else { steps::sum(simd, own) };
+                // SAFETY: the channels of the tile are this task's.
+                unsafe { partials.write([tile.tile, w, d], sum) };
+            }
         }
         if let Some(state) = self.dinitial_state.as_ref().filter(|_| start == 0) {
             for i in 0..before {
