@@ -207,6 +207,8 @@ impl<T: Element> Pass<'_, '_, T> {
         for t in start..end + before {
             match self.dout.filter(|_| t < tile.len) {
                 Some(given) => {
+                    self.source.fetch(tile, t);
+                    given.fetch([tile.batch, d, tile.later(t)], 1, channels);
                     self.source.channels(tile, t + before, &mut y.row_mut(t + before)[..channels]);
                     given.run([tile.batch, d, tile.start + t], 1, &mut dout[..channels]);
                     let g = g.row_mut(t);
