@@ -233,7 +233,9 @@ impl<T: Element> Pass<'_, '_, T> {
             if to.is_none() && to_state.is_none() {
                 continue;
             }
-            g.convolve_back(simd, self.rows, d, t, dy);
+            // The taps that meet a gradient: what is not there is left out, for a weight times 0 may be NaN.
+            let met = if self.dout.is_some() { (t + 1).saturating_sub(tile.len)..width.min(t + 1) } else { 0..0 };
+            g.convolve_back(simd, self.rows, [d, t], met, dy);
             if let Some(last) = self.dfinal_state.filter(|_| t >= tile.len) {
                 last.run([tile.seq, d, t - tile.len], 1, &mut dout[..channels]);
                 add(simd, dy, dout);
@@ -283,27 +285,32 @@ impl<T: Element> Pass<'_, '_, T> {
         }
         if let Some(state) = self.dinitial_state.as_ref().filter(|_| start == 0) {
             for i in 0..before {
-                let mut dy = 0.0;
-                (0..=i).for_each(|w| dy += self.rows.at(w, d) * g[i - w]);
                 // SAFETY: only one tile of a sequence is the first.
-                unsafe { state.write([tile.seq, d, i], T::from_f32(dy + self.last(tile, d, i))) };
+                unsafe { state.write([tile.seq, d, i], T::from_f32(self.by_input(tile, d, &g[..reached], i))) };
             }
         }
         let Some(to) = &self.dx else { return };
-        steps::convolve_back(simd, self.rows, d, width, g, &mut dx[..count.next_multiple_of(LANES)]);
-        if self.dfinal_state.is_some() {
-            for t in tile.steps.end.min(tile.len.saturating_sub(before)).max(start)..tile.steps.end {
-                dx[t - start] += self.last(tile, d, t + before);
-            }
+        // The last inputs of a sequence, which not all taps give something back to, are made one by one.
+        let whole = count.min(reached.saturating_sub(before));
+        steps::convolve_back(simd, self.rows, d, width, g, &mut dx[..whole.next_multiple_of(LANES)]);
+        for (i, dx) in dx[..count].iter_mut().enumerate().skip(whole) {
+            *dx = self.by_input(tile, d, &g[..reached], i + before);
         }
         // SAFETY: each step of each channel is of one task.
         unsafe { to.run([tile.batch, d, tile.start + start], 2, &dx[..count]) };
     }
 
-    /// What comes back through the final state to input `p` of a sequence behind its initial state.
+    /// The gradient by input `i` of those that the tile's taps meet, from `g`, those by the outputs that there are, in the
+    /// order of operations that vectors have.
     #[inline(always)]
-    fn last(&self, tile: &Tile, d: usize, p: usize) -> f32 {
-        let place = self.dfinal_state.zip(p.checked_sub(tile.len));
-        place.map_or(0.0, |(state, i)| state.at([tile.seq, d, i]).to_f32())
+    fn by_input(&self, tile: &Tile, d: usize, g: &[f32], i: usize) -> f32 {
+        let (mut dy, width) = (0.0, self.tiling.width);
+        for w in (i + 1).saturating_sub(g.len())..width.min(i + 1) {
+            dy = self.rows.at(w, d).mul_add(g[i - w], dy);
+        }
+        match self.dfinal_state.zip((tile.steps.start + i).checked_sub(tile.len)) {
+            Some((state, i)) => dy + state.at([tile.seq, d, i]).to_f32(),
+            None => dy,
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The causal convolution on the CPU, in vectors of channels where these lie side by side, else in vectors of steps.
 //!
-//! A task is a tile of steps of one sequence for a tile of channels. out and dx are made in the same order of operations
-//! whichever way; the sums for dweight and dbias, and the last bits of dinitial_state, depend on it.
+//! A task is a tile of steps of one sequence for a tile of channels. out, dx and dinitial_state are made in the same
+//! order of operations whichever way; the sums for dweight and dbias depend on it.
 
 mod backward;
 mod channels;
@@ -43,7 +43,7 @@ impl<'a> Tiling<'a> {
     /// `strides` of x. A tile of neighbours along the faster dimension is long, so that few pages of memory are open at once.
     fn new(sequences: Sequences<'a>, [dim, width]: [usize; 2], strides: [i64; 3]) -> Self {
         let by_channel = strides[1] < strides[2] || sequences.longest() <= 1;
-        let (channels, steps) = if by_channel { (512, 128) } else { (16, 2048) };
+        let (channels, steps) = if by_channel { (512, 128) } else { (16, 1024) };
         Self { sequences, dim, width, by_channel, channels, steps }
     }
 

@@ -11,7 +11,7 @@ pub(super) fn convolve<S: Simd>(simd: S, rows: Rows<'_>, d: usize, width: usize,
     let (len, bias) = (to.len(), simd.splat_f32s(rows.at(width, d)));
     by_width!(width, W => {
         let weights = weights(simd, rows, d, width);
-        taps::convolve::<S, W>(simd, width, |_| bias, |w, _| weights[w], |w| &inputs[w..][..len], to);
+        taps::convolve::<S, W>(simd, 0..width, |_| bias, |w, _| weights[w], |w| &inputs[w..][..len], to);
     });
 }
 
@@ -21,7 +21,7 @@ pub(super) fn convolve_back<S: Simd>(simd: S, rows: Rows<'_>, d: usize, width: u
     let (len, zero) = (to.len(), simd.splat_f32s(0.0));
     by_width!(width, W => {
         let weights = weights(simd, rows, d, width);
-        taps::convolve::<S, W>(simd, width, |_| zero, |w, _| weights[w], |w| &g[width - 1 - w..][..len], to);
+        taps::convolve::<S, W>(simd, 0..width, |_| zero, |w, _| weights[w], |w| &g[width - 1 - w..][..len], to);
     });
 }
 

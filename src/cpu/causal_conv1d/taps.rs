@@ -6,13 +6,14 @@
 use crate::cpu::math::lanes::fma;
 use crate::cpu::math::logistic;
 use pulp::Simd;
+use std::ops::Range;
 
-/// `to[i] = start(i) + sum_w weight(w, i) rows(w)[i]`, from tap 0 on. `W`: the number of taps, or 0 for `width`, whatever it
-/// is.
+/// `to[i] = start(i) + sum_w weight(w, i) rows(w)[i]`, from the first tap on. `W`: the number of taps, of which none is left
+/// out, or 0 for `taps`, whatever they are.
 #[inline(always)]
 pub(super) fn convolve<'r, S: Simd, const W: usize>(
     simd: S,
-    width: usize,
+    taps: Range<usize>,
     start: impl Fn(usize) -> S::f32s,
     weight: impl Fn(usize, usize) -> S::f32s,
     rows: impl Fn(usize) -> &'r [f32],
@@ -24,7 +25,7 @@ pub(super) fn convolve<'r, S: Simd, const W: usize>(
         for (i, to) in to.iter_mut().enumerate() {
             *to = start(i);
         }
-        for w in 0..width {
+        for w in taps {
             let row = &vectors(rows(w))[..to.len()];
             for (i, (to, &x)) in to.iter_mut().zip(row).enumerate() {
                 *to = fma(simd, weight(w, i), x, *to);
