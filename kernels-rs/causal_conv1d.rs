@@ -13,15 +13,19 @@ mod fwd;
 #[cfg(ssm_unit = "causal_conv1d_sum")]
 #[path = "causal_conv1d_sum.rs"]
 mod sum;
+#[path = "causal_conv1d_taps.rs"]
+mod taps;
 #[cfg(ssm_unit = "causal_conv1d_update")]
 #[path = "causal_conv1d_update.rs"]
 mod update;
 
 use crate::load_store::{BF16, F16, F32, Io};
-use crate::params::{SSM_DTYPE_BF16, SSM_DTYPE_F16, SSM_DTYPE_F32, SsmSequence, SsmState, SsmTaps, SsmTiles};
+use crate::params::{SSM_DTYPE_BF16, SSM_DTYPE_F16, SSM_DTYPE_F32, SsmSequence, SsmState, SsmTiles};
 use core::arch::asm;
 use core::arch::nvptx::{_block_idx_x, _thread_idx_x};
 use core::num::NonZeroU32;
+pub(crate) use taps::each;
+pub use taps::{Counted, Taps};
 
 /// Threads of a block, and the warps that they are.
 pub const N_THREADS: u32 = 128;
@@ -123,143 +127,6 @@ pub fn silu_derivative(v: f32) -> f32 {
     let large = reciprocal(fma(lifted, 1.0 / LIFT, 1.0));
     let small = lifted * large;
     if v < 0.0 { small * fma(v, large, 1.0) * (1.0 / LIFT) } else { large * fma(v, small * (1.0 / LIFT), 1.0) }
-}
-
-/// An element of 16 bits whose dtype is known at run time.
-///
-/// # Safety
-/// As for [`Io::load`].
-#[inline(always)]
-unsafe fn load_half(dtype: u32, address: u64, offset: i64) -> f32 {
-    // SAFETY: the caller's. One load serves both.
-    let (half, upper) = unsafe { (F16::load(address, offset), BF16::load(address, offset)) };
-    if dtype == SSM_DTYPE_F16 { half } else { upper }
-}
-
-/// The body for each place of an array of `W`, at most 16: written out, since an array that a loop goes through lies in
-/// memory.
-macro_rules! each {
-    ($w:ident < $W:ident => $body:block) => {
-        each!(@ $w, $W, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
-    };
-    (@ $w:ident, $W:ident, $body:block, $($n:literal)+) => {$({
-        let $w: usize = $n;
-        if $w < $W $body
-    })+};
-}
-pub(crate) use each;
-
-/// Taps and bias of one channel; of `W` taps the first `skipped` are not there.
-#[derive(Clone, Copy)]
-pub struct Taps<const W: usize> {
-    pub weight: [f32; W],
-    pub bias: f32,
-    pub skipped: u32,
-}
-
-impl<const W: usize> Taps<W> {
-    /// # Safety
-    /// `d` is a channel.
-    #[inline(always)]
-    pub unsafe fn load(taps: &SsmTaps, d: u32) -> Self {
-        let (skipped, d64) = (W as u32 - taps.width, d as i64);
-        // SAFETY: the contract checked the tensors. Where a tap is not there, another is read, and not used.
-        unsafe {
-            let weight = weights(taps, d, |w| if Self::has(skipped, w) { w as u32 - skipped } else { 0 });
-            let offset = d64 * taps.bias_dim_stride;
-            let bias = match (taps.bias, taps.dtype) {
-                (0, _) => 0.0,
-                (bias, SSM_DTYPE_F32) => F32::load(bias, offset),
-                (bias, dtype) => load_half(dtype, bias, offset),
-            };
-            Self { weight, bias, skipped }
-        }
-    }
-
-    /// Number of taps.
-    #[inline(always)]
-    pub fn width(&self) -> u32 {
-        W as u32 - self.skipped
-    }
-
-    /// Whether tap `w` is there.
-    #[inline(always)]
-    fn has(skipped: u32, w: usize) -> bool {
-        w as u32 >= skipped
-    }
-
-    /// Whether tap `w` is there.
-    #[inline(always)]
-    pub fn is(&self, w: usize) -> bool {
-        Self::has(self.skipped, w)
-    }
-
-    /// Steps before the first that taps reach.
-    #[inline(always)]
-    pub fn before(&self) -> i32 {
-        W as i32 - 1 - self.skipped as i32
-    }
-
-    /// bias + the sum over the taps of what each meets.
-    #[inline(always)]
-    pub fn sum(&self, met: impl Fn(usize) -> f32) -> f32 {
-        let mut sum = self.bias;
-        each!(w < W => {
-            if self.is(w) {
-                sum = fma(self.weight[w], met(w), sum);
-            }
-        });
-        sum
-    }
-}
-
-/// Taps as they are counted: those that are not there come last.
-#[derive(Clone, Copy)]
-pub struct Counted<const W: usize> {
-    weight: [f32; W],
-    width: u32,
-}
-
-impl<const W: usize> Counted<W> {
-    /// # Safety
-    /// `d` is a channel.
-    #[inline(always)]
-    pub unsafe fn load(taps: &SsmTaps, d: u32) -> Self {
-        // SAFETY: the contract checked the tensor.
-        let weight = unsafe { weights(taps, d, |w| if (w as u32) < taps.width { w as u32 } else { 0 }) };
-        Self { weight, width: taps.width }
-    }
-
-    /// The sum over the taps of what each gives back.
-    #[inline(always)]
-    pub fn sum(&self, given: impl Fn(usize) -> f32) -> f32 {
-        let mut sum = 0.0;
-        each!(w < W => {
-            if (w as u32) < self.width {
-                sum = fma(self.weight[w], given(w), sum);
-            }
-        });
-        sum
-    }
-}
-
-/// The weights of a channel, each from the tap that `tap` names.
-///
-/// # Safety
-/// `d` is a channel, and the taps are.
-#[inline(always)]
-unsafe fn weights<const W: usize>(taps: &SsmTaps, d: u32, tap: impl Fn(usize) -> u32) -> [f32; W] {
-    let (mut weight, base) = ([0.0; W], d as i64 * taps.weight_dim_stride);
-    let offset = |w: usize| base + tap(w) as i64 * taps.weight_width_stride;
-    // SAFETY: the caller's.
-    unsafe {
-        if taps.dtype == SSM_DTYPE_F32 {
-            each!(w < W => { weight[w] = F32::load(taps.weight, offset(w)) });
-        } else {
-            each!(w < W => { weight[w] = load_half(taps.dtype, taps.weight, offset(w)) });
-        }
-    }
-    weight
 }
 
 /// A tile of one sequence.

@@ -53,6 +53,12 @@ impl Channel {
         if self.silu { dout * silu_derivative(pre) } else { dout }
     }
 
+    /// Whether there is a gradient by the output of step `t`.
+    #[inline(always)]
+    fn is_given(&self, t: i32) -> bool {
+        self.dout.given() && t >= 0 && t < self.inputs.len
+    }
+
     /// What comes back through the final state to input `p` of the sequence behind its initial state.
     #[inline(always)]
     fn last<T: Io>(&self, p: i32) -> f32 {
@@ -105,7 +111,7 @@ fn channels<T: Io, const W: usize>(params: &SsmCausalConv1dBwd) {
                     });
                 }
             }
-            let dy = counted.sum(|w| g[W - 1 - w]) + channel.last::<T>(t);
+            let dy = counted.sum_of(|w| channel.is_given(t - w as i32), |w| g[W - 1 - w]) + channel.last::<T>(t);
             if channel.dx.given() && t >= from + before {
                 channel.dx.store::<T>(t - before, dy);
             }
@@ -183,14 +189,15 @@ fn steps<T: Io, const W: usize>(params: &SsmCausalConv1dBwd) {
             if base == from && channel.dinitial.given() {
                 let first = Chunks { previous: 0.0, current: g.current };
                 let counted = Counted::<W>::load(&params.taps, d);
-                let dy = counted.sum(|w| first.back(lane, w as u32));
+                let dy = counted.sum_of(|w| channel.is_given(own - w as i32), |w| first.back(lane, w as u32));
                 if own < before {
                     channel.dinitial.store::<T>(own, dy + channel.last::<T>(own));
                 }
             }
             if base > from && channel.dx.given() {
-                let dy = Taps { bias: 0.0, ..taps }.sum(|w| g.ahead(lane, (W - 1 - w) as u32));
                 let t = t - 32;
+                let met = |w| channel.is_given(t + (W - 1 - w) as i32);
+                let dy = taps.sum_of(0.0, met, |w| g.ahead(lane, (W - 1 - w) as u32));
                 if t < end {
                     channel.dx.store::<T>(t, dy + channel.last::<T>(t + before));
                 }

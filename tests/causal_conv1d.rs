@@ -8,9 +8,9 @@ use common::backends::{self, Backend};
 use common::buffer::{Buffer, Order};
 use common::compare::{expect_accurate, expect_exact};
 use common::conv::{
-    CONV_GRADIENTS, ConvBuffers, ConvCase, ConvGradients, ConvSpec, ConvUpdateCase, ConvUpstream, NaiveConv,
-    NaiveConvBackward, UpdateSpec, spec, update_spec,
+    CONV_GRADIENTS, ConvBuffers, ConvCase, ConvGradients, ConvSpec, ConvUpstream, NaiveConv, NaiveConvBackward, spec,
 };
+use common::conv_update::{ConvUpdateCase, UpdateSpec, update_spec};
 use common::{property, say, shared_property};
 use proptest::prelude::*;
 use ssm_kernels::{Dtype, Element};
@@ -94,7 +94,7 @@ fn lengths<B: Backend, T: Element>() {
 fn shapes<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let mut count = 0;
-    for dim in [0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 300] {
+    for dim in [0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 300, 513] {
         for (order, seqlen) in [(Order::Dense, 9), (Order::ChannelLast, 11), (Order::Dense, 1), (Order::Strided(9), 4)]
         {
             if B::SLOW && T::DTYPE != Dtype::F32 && (dim + seqlen) % 4 != 0 {
@@ -227,7 +227,33 @@ fn infinities<B: Backend, T: Element>() {
     say(format_args!("causal_conv1d infinities {} {}: {count} cases", B::NAME, T::DTYPE));
 }
 
-suites!(drawn, lengths, shapes, packed, alone, infinities, update_drawn, update_wraps);
+/// A weight that is infinite or NaN meets the gradients that there are, and no others: not those of steps that a sequence
+/// does not have, nor a dout that is not there.
+fn absent<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    let (mut count, value) = (0, [f32::INFINITY, f32::NAN]);
+    for (i, lengths) in [vec![40], vec![2], vec![130], vec![0, 5, 1, 33]].into_iter().enumerate() {
+        for (width, order) in [(4, Order::Dense), (4, Order::ChannelLast), (7, Order::Dense), (7, Order::ChannelLast)] {
+            for how in [[true, false], [false, true], [true, true]] {
+                let spec = ConvSpec { silu: i == 3, order, seed: count, ..ConvSpec::all(2, 3, width, lengths[0]) };
+                let spec = if lengths.len() > 1 { spec.packed(&lengths) } else { spec };
+                let mut case = ConvCase::<T, f32>::new(&spec);
+                let (values, mut at) = (case.weight.dense(), 0..);
+                // The first tap of the first channel, the last of the second, one between of the third.
+                let places = [0, 2 * width - 1, 2 * width + width / 2];
+                case.weight = Buffer::filled(&case.weight.dims(), order, || match at.next().expect("endless") {
+                    i if places.contains(&i) => value[count as usize % 2],
+                    i => values[i] as f32,
+                });
+                check_case(&backend, &case, &spec, how);
+                count += 1;
+            }
+        }
+    }
+    say(format_args!("causal_conv1d absent {} {}: {count} cases", B::NAME, T::DTYPE));
+}
+
+suites!(drawn, lengths, shapes, packed, alone, infinities, absent, update_drawn, update_wraps);
 
 /// The reference's gradients against central differences of its own forward direction, in f64, along one random direction
 /// of each input at a time.

@@ -8,9 +8,9 @@ use common::backends::{self, Backend};
 use common::buffer::{Buffer, Order};
 use common::compare::expect_accurate;
 use common::conv::{
-    CONV_GRADIENTS, ConvBuffers, ConvCase, ConvGradients, ConvSpec, ConvUpdateCase, ConvUpstream, NaiveConv,
-    NaiveConvBackward, UpdateSpec, spec, update_spec,
+    CONV_GRADIENTS, ConvBuffers, ConvCase, ConvGradients, ConvSpec, ConvUpstream, NaiveConv, NaiveConvBackward, spec,
 };
+use common::conv_update::{ConvUpdateCase, UpdateSpec, update_spec};
 use common::parts::{expect_same_bits, joined};
 use common::{property, shared_property};
 use proptest::prelude::*;

@@ -7,9 +7,8 @@ mod common;
 use common::backends::{self, Backend};
 use common::buffer::{Buffer, Order};
 use common::compare::{expect_accurate, expect_exact};
-use common::conv::{
-    CONV_GRADIENTS, ConvBuffers, ConvCase, ConvGradients, ConvUpdateCase, NaiveConv, NaiveConvBackward,
-};
+use common::conv::{CONV_GRADIENTS, ConvBuffers, ConvCase, ConvGradients, NaiveConv, NaiveConvBackward};
+use common::conv_update::ConvUpdateCase;
 use common::discretise::{DiscretiseBuffers, DiscretiseCase, NaiveForward, yardsticks};
 use common::fixtures::{Fixture, all};
 use common::say;

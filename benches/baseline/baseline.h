@@ -30,6 +30,18 @@ struct zoh {
     const float *dt, *A, *B, *dt_bias;
 };
 
+/* The arguments of a causal convolution with bias and silu. weight lies dense, (dim, width). */
+struct conv {
+    size_t batch, dim, seqlen, width;
+    /* Of x, out and their gradients. */
+    size_t batch_stride, dim_stride, time_stride;
+    const float *x, *weight, *bias;
+};
+
+struct conv_gradients {
+    float *dx, *dweight, *dbias;
+};
+
 static inline float softplus(float v) { return v > 20.0f ? v : log1pf(expf(v)); }
 
 static inline float sigmoid(float v) { return 1.0f / (1.0f + expf(-v)); }

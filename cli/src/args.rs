@@ -47,7 +47,7 @@ pub struct BenchArgs {
     pub backend: Vec<Measured>,
     /// The operator; without it, all.
     #[arg(long, value_enum)]
-    pub op: Option<Benched>,
+    pub op: Option<Op>,
     /// Which way.
     #[arg(long, value_enum, default_value_t = Directions::Both)]
     pub direction: Directions,
@@ -60,8 +60,9 @@ pub struct BenchArgs {
     /// How tensors lie in memory.
     #[arg(long, value_enum, default_value_t = Layouts::Both)]
     pub layout: Layouts,
-    /// The extents, N = 16 states if not given; may be given several times. Without it, a few of a model's.
-    #[arg(long, value_name = "BATCHxDIMxSEQLEN[xDSTATE]")]
+    /// The extents: 16 states, or of a convolution 4 taps, if not given; may be given several times. Without it, a few of
+    /// a model's.
+    #[arg(long, value_name = "BATCHxDIMxSEQLEN[xDSTATE|xWIDTH]")]
     pub shape: Vec<Shape>,
     /// How often each is measured; without it, for 0.3 s and 3 times.
     #[arg(long, value_name = "N")]
@@ -155,8 +156,8 @@ pub struct Shape {
     pub dim: usize,
     /// Steps.
     pub seqlen: usize,
-    /// States per channel.
-    pub dstate: usize,
+    /// States per channel, or taps of a convolution, if they were given.
+    pub inner: Option<usize>,
 }
 
 #[cfg(feature = "bench")]
@@ -166,8 +167,8 @@ impl std::str::FromStr for Shape {
         let extent = |part: &str| part.parse().ok().filter(|&extent: &usize| extent > 0);
         let extents: Option<Vec<usize>> = text.split('x').map(extent).collect();
         match extents.as_deref() {
-            Some(&[batch, dim, seqlen]) => Ok(Self { batch, dim, seqlen, dstate: 16 }),
-            Some(&[batch, dim, seqlen, dstate]) => Ok(Self { batch, dim, seqlen, dstate }),
+            Some(&[batch, dim, seqlen]) => Ok(Self { batch, dim, seqlen, inner: None }),
+            Some(&[batch, dim, seqlen, inner]) => Ok(Self { batch, dim, seqlen, inner: Some(inner) }),
             _ => Err("expected three or four extents of at least 1, such as 1x1536x2048 or 1x1536x2048x16".into()),
         }
     }
@@ -176,8 +177,9 @@ impl std::str::FromStr for Shape {
 #[cfg(feature = "bench")]
 impl std::fmt::Display for Shape {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { batch, dim, seqlen, dstate } = self;
-        write!(f, "{batch}x{dim}x{seqlen}x{dstate}")
+        let Self { batch, dim, seqlen, inner } = self;
+        write!(f, "{batch}x{dim}x{seqlen}")?;
+        inner.map_or(Ok(()), |inner| write!(f, "x{inner}"))
     }
 }
 
@@ -244,17 +246,18 @@ pub enum Op {
     StateUpdate,
 }
 
-/// The operators that are measured.
-#[cfg(feature = "bench")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub enum Benched {
-    /// The recurrence of Mamba-1.
-    SelectiveScan,
-    /// Continuous A and B to A_bar and B_bar.
-    Discretise,
-    /// The recurrence of Mamba-1 and Mamba-2 for one token, in a cache of states.
-    StateUpdate,
+impl Op {
+    /// Whether it is a convolution, which has taps and no states.
+    #[cfg(feature = "bench")]
+    pub fn has_taps(self) -> bool {
+        matches!(self, Op::CausalConv1d | Op::CausalConv1dUpdate)
+    }
+
+    /// Whether it has gradients: the forms for decoding have none.
+    #[cfg(feature = "bench")]
+    pub fn has_backward(self) -> bool {
+        !matches!(self, Op::StateUpdate | Op::CausalConv1dUpdate)
+    }
 }
 
 /// What computes.
@@ -291,4 +294,4 @@ macro_rules! named {
 }
 named!(Op, Backend, Layout, Checked);
 #[cfg(feature = "bench")]
-named!(Benched, Measured, IoDtype);
+named!(Measured, IoDtype);

@@ -4,6 +4,21 @@ use crate::tensor::Io;
 use half::{bf16, f16};
 use ssm_kernels::prelude::*;
 
+/// The causal convolution of elements of `T` with weights of `W`.
+pub trait Convolves<T: Io, W: Io>:
+    for<'a> Forward<CausalConv1d<'a, T, W>>
+    + for<'a> Backward<CausalConv1d<'a, T, W>>
+    + for<'a> Forward<CausalConv1dUpdate<'a, T, W>>
+{
+}
+
+impl<T: Io, W: Io, B> Convolves<T, W> for B where
+    B: for<'a> Forward<CausalConv1d<'a, T, W>>
+        + for<'a> Backward<CausalConv1d<'a, T, W>>
+        + for<'a> Forward<CausalConv1dUpdate<'a, T, W>>
+{
+}
+
 /// Every operator on elements of `T`.
 pub trait Runs<T: Io>:
     for<'a> Forward<SelectiveScan<'a, T>>
@@ -13,6 +28,9 @@ pub trait Runs<T: Io>:
     + for<'a> Forward<StateUpdate<'a, T, f32>>
     + for<'a> Forward<StateUpdate<'a, T, f16>>
     + for<'a> Forward<StateUpdate<'a, T, bf16>>
+    + Convolves<T, f32>
+    + Convolves<T, f16>
+    + Convolves<T, bf16>
 {
 }
 
@@ -24,6 +42,9 @@ impl<T: Io, B> Runs<T> for B where
         + for<'a> Forward<StateUpdate<'a, T, f32>>
         + for<'a> Forward<StateUpdate<'a, T, f16>>
         + for<'a> Forward<StateUpdate<'a, T, bf16>>
+        + Convolves<T, f32>
+        + Convolves<T, f16>
+        + Convolves<T, bf16>
 {
 }
 

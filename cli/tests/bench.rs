@@ -6,7 +6,7 @@ mod common;
 use common::{folder, ssm};
 use serde_json::Value;
 
-const FIELDS: [&str; 17] = [
+const FIELDS: [&str; 18] = [
     "op",
     "direction",
     "backend",
@@ -16,6 +16,7 @@ const FIELDS: [&str; 17] = [
     "batch",
     "dim",
     "dstate",
+    "width",
     "seqlen",
     "threads",
     "reps",
@@ -37,18 +38,22 @@ fn json_and_picture() {
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2, "no temporary is left");
 
     let rows: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
-    // Two operators in two directions and one in one, two shapes, two layouts.
-    assert_eq!(rows.len(), 20);
+    // Three operators in two directions and two in one, two shapes, two layouts.
+    assert_eq!(rows.len(), 32);
     for row in &rows {
         let row = row.as_object().unwrap();
         assert!(row.len() == FIELDS.len() && FIELDS.iter().all(|field| row.contains_key(*field)), "{row:?}");
         assert!(row["cpu_ns_per_state_step"].as_f64().unwrap() >= 0.0 && row["reps"] == 2 && row["threads"] == 1);
+        let taps = row["op"].as_str().unwrap().starts_with("causal_conv1d");
+        assert!(row["width"].is_u64() == taps && row["dstate"].is_null() == taps, "{row:?}");
         let loops = !ssm_baseline::loops().is_empty() && (row["op"] != "discretise" || row["direction"] == "forward");
         assert_eq!(row["baseline_fastmath_ns"].is_f64(), loops, "{row:?}");
     }
-    let ops = ["selective_scan", "discretise", "state_update"];
+    let usual = |op: &str| rows.iter().find(|row| row["op"] == op && row["batch"] == 2).unwrap();
+    assert_eq!((&usual("causal_conv1d")["width"], &usual("state_update")["dstate"]), (&4.into(), &16.into()));
+    let ops = ["selective_scan", "discretise", "state_update", "causal_conv1d"];
     let lines = ran.out.lines().filter(|line| ops.iter().any(|op| line.starts_with(op)));
-    assert_eq!(lines.count(), 20, "{}", ran.out);
+    assert_eq!(lines.count(), 32, "{}", ran.out);
 
     let svg = std::fs::read_to_string(svg).unwrap();
     let (opened, closed) = (svg.matches('<').count(), svg.matches('>').count());
@@ -89,6 +94,8 @@ fn refusals() {
         (vec!["--backend", "cuda"], vec!["cuda", "possible values: cpu"]),
         (vec!["--dtype", "f64"], vec!["f64"]),
         (vec!["--op", "state_update", "--direction", "backward"], vec!["state_update has none"]),
+        (vec!["--op", "causal_conv1d_update", "--direction", "backward"], vec!["causal_conv1d_update has none"]),
+        (vec!["--op", "causal_conv1d", "--shape", "1x2x3x17"], vec!["--shape 1x2x3x17", "of width 17", "from 1 to 16"]),
         (vec!["--json", absent], vec!["x.json", "no folder"]),
         (vec!["--svg", folder.to_str().unwrap()], vec!["not a regular file"]),
         (vec!["--json", file, "--svg", file], vec!["same file"]),

@@ -14,9 +14,13 @@ impl<T: Element, const R: usize> Strided<'_, T, Host, R> {
         let memory = &self.memory.as_slice()[self.layout.offset(index)..];
         match self.layout.strides[axis] {
             1 => widen(&memory[..to.len()], to),
-            0 => to.fill(memory[0].to_f32()),
             // Strides are not negative, and those of inputs lie inside the memory.
-            stride => to.iter_mut().enumerate().for_each(|(i, to)| *to = memory[i * stride as usize].to_f32()),
+            0 => to.fill(memory[0].to_f32()),
+            stride => {
+                for (to, from) in to.iter_mut().zip(memory.iter().step_by(stride as usize)) {
+                    *to = from.to_f32();
+                }
+            }
         }
     }
 
@@ -52,17 +56,38 @@ impl<T: Element, const R: usize> Writer<'_, T, R> {
     /// # Safety
     /// As for [`Writer::write`], for all of them.
     #[inline(always)]
-    pub(super) unsafe fn run(&self, mut index: [usize; R], axis: usize, from: &[f32]) {
-        if !from.is_empty()
-            && let Some(start) = self.contiguous(index, axis)
-        {
+    pub(super) unsafe fn run(&self, index: [usize; R], axis: usize, from: &[f32]) {
+        if from.is_empty() {
+            return;
+        }
+        if let Some(start) = self.contiguous(index, axis) {
             // SAFETY: neighbours along this dimension are neighbours in memory; the rest as for `write`.
             return narrow(from, unsafe { std::slice::from_raw_parts_mut(start, from.len()) });
         }
-        for &value in from {
-            // SAFETY: the caller's promise.
-            unsafe { self.write(index, T::from_f32(value)) };
-            index[axis] += 1;
+        let (start, stride) = self.along(index, axis);
+        for (i, &value) in from.iter().enumerate() {
+            // SAFETY: the caller's promise; what the contract checked is said at `Writer::write`.
+            unsafe { start.offset(i as isize * stride).write(T::from_f32(value)) };
+        }
+    }
+
+    /// Reads the elements from `index` on along dimension `axis`.
+    ///
+    /// # Safety
+    /// As for [`Writer::read`], for all of them.
+    #[inline(always)]
+    pub(super) unsafe fn read_run(&self, index: [usize; R], axis: usize, to: &mut [f32]) {
+        if to.is_empty() {
+            return;
+        }
+        if let Some(start) = self.contiguous(index, axis) {
+            // SAFETY: neighbours along this dimension are neighbours in memory; the rest as for `read`.
+            return widen(unsafe { std::slice::from_raw_parts(start, to.len()) }, to);
+        }
+        let (start, stride) = self.along(index, axis);
+        for (i, to) in to.iter_mut().enumerate() {
+            // SAFETY: the caller's promise; what the contract checked is said at `Writer::write`.
+            *to = unsafe { start.offset(i as isize * stride).read() }.to_f32();
         }
     }
 }

@@ -59,6 +59,14 @@ impl<'o, T, const R: usize> Writer<'o, T, R> {
         (self.layout.strides[axis] == 1).then(|| unsafe { self.start.add(self.layout.offset(index)) })
     }
 
+    /// Where the element at `index` lies, and how far its neighbours along dimension `axis` lie apart, in elements.
+    #[inline(always)]
+    pub fn along(&self, index: [usize; R], axis: usize) -> (*mut T, isize) {
+        debug_assert!(index.iter().zip(self.layout.extents).all(|(&i, extent)| i < extent));
+        // SAFETY: the contract checked that every index below the extents lies inside the slice.
+        (unsafe { self.start.add(self.layout.offset(index)) }, self.layout.strides[axis] as isize)
+    }
+
     /// The elements of `layout`, counted from `offset` of this one's memory.
     ///
     /// The caller sees to it that they lie inside, and that they are not elements of this one.

@@ -1,7 +1,8 @@
 //! The backends that suites run on. A backend is added by its type here and one line in [`suites`].
 
 use super::buffer::Buffer;
-use super::conv::{ConvBuffers, ConvCase, ConvGradients, ConvUpdateCase, ConvUpstream};
+use super::conv::{ConvBuffers, ConvCase, ConvGradients, ConvUpstream};
+use super::conv_update::ConvUpdateCase;
 use super::discretise::{DiscretiseBuffers, DiscretiseCase, GradientBuffers};
 use super::say;
 use super::scan::{ScanBuffers, ScanCase};

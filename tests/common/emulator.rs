@@ -3,7 +3,8 @@
 
 use super::backends::Backend;
 use super::buffer::{Buffer, Placed};
-use super::conv::{ConvBuffers, ConvCase, ConvGradients, ConvUpdateCase, ConvUpstream};
+use super::conv::{ConvBuffers, ConvCase, ConvGradients, ConvUpstream};
+use super::conv_update::ConvUpdateCase;
 use super::discretise::{DiscretiseBuffers, DiscretiseCase, GradientBuffers};
 use super::emulator_conv::{conv_backward, conv_forward, conv_update};
 use super::emulator_scan::{carry, scan_backward, scan_forward};

@@ -1,7 +1,8 @@
 //! The causal convolution on the emulator: every tensor placed on the device, run, and fetched.
 
 use super::buffer::{Buffer, Placed};
-use super::conv::{ConvBuffers, ConvCase, ConvGradients, ConvUpdateCase, ConvUpstream};
+use super::conv::{ConvBuffers, ConvCase, ConvGradients, ConvUpstream};
+use super::conv_update::ConvUpdateCase;
 use super::emulator::{fetch, optional};
 use ssm_kernels::gpu::{EmulatedBuffer, Emulator, Report};
 use ssm_kernels::prelude::*;

@@ -1,7 +1,8 @@
 //! Files that the original implementations produced.
 
 use super::buffer::{Buffer, Order};
-use super::conv::{ConvCase, ConvUpdateCase, ConvUpstream};
+use super::conv::{ConvCase, ConvUpstream};
+use super::conv_update::ConvUpdateCase;
 use super::discretise::DiscretiseCase;
 use super::scan::{ProjectionBuffer, ScanCase};
 use super::scan_backward::ScanUpstream;

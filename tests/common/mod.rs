@@ -7,6 +7,7 @@ pub mod backward_case;
 pub mod buffer;
 pub mod compare;
 pub mod conv;
+pub mod conv_update;
 pub mod device;
 pub mod discretise;
 #[cfg(feature = "emulator")]

@@ -1,6 +1,6 @@
 //! The C side: structs as in `baseline.h`, and the functions of each compilation.
 
-use super::{Loops, Scan, ScanGradients, Shape, Zoh, expect};
+use super::{Conv, ConvGradients, Loops, Scan, ScanGradients, Shape, Zoh, expect};
 
 #[repr(C)]
 #[derive(Debug)]
@@ -46,6 +46,25 @@ pub struct RawZoh {
     inputs: [*const f32; 4],
 }
 
+/// `struct conv`.
+#[repr(C)]
+#[derive(Debug)]
+pub struct RawConv {
+    /// batch, dim, seqlen, width.
+    extents: [usize; 4],
+    strides: [usize; 3],
+    /// x, weight, bias.
+    inputs: [*const f32; 3],
+}
+
+/// `struct conv_gradients`.
+#[repr(C)]
+#[derive(Debug)]
+pub struct RawConvGradients {
+    /// dx, dweight, dbias.
+    tensors: [*mut f32; 3],
+}
+
 impl Scan<'_> {
     pub(super) fn raw(&self) -> RawScan {
         let inputs = [self.x, self.dt, self.A, self.B, self.C, self.D, self.z, self.dt_bias].map(<[f32]>::as_ptr);
@@ -81,32 +100,58 @@ impl Zoh<'_> {
     }
 }
 
-/// One compilation.
-#[derive(Debug)]
-pub struct Functions {
-    pub scan_forward: unsafe extern "C" fn(*const RawScan, *mut f32, *mut f32),
-    pub scan_backward: unsafe extern "C" fn(*const RawScan, *const f32, *const RawGradients, *mut f32),
-    pub zoh_forward: unsafe extern "C" fn(*const RawZoh, *mut f32, *mut f32),
-    pub state_update: unsafe extern "C" fn(*const RawScan, *mut f32, *mut f32),
+impl Conv<'_> {
+    pub(super) fn raw(&self) -> RawConv {
+        let Shape { batch, dim, seqlen, .. } = self.shape;
+        let inputs = [self.x, self.weight, self.bias].map(<[f32]>::as_ptr);
+        RawConv { extents: [batch, dim, seqlen, self.width], strides: self.shape.strides(dim), inputs }
+    }
 }
 
-#[cfg(c_loops)]
-macro_rules! compilation {
-    ($functions:ident: $forward:ident, $backward:ident, $zoh:ident, $update:ident) => {
-        unsafe extern "C" {
-            fn $forward(scan: *const RawScan, out: *mut f32, state: *mut f32);
-            fn $backward(scan: *const RawScan, dout: *const f32, gradients: *const RawGradients, scratch: *mut f32);
-            fn $zoh(zoh: *const RawZoh, A_bar: *mut f32, B_bar: *mut f32);
-            fn $update(scan: *const RawScan, out: *mut f32, states: *mut f32);
+impl ConvGradients<'_> {
+    pub(super) fn raw(&mut self, conv: &Conv<'_>) -> RawConvGradients {
+        let dim = conv.shape.dim;
+        expect("dx", self.dx, conv.shape.sequence());
+        expect("dweight", self.dweight, dim * conv.width);
+        expect("dbias", self.dbias, dim);
+        RawConvGradients { tensors: [&mut *self.dx, self.dweight, self.dbias].map(<[f32]>::as_mut_ptr) }
+    }
+}
+
+/// Declares the functions, and the table of them for each compilation.
+macro_rules! compilations {
+    ($($field:ident($($name:ident: $type:ty),*): $o3:ident, $fast_math:ident;)+) => {
+        /// One compilation.
+        #[derive(Debug)]
+        pub struct Functions {
+            $(pub $field: unsafe extern "C" fn($($type),*),)+
         }
-        static $functions: Functions =
-            Functions { scan_forward: $forward, scan_backward: $backward, zoh_forward: $zoh, state_update: $update };
+        #[cfg(c_loops)]
+        unsafe extern "C" {
+            $(fn $o3($($name: $type),*); fn $fast_math($($name: $type),*);)+
+        }
+        #[cfg(c_loops)]
+        static O3: Functions = Functions { $($field: $o3),+ };
+        #[cfg(c_loops)]
+        static FAST_MATH: Functions = Functions { $($field: $fast_math),+ };
     };
 }
-#[cfg(c_loops)]
-compilation!(O3: ssm_baseline_scan_forward_o3, ssm_baseline_scan_backward_o3, ssm_baseline_zoh_forward_o3, ssm_baseline_state_update_o3);
-#[cfg(c_loops)]
-compilation!(FAST_MATH: ssm_baseline_scan_forward_fast_math, ssm_baseline_scan_backward_fast_math, ssm_baseline_zoh_forward_fast_math, ssm_baseline_state_update_fast_math);
+compilations! {
+    scan_forward(scan: *const RawScan, out: *mut f32, state: *mut f32):
+        ssm_baseline_scan_forward_o3, ssm_baseline_scan_forward_fast_math;
+    scan_backward(scan: *const RawScan, dout: *const f32, gradients: *const RawGradients, scratch: *mut f32):
+        ssm_baseline_scan_backward_o3, ssm_baseline_scan_backward_fast_math;
+    zoh_forward(zoh: *const RawZoh, A_bar: *mut f32, B_bar: *mut f32):
+        ssm_baseline_zoh_forward_o3, ssm_baseline_zoh_forward_fast_math;
+    state_update(scan: *const RawScan, out: *mut f32, states: *mut f32):
+        ssm_baseline_state_update_o3, ssm_baseline_state_update_fast_math;
+    conv_forward(conv: *const RawConv, out: *mut f32):
+        ssm_baseline_conv_forward_o3, ssm_baseline_conv_forward_fast_math;
+    conv_backward(conv: *const RawConv, dout: *const f32, gradients: *const RawConvGradients):
+        ssm_baseline_conv_backward_o3, ssm_baseline_conv_backward_fast_math;
+    conv_update(conv: *const RawConv, out: *mut f32, states: *mut f32):
+        ssm_baseline_conv_update_o3, ssm_baseline_conv_update_fast_math;
+}
 
 /// Every compilation.
 #[cfg(c_loops)]

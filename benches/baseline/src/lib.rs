@@ -123,6 +123,32 @@ pub struct Zoh<'a> {
     pub dt_bias: &'a [f32],
 }
 
+/// The inputs of a causal convolution with bias and silu.
+#[derive(Debug, Clone, Copy)]
+pub struct Conv<'a> {
+    /// Extents and layout. There are no states: dstate is not looked at.
+    pub shape: Shape,
+    /// Taps.
+    pub width: usize,
+    /// Input.
+    pub x: &'a [f32],
+    /// (dim, width).
+    pub weight: &'a [f32],
+    /// (dim).
+    pub bias: &'a [f32],
+}
+
+/// The gradients of a causal convolution, each like its input.
+#[derive(Debug)]
+pub struct ConvGradients<'o> {
+    /// By x.
+    pub dx: &'o mut [f32],
+    /// By the weight.
+    pub dweight: &'o mut [f32],
+    /// By the bias.
+    pub dbias: &'o mut [f32],
+}
+
 /// The loops as one compiler made them.
 #[derive(Debug, Clone, Copy)]
 pub struct Loops {
@@ -196,6 +222,52 @@ impl Loops {
         expect("B_bar", B_bar, shape.sequence() * shape.dstate);
         // SAFETY: every tensor has the elements that the shape says.
         unsafe { (self.functions.zoh_forward)(&zoh.raw(), A_bar.as_mut_ptr(), B_bar.as_mut_ptr()) }
+    }
+}
+
+impl Loops {
+    /// The convolution, in one thread.
+    ///
+    /// # Panics
+    /// If a tensor has another number of elements than shape and width say.
+    pub fn conv_forward(&self, conv: &Conv<'_>, out: &mut [f32]) {
+        conv.check();
+        expect("out", out, conv.shape.sequence());
+        // SAFETY: every tensor has the elements that the shape says.
+        unsafe { (self.functions.conv_forward)(&conv.raw(), out.as_mut_ptr()) }
+    }
+
+    /// All gradients of the convolution, in one thread.
+    ///
+    /// # Panics
+    /// If a tensor has another number of elements than shape and width say.
+    pub fn conv_backward(&self, conv: &Conv<'_>, dout: &[f32], gradients: &mut ConvGradients<'_>) {
+        conv.check();
+        expect("dout", dout, conv.shape.sequence());
+        let raw = gradients.raw(conv);
+        // SAFETY: every tensor has the elements that the shape says.
+        unsafe { (self.functions.conv_backward)(&conv.raw(), dout.as_ptr(), &raw) }
+    }
+
+    /// The steps of x as tokens behind those that `states`, (batch, dim, width - 1), remember; in place, in one thread.
+    ///
+    /// # Panics
+    /// If a tensor has another number of elements than shape and width say.
+    pub fn conv_update(&self, conv: &Conv<'_>, out: &mut [f32], states: &mut [f32]) {
+        conv.check();
+        expect("out", out, conv.shape.sequence());
+        expect("states", states, conv.shape.batch * conv.shape.dim * (conv.width - 1));
+        // SAFETY: every tensor has the elements that the shape says.
+        unsafe { (self.functions.conv_update)(&conv.raw(), out.as_mut_ptr(), states.as_mut_ptr()) }
+    }
+}
+
+impl Conv<'_> {
+    fn check(&self) {
+        assert!(self.width > 0, "a convolution has a tap at least");
+        expect("x", self.x, self.shape.sequence());
+        expect("weight", self.weight, self.shape.dim * self.width);
+        expect("bias", self.bias, self.shape.dim);
     }
 }
 

@@ -1,9 +1,9 @@
 //! The C loops compute what the reference does.
 #![allow(non_snake_case)]
 
-use ssm_baseline::{Layout, Loops, Scan, ScanGradients, Shape, Zoh, loops};
+use ssm_baseline::{Conv, ConvGradients, Layout, Loops, Scan, ScanGradients, Shape, Zoh, loops};
 use ssm_kernels::prelude::*;
-use ssm_kernels::reference::{discretise, selective_scan};
+use ssm_kernels::reference::{causal_conv1d, discretise, selective_scan};
 
 /// A fixed pattern from `low` to `high`.
 fn pattern(count: usize, phase: usize, (low, high): (f32, f32)) -> Vec<f32> {
@@ -170,6 +170,56 @@ fn state_update_is_the_scan() {
             let before = states.clone();
             loops.state_update(&case.scan(), &mut out, &mut states);
             assert_ne!(states, before, "the second call goes on");
+        }
+    }
+}
+
+/// The convolution of a case's x with `width` taps, whose weight and bias are given; and the same as an operator.
+fn conv<'c>(case: &'c Case, width: usize, weight: &'c [f32]) -> (Conv<'c>, CausalConv1d<'c, f32>) {
+    let (x, bias, dim) = (&case.sequences[0], &case.channels[0], ("dim", case.shape.dim));
+    let view = View::new(weight, [dim, ("width", width)]);
+    let op = CausalConv1d::new(case.sequence(x), view).unwrap().bias(View::new(bias, [dim])).silu(true);
+    (Conv { shape: case.shape, width, x, weight, bias }, op)
+}
+
+#[test]
+fn conv_both_ways() {
+    for width in [1, 2, 4, 7] {
+        each(|loops, case, text| {
+            let (shape, text) = (case.shape, format!("width {width}, {text}"));
+            let weight = pattern(shape.dim * width, 9, (-1.0, 1.0));
+            let (conv, op) = conv(case, width, &weight);
+            let mut out = vec![f32::NAN; shape.sequence()];
+            loops.conv_forward(&conv, &mut out);
+            let truth = causal_conv1d::forward::<f64, f32, f32>(&op).unwrap();
+            close(&format!("out, {text}"), &case.canonical(&out, shape.dim), &truth.out);
+
+            let dout = &case.sequences[3];
+            let (mut dx, mut dweight, mut dbias) = (out, vec![f32::NAN; weight.len()], vec![f32::NAN; shape.dim]);
+            let mut gradients = ConvGradients { dx: &mut dx, dweight: &mut dweight, dbias: &mut dbias };
+            loops.conv_backward(&conv, dout, &mut gradients);
+            let upstream = CausalConv1dUpstream::new().dout(case.sequence(dout));
+            let truth = causal_conv1d::backward::<f64, f32, f32>(&op, upstream).unwrap();
+            close(&format!("dx, {text}"), &case.canonical(&dx, shape.dim), &truth.dx);
+            close(&format!("dweight, {text}"), &dweight, &truth.dweight);
+            close(&format!("dbias, {text}"), &dbias, &truth.dbias);
+        });
+    }
+}
+
+/// From zeros, against the whole convolution's outputs and last inputs.
+#[test]
+fn conv_update_is_the_convolution() {
+    for (layout, width) in [(Layout::Dense, 4), (Layout::ChannelLast, 3), (Layout::Dense, 1)] {
+        let case = Case::new(2, 5, 7, 1, layout);
+        let weight = pattern(5 * width, 9, (-1.0, 1.0));
+        let (conv, op) = conv(&case, width, &weight);
+        let truth = causal_conv1d::forward::<f64, f32, f32>(&op).unwrap();
+        for loops in loops() {
+            let (mut out, mut states) = (vec![f32::NAN; case.shape.sequence()], vec![0.0; 2 * 5 * (width - 1)]);
+            loops.conv_update(&conv, &mut out, &mut states);
+            close("out", &case.canonical(&out, 5), &truth.out);
+            close("states", &states, &truth.final_state);
         }
     }
 }

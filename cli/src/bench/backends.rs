@@ -1,7 +1,7 @@
 //! The backends that can be measured. Another one is a variant of `Measured` and a line in [`runner`].
 
 use super::case::{Case, Direction};
-use crate::args::{Benched, Measured};
+use crate::args::{Measured, Op};
 use crate::error::Result;
 use crate::memory::filled;
 use crate::operators::Runs;
@@ -15,7 +15,7 @@ pub type Runner<'c> = Box<dyn FnMut() -> Result<()> + Send + 'c>;
 pub fn runner<'c, T: Io>(
     backend: Measured,
     threads: u16,
-    op: Benched,
+    op: Op,
     direction: Direction,
     case: &'c Case<T>,
 ) -> Result<(Runner<'c>, &'static str)> {
@@ -27,16 +27,19 @@ pub fn runner<'c, T: Io>(
 
 fn prepare<'c, T: Io>(
     backend: impl Runs<T> + Send + 'c,
-    op: Benched,
+    op: Op,
     direction: Direction,
     case: &'c Case<T>,
 ) -> Result<Runner<'c>> {
     match (op, direction) {
-        (Benched::SelectiveScan, Direction::Forward) => scan_forward(backend, case),
-        (Benched::SelectiveScan, Direction::Backward) => scan_backward(backend, case),
-        (Benched::Discretise, Direction::Forward) => discretise_forward(backend, case),
-        (Benched::Discretise, Direction::Backward) => discretise_backward(backend, case),
-        (Benched::StateUpdate, _) => state_update(backend, case),
+        (Op::SelectiveScan, Direction::Forward) => scan_forward(backend, case),
+        (Op::SelectiveScan, Direction::Backward) => scan_backward(backend, case),
+        (Op::Discretise, Direction::Forward) => discretise_forward(backend, case),
+        (Op::Discretise, Direction::Backward) => discretise_backward(backend, case),
+        (Op::StateUpdate, _) => state_update(backend, case),
+        (Op::CausalConv1d, Direction::Forward) => conv_forward(backend, case),
+        (Op::CausalConv1d, Direction::Backward) => conv_backward(backend, case),
+        (Op::CausalConv1dUpdate, _) => conv_update(backend, case),
     }
 }
 
@@ -84,6 +87,44 @@ fn scan_backward<'c, T: Io>(backend: impl Runs<T> + Send + 'c, case: &'c Case<T>
         let gradients = gradients.dB(case.rows_mut(&mut dB)).dC(case.rows_mut(&mut dC));
         let gradients = gradients.dD(&mut dD).ddt_bias(&mut ddt_bias);
         Ok(backend.backward_with(&scan, upstream, gradients, &plan, (&mut workspace).into())?)
+    }))
+}
+
+fn conv_forward<'c, T: Io>(backend: impl Runs<T> + Send + 'c, case: &'c Case<T>) -> Result<Runner<'c>> {
+    let conv = case.conv()?;
+    let plan = backend.forward_plan(&conv)?;
+    let (mut workspace, mut out) = (plan.allocate()?, filled(case.shape.sequence(), T::from_f32(0.0))?);
+    Ok(Box::new(move || {
+        let mut out = case.sequence_mut(&mut out);
+        let outputs = CausalConv1dOutputs::new(&mut out);
+        Ok(backend.forward_with(&conv, outputs, &plan, (&mut workspace).into())?)
+    }))
+}
+
+fn conv_backward<'c, T: Io>(backend: impl Runs<T> + Send + 'c, case: &'c Case<T>) -> Result<Runner<'c>> {
+    let (conv, shape) = (case.conv()?, case.shape);
+    let upstream = CausalConv1dUpstream::new().dout(case.sequence(&case.io.sequences[3]));
+    let plan = backend.backward_plan(&conv)?;
+    let (mut workspace, mut dx) = (plan.allocate()?, filled(shape.sequence(), T::from_f32(0.0))?);
+    let (mut dweight, mut dbias) = (filled(shape.states(), 0.0f32)?, filled(shape.dim, 0.0f32)?);
+    Ok(Box::new(move || {
+        let (mut dx, dim) = (case.sequence_mut(&mut dx), ("dim", shape.dim));
+        let mut dweight = ViewMut::new(&mut dweight, [dim, ("width", shape.dstate)]);
+        let mut dbias = ViewMut::new(&mut dbias, [dim]);
+        let gradients = CausalConv1dGradients::new().dx(&mut dx).dweight(&mut dweight).dbias(&mut dbias);
+        Ok(backend.backward_with(&conv, upstream, gradients, &plan, (&mut workspace).into())?)
+    }))
+}
+
+fn conv_update<'c, T: Io>(backend: impl Runs<T> + Send + 'c, case: &'c Case<T>) -> Result<Runner<'c>> {
+    let (op, shape, zero) = (case.conv_update()?, case.shape, T::from_f32(0.0));
+    let plan = backend.forward_plan(&op)?;
+    let (mut workspace, mut out) = (plan.allocate()?, filled(shape.sequence(), zero)?);
+    let mut state = filled(shape.batch * shape.dim * (shape.dstate - 1), zero)?;
+    Ok(Box::new(move || {
+        let (mut state, mut out) = (case.conv_state(&mut state), case.sequence_mut(&mut out));
+        let outputs = CausalConv1dUpdateOutputs::new(&mut out, &mut state);
+        Ok(backend.forward_with(&op, outputs, &plan, (&mut workspace).into())?)
     }))
 }
 

@@ -1,11 +1,11 @@
 //! The inputs of a measurement: random, from a fixed seed, the same for backend and loops.
 
-use crate::args::Benched;
+use crate::args::Op;
 use crate::error::Result;
 use crate::memory::{Memory, elements, filled};
 use crate::random::Random;
 use crate::tensor::Io;
-use ssm_baseline::{Layout, Scan, Shape, Zoh};
+use ssm_baseline::{Conv, Layout, Scan, Shape, Zoh};
 use ssm_kernels::prelude::*;
 
 /// Which way an operator runs.
@@ -27,7 +27,7 @@ impl Direction {
     }
 }
 
-/// Tensors of the I/O dtype, in the memory order of the layout.
+/// Tensors of the I/O dtype, in the memory order of the layout; of a convolution only x and dout have elements.
 #[derive(Debug)]
 pub struct Tensors<T> {
     /// x, dt, z and dout.
@@ -39,53 +39,69 @@ pub struct Tensors<T> {
 /// The inputs of a call.
 #[derive(Debug)]
 pub struct Case<T> {
-    /// Extents and layout.
+    /// Extents and layout. The taps of a convolution stand for states.
     pub shape: Shape,
     /// What the backend reads.
     pub io: Tensors<T>,
     /// The same values for the loops.
     pub plain: Tensors<f32>,
-    /// (dim, dstate).
-    pub A: Vec<f32>,
+    /// A, or the weight of a convolution: (dim, dstate).
+    pub matrix: Vec<f32>,
     /// (dim).
     pub D: Vec<f32>,
-    /// (dim).
-    pub dt_bias: Vec<f32>,
+    /// dt_bias, or the bias of a convolution: (dim).
+    pub bias: Vec<f32>,
 }
 
 /// Plans what a measurement allocates.
-pub fn plan<T: Io>(op: Benched, direction: Direction, shape: &Shape, memory: &mut Memory) -> Result<()> {
+pub fn plan<T: Io>(op: Op, direction: Direction, shape: &Shape, memory: &mut Memory) -> Result<()> {
     let Shape { batch, dim, seqlen, dstate, .. } = *shape;
     let (io, plain) = (size_of::<T>(), size_of::<f32>());
     let sequence = elements("x", &[batch, dim, seqlen])?;
     let rows = elements("B", &[batch, dstate, seqlen])?;
     let domain = elements("the states of all steps", &[batch, dim, seqlen, dstate])?;
     elements("A", &[dim, dstate])?;
-    memory.plan(sequence.saturating_mul(4).saturating_add(rows.saturating_mul(2)), io + plain)?;
+    if op.has_taps() {
+        // A width that no convolution has is refused before anything is measured.
+        let (x, weight) = ([("batch", 0), ("dim", 0), ("seqlen", 0)], [("dim", 0), ("width", dstate)]);
+        CausalConv1d::new(View::new(&[0.0f32; 0], x), View::new(&[0.0f32; 0], weight))?;
+    }
+    let inputs = if op.has_taps() { (2, 0) } else { (4, 2) };
+    memory.plan(sequence.saturating_mul(inputs.0).saturating_add(rows.saturating_mul(inputs.1)), io + plain)?;
     memory.plan(shape.states().saturating_mul(2) + 4 * dim, plain)?;
     match (op, direction) {
-        (Benched::SelectiveScan, Direction::Forward) => memory.plan(sequence, io + plain)?,
+        (Op::SelectiveScan, Direction::Forward) => memory.plan(sequence, io + plain)?,
         // Gradients, the loops' states of a channel, and what the backend's plan asks for, which is about x in f32.
-        (Benched::SelectiveScan, Direction::Backward) => {
+        (Op::SelectiveScan, Direction::Backward) => {
             memory.plan(sequence.saturating_mul(3).saturating_add(rows.saturating_mul(2)), io + plain)?;
             memory.plan(sequence.saturating_add(shape.scratch()), plain)?;
         }
         // The state, the loops' state, and both outputs.
-        (Benched::StateUpdate, _) => memory.plan(sequence.saturating_add(batch * shape.states()), io + 2 * plain)?,
-        (Benched::Discretise, Direction::Forward) => memory.plan(domain, 4 * plain)?,
-        (Benched::Discretise, Direction::Backward) => memory.plan(domain, 3 * plain + 2 * io)?,
+        (Op::StateUpdate, _) => memory.plan(sequence.saturating_add(batch * shape.states()), io + 2 * plain)?,
+        // out or dx, and the sums over steps that the backend keeps for each tile of at least 128.
+        (Op::CausalConv1d, _) => {
+            memory.plan(sequence, io + plain)?;
+            memory.plan(shape.states().saturating_mul(2).saturating_mul(shape.batch * (seqlen / 128 + 1)), plain)?;
+        }
+        (Op::CausalConv1dUpdate, _) => memory.plan(sequence.saturating_add(batch * shape.states()), io + plain)?,
+        (Op::Discretise, Direction::Forward) => memory.plan(domain, 4 * plain)?,
+        (Op::Discretise, Direction::Backward) => memory.plan(domain, 3 * plain + 2 * io)?,
     }
     memory.reserve()
 }
 
 impl<T: Io> Case<T> {
     /// Draws the inputs.
-    pub fn new(shape: Shape) -> Result<Self> {
+    pub fn new(op: Op, shape: Shape) -> Result<Self> {
         let mut random = Random::new(1);
         let ranges = [(-1.7, 1.7), (-4.0, 0.0), (-3.0, 3.0), (-1.7, 1.7)];
         let (mut io, mut plain) = (Vec::new(), Vec::new());
-        let lengths = [shape.sequence(); 4].into_iter().chain([shape.rows(); 2]);
-        for (length, (low, high)) in lengths.zip(ranges.into_iter().chain([(-1.7, 1.7); 2])) {
+        let (sequence, rows) = (shape.sequence(), shape.rows());
+        let lengths = match op.has_taps() {
+            true => [sequence, 0, 0, sequence, 0, 0],
+            false => [sequence, sequence, sequence, sequence, rows, rows],
+        };
+        for (length, (low, high)) in lengths.into_iter().zip(ranges.into_iter().chain([(-1.7, 1.7); 2])) {
             let (mut given, mut rounded) = (filled(length, T::from_f32(0.0))?, filled(length, 0.0f32)?);
             for (given, rounded) in given.iter_mut().zip(&mut rounded) {
                 *given = T::from_f32(random.uniform(low, high));
@@ -99,11 +115,13 @@ impl<T: Io> Case<T> {
             values.iter_mut().for_each(|value| *value = random.uniform(low, high));
             Ok(values)
         };
-        let (D, dt_bias) = (channel(-1.0, 1.0)?, channel(-1.0, 0.0)?);
-        // As Mamba begins its training.
-        let mut A = filled(shape.states(), 0.0)?;
-        A.iter_mut().enumerate().for_each(|(i, value)| *value = -((i % shape.dstate + 1) as f32));
-        Ok(Self { shape, io: Tensors::of(io), plain: Tensors::of(plain), A, D, dt_bias })
+        let (D, bias) = (channel(-1.0, 1.0)?, channel(-1.0, 0.0)?);
+        let mut matrix = filled(shape.states(), 0.0)?;
+        matrix.iter_mut().enumerate().for_each(|(i, value)| {
+            // A as Mamba begins its training; the weight as models do.
+            *value = if op.has_taps() { random.uniform(-0.5, 0.5) } else { -((i % shape.dstate + 1) as f32) };
+        });
+        Ok(Self { shape, io: Tensors::of(io), plain: Tensors::of(plain), matrix, D, bias })
     }
 
     /// A tensor like x.
@@ -156,7 +174,7 @@ impl<T: Io> Case<T> {
         let ([x, dt, z, _], [B, C]) = (&self.io.sequences, &self.io.rows);
         let dim = [("dim", self.shape.dim)];
         let scan = SelectiveScan::new(self.sequence(x), self.sequence(dt), self.A(), self.rows(B), self.rows(C))?;
-        let scan = scan.D(View::new(&self.D, dim)).dt_bias(View::new(&self.dt_bias, dim));
+        let scan = scan.D(View::new(&self.D, dim)).dt_bias(View::new(&self.bias, dim));
         Ok(scan.z(self.sequence(z)).dt_softplus(true))
     }
 
@@ -165,7 +183,7 @@ impl<T: Io> Case<T> {
         let ([x, dt, z, _], [B, C]) = (&self.io.sequences, &self.io.rows);
         let dim = [("dim", self.shape.dim)];
         let op = StateUpdate::new(self.sequence(x), self.sequence(dt), self.A(), self.rows(B), self.rows(C))?;
-        let op = op.D(View::new(&self.D, dim)).dt_bias(View::new(&self.dt_bias, dim));
+        let op = op.D(View::new(&self.D, dim)).dt_bias(View::new(&self.bias, dim));
         Ok(op.z(self.sequence(z)).dt_softplus(true))
     }
 
@@ -178,23 +196,55 @@ impl<T: Io> Case<T> {
             Layout::ChannelLast => View::new(B, [("batch", batch), ("seqlen", seqlen), ("dstate", dstate)]),
         };
         let op = Discretise::new(Rule::Zoh, self.sequence(dt), self.A(), B)?;
-        Ok(op.dt_bias(View::new(&self.dt_bias, [("dim", dim)])).dt_softplus(true))
+        Ok(op.dt_bias(View::new(&self.bias, [("dim", dim)])).dt_softplus(true))
+    }
+
+    /// A causal convolution with every option on but an initial state. The weights are f32.
+    pub fn conv(&self) -> Result<CausalConv1d<'_, T, f32>> {
+        let conv = CausalConv1d::new(self.sequence(&self.io.sequences[0]), self.weight())?;
+        Ok(conv.bias(View::new(&self.bias, [("dim", self.shape.dim)])).silu(true))
+    }
+
+    /// Its steps as tokens of an update.
+    pub fn conv_update(&self) -> Result<CausalConv1dUpdate<'_, T, f32>> {
+        let update = CausalConv1dUpdate::new(self.sequence(&self.io.sequences[0]), self.weight())?;
+        Ok(update.bias(View::new(&self.bias, [("dim", self.shape.dim)])).silu(true))
+    }
+
+    /// What a convolution remembers of each row, to be written.
+    pub fn conv_state<'v>(&self, data: &'v mut [T]) -> ViewMut<'v, T> {
+        let Shape { batch, dim, dstate: width, layout, .. } = self.shape;
+        let (slots, dim, steps) = (("slots", batch), ("dim", dim), ("state_len", width - 1));
+        match layout {
+            Layout::Dense => ViewMut::new(data, [slots, dim, steps]),
+            Layout::ChannelLast => ViewMut::new(data, [slots, steps, dim]),
+        }
+    }
+
+    fn weight(&self) -> View<'_, f32> {
+        View::new(&self.matrix, [("dim", self.shape.dim), ("width", self.shape.dstate)])
     }
 
     fn A(&self) -> View<'_, f32> {
-        View::new(&self.A, [("dim", self.shape.dim), ("dstate", self.shape.dstate)])
+        View::new(&self.matrix, [("dim", self.shape.dim), ("dstate", self.shape.dstate)])
     }
 
     /// The scan for the loops.
     pub fn plain_scan(&self) -> Scan<'_> {
         let ([x, dt, z, _], [B, C]) = (&self.plain.sequences, &self.plain.rows);
-        Scan { shape: self.shape, x, dt, A: &self.A, B, C, D: &self.D, z, dt_bias: &self.dt_bias }
+        Scan { shape: self.shape, x, dt, A: &self.matrix, B, C, D: &self.D, z, dt_bias: &self.bias }
+    }
+
+    /// The convolution for the loops.
+    pub fn plain_conv(&self) -> Conv<'_> {
+        let (x, weight, bias) = (&self.plain.sequences[0], &self.matrix, &self.bias);
+        Conv { shape: self.shape, width: self.shape.dstate, x, weight, bias }
     }
 
     /// The discretisation for the loops.
     pub fn plain_zoh(&self) -> Zoh<'_> {
         let ([_, dt, ..], [B, _]) = (&self.plain.sequences, &self.plain.rows);
-        Zoh { shape: self.shape, dt, A: &self.A, B, dt_bias: &self.dt_bias }
+        Zoh { shape: self.shape, dt, A: &self.matrix, B, dt_bias: &self.bias }
     }
 }
 

@@ -2,20 +2,23 @@
 
 use super::backends::Runner;
 use super::case::{Case, Direction};
-use crate::args::Benched;
+use crate::args::Op;
 use crate::error::Result;
 use crate::memory::filled;
 use crate::tensor::Io;
-use ssm_baseline::{Loops, ScanGradients};
+use ssm_baseline::{ConvGradients, Loops, ScanGradients};
 
 /// A call for each compilation of the loops; none of what they have not, and none without a C compiler.
-pub fn runners<'c, T: Io>(op: Benched, direction: Direction, case: &'c Case<T>) -> Result<Vec<Runner<'c>>> {
+pub fn runners<'c, T: Io>(op: Op, direction: Direction, case: &'c Case<T>) -> Result<Vec<Runner<'c>>> {
     let runner = |loops: &'static Loops| match (op, direction) {
-        (Benched::SelectiveScan, Direction::Forward) => scan_forward(loops, case).map(Some),
-        (Benched::SelectiveScan, Direction::Backward) => scan_backward(loops, case).map(Some),
-        (Benched::Discretise, Direction::Forward) => zoh_forward(loops, case).map(Some),
-        (Benched::Discretise, Direction::Backward) => Ok(None),
-        (Benched::StateUpdate, _) => state_update(loops, case).map(Some),
+        (Op::SelectiveScan, Direction::Forward) => scan_forward(loops, case).map(Some),
+        (Op::SelectiveScan, Direction::Backward) => scan_backward(loops, case).map(Some),
+        (Op::Discretise, Direction::Forward) => zoh_forward(loops, case).map(Some),
+        (Op::Discretise, Direction::Backward) => Ok(None),
+        (Op::StateUpdate, _) => state_update(loops, case).map(Some),
+        (Op::CausalConv1d, Direction::Forward) => conv_forward(loops, case).map(Some),
+        (Op::CausalConv1d, Direction::Backward) => conv_backward(loops, case).map(Some),
+        (Op::CausalConv1dUpdate, _) => conv_update(loops, case).map(Some),
     };
     ssm_baseline::loops().iter().filter_map(|loops| runner(loops).transpose()).collect()
 }
@@ -56,6 +59,35 @@ fn scan_backward<'c, T: Io>(loops: &'static Loops, case: &'c Case<T>) -> Result<
             ddt_bias: &mut ddt_bias,
         };
         loops.scan_backward(&case.plain_scan(), &case.plain.sequences[3], &mut gradients, &mut scratch);
+        Ok(())
+    }))
+}
+
+fn conv_forward<'c, T: Io>(loops: &'static Loops, case: &'c Case<T>) -> Result<Runner<'c>> {
+    let mut out = filled(case.shape.sequence(), 0.0)?;
+    Ok(Box::new(move || {
+        loops.conv_forward(&case.plain_conv(), &mut out);
+        Ok(())
+    }))
+}
+
+fn conv_backward<'c, T: Io>(loops: &'static Loops, case: &'c Case<T>) -> Result<Runner<'c>> {
+    let shape = case.shape;
+    let (mut dx, mut dweight) = (filled(shape.sequence(), 0.0)?, filled(shape.states(), 0.0)?);
+    let mut dbias = filled(shape.dim, 0.0)?;
+    Ok(Box::new(move || {
+        let mut gradients = ConvGradients { dx: &mut dx, dweight: &mut dweight, dbias: &mut dbias };
+        loops.conv_backward(&case.plain_conv(), &case.plain.sequences[3], &mut gradients);
+        Ok(())
+    }))
+}
+
+fn conv_update<'c, T: Io>(loops: &'static Loops, case: &'c Case<T>) -> Result<Runner<'c>> {
+    let shape = case.shape;
+    let states = shape.batch * shape.dim * (shape.dstate - 1);
+    let (mut out, mut states) = (filled(shape.sequence(), 0.0)?, filled(states, 0.0)?);
+    Ok(Box::new(move || {
+        loops.conv_update(&case.plain_conv(), &mut out, &mut states);
         Ok(())
     }))
 }

@@ -8,7 +8,7 @@ mod measure;
 mod roofline;
 mod table;
 
-use crate::args::{BenchArgs, Benched, Directions, IoDtype, Layouts, Measured, Shape};
+use crate::args::{BenchArgs, Directions, IoDtype, Layouts, Measured, Op, Shape};
 use crate::error::{CliError, Result};
 use crate::memory::Memory;
 use crate::output;
@@ -16,6 +16,7 @@ use crate::progress::Progress;
 use crate::speed;
 use crate::tensor::Io;
 use case::{Case, Direction};
+use clap::ValueEnum;
 use half::{bf16, f16};
 use measure::Times;
 use roofline::{Machine, Work};
@@ -24,20 +25,21 @@ use ssm_baseline::Layout;
 use std::path::Path;
 
 /// What is measured without --shape: prompts, a batch, one token. discretise writes each state of each step, so its are
-/// smaller; a state update has a token or a few.
+/// smaller; the updates have a token or a few.
 const SCAN_SHAPES: [Shape; 4] = [shape(1, 1536, 2048), shape(1, 1536, 512), shape(8, 768, 1024), shape(1, 1536, 1)];
+const CONV_SHAPES: [Shape; 2] = [shape(1, 1536, 2048), shape(8, 768, 1024)];
 const DISCRETISE_SHAPES: [Shape; 2] = [shape(1, 768, 512), shape(1, 1536, 1)];
 const UPDATE_SHAPES: [Shape; 3] = [shape(1, 1536, 1), shape(32, 1536, 1), shape(1, 1536, 4)];
 
 const fn shape(batch: usize, dim: usize, seqlen: usize) -> Shape {
-    Shape { batch, dim, seqlen, dstate: 16 }
+    Shape { batch, dim, seqlen, inner: None }
 }
 
 /// What is to be measured.
 #[derive(Debug, Clone, Copy)]
 struct Task {
     backend: Measured,
-    op: Benched,
+    op: Op,
     direction: Direction,
     shape: ssm_baseline::Shape,
 }
@@ -70,7 +72,7 @@ impl Task {
 
     fn extents(&self) -> Shape {
         let ssm_baseline::Shape { batch, dim, seqlen, dstate, .. } = self.shape;
-        Shape { batch, dim, seqlen, dstate }
+        Shape { batch, dim, seqlen, inner: Some(dstate) }
     }
 }
 
@@ -87,7 +89,7 @@ impl Row {
 
     fn json(&self) -> Value {
         let Task { backend, op, direction, .. } = self.task;
-        let Shape { batch, dim, seqlen, dstate } = self.task.extents();
+        let ssm_baseline::Shape { batch, dim, seqlen, dstate: inner, .. } = self.task.shape;
         json!({
             "op": op.to_string(),
             "direction": direction.name(),
@@ -97,7 +99,8 @@ impl Row {
             "layout": self.task.layout(),
             "batch": batch,
             "dim": dim,
-            "dstate": dstate,
+            "dstate": (!op.has_taps()).then_some(inner),
+            "width": op.has_taps().then_some(inner),
             "seqlen": seqlen,
             "threads": self.threads,
             "reps": self.reps,
@@ -145,7 +148,8 @@ fn write(path: &Path, text: &str) -> Result<()> {
 fn measured<T: Io>(args: &BenchArgs) -> Result<(Machine, Vec<Row>)> {
     let tasks = tasks(args);
     if tasks.is_empty() {
-        return Err(CliError::new("--direction backward: state_update has none, expected forward"));
+        let op = args.op.map(|op| op.to_string()).unwrap_or_default();
+        return Err(CliError::new(format!("--direction backward: {op} has none, expected forward")));
     }
     // Nothing is measured if something could not be.
     for task in &tasks {
@@ -168,7 +172,7 @@ fn measured<T: Io>(args: &BenchArgs) -> Result<(Machine, Vec<Row>)> {
 }
 
 fn tasks(args: &BenchArgs) -> Vec<Task> {
-    let ops = args.op.map_or(vec![Benched::SelectiveScan, Benched::Discretise, Benched::StateUpdate], |op| vec![op]);
+    let ops = args.op.map_or(Op::value_variants().to_vec(), |op| vec![op]);
     let directions: &[Direction] = match args.direction {
         Directions::Forward => &[Direction::Forward],
         Directions::Backward => &[Direction::Backward],
@@ -183,15 +187,17 @@ fn tasks(args: &BenchArgs) -> Vec<Task> {
     for op in ops {
         let shapes = match op {
             _ if !args.shape.is_empty() => args.shape.as_slice(),
-            Benched::SelectiveScan => &SCAN_SHAPES,
-            Benched::Discretise => &DISCRETISE_SHAPES,
-            Benched::StateUpdate => &UPDATE_SHAPES,
+            Op::SelectiveScan => &SCAN_SHAPES,
+            Op::Discretise => &DISCRETISE_SHAPES,
+            Op::StateUpdate | Op::CausalConv1dUpdate => &UPDATE_SHAPES,
+            Op::CausalConv1d => &CONV_SHAPES,
         };
-        // A state update has no backward direction.
-        let has = |direction: &&Direction| op != Benched::StateUpdate || **direction == Direction::Forward;
+        let usual = if op.has_taps() { 4 } else { 16 };
+        let has = |direction: &&Direction| op.has_backward() || **direction == Direction::Forward;
         for &direction in directions.iter().filter(has) {
-            for &Shape { batch, dim, seqlen, dstate } in shapes {
+            for &Shape { batch, dim, seqlen, inner } in shapes {
                 for &layout in layouts {
+                    let dstate = inner.unwrap_or(usual);
                     let shape = ssm_baseline::Shape { batch, dim, seqlen, dstate, layout };
                     tasks.extend(args.backend.iter().map(|&backend| Task { backend, op, direction, shape }));
                 }
@@ -208,7 +214,7 @@ fn fits<T: Io>(task: &Task, args: &BenchArgs) -> Result<()> {
 
 fn measure<T: Io>(task: Task, args: &BenchArgs, machine: &Machine) -> Result<Row> {
     let Task { backend, op, direction, shape } = task;
-    let case = Case::<T>::new(shape)?;
+    let case = Case::<T>::new(op, shape)?;
     let (ours, variant) = backends::runner(backend, args.threads, op, direction, &case)?;
     let mut runners = vec![ours];
     runners.extend(loops::runners(op, direction, &case)?);

@@ -1,7 +1,7 @@
 //! What this machine can do at most, measured, and what a call needs at least, counted. docs/benchmarks.md has the counts.
 
 use super::case::Direction;
-use crate::args::Benched;
+use crate::args::Op;
 use crate::error::Result;
 use crate::memory::filled;
 use ssm_baseline::{Shape, cpu_time};
@@ -25,7 +25,7 @@ pub struct Machine {
 /// What a call reads, writes and computes at least.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Work {
-    /// (batch, channel, state, time).
+    /// (batch, channel, state, time); of a convolution (batch, channel, time).
     pub state_steps: f64,
     /// Each input once, each output once.
     pub bytes: f64,
@@ -48,31 +48,43 @@ impl Machine {
 
 impl Work {
     /// Of one call.
-    pub fn new(op: Benched, direction: Direction, shape: &Shape, dtype: Dtype) -> Self {
+    pub fn new(op: Op, direction: Direction, shape: &Shape, dtype: Dtype) -> Self {
         let io = if dtype == Dtype::F32 { 4.0 } else { 2.0 };
         let (sequence, rows) = (shape.sequence() as f64, shape.rows() as f64);
         let (states, dim) = (4.0 * shape.states() as f64, 4.0 * shape.dim as f64);
-        let state_steps = sequence * shape.dstate as f64;
+        let taps = if op.has_taps() { shape.dstate as f64 } else { 0.0 };
+        let state_steps = if op.has_taps() { sequence } else { sequence * shape.dstate as f64 };
         let (bytes, per_state_step, per_step) = match (op, direction) {
             // x, dt, z, out; B, C; A; D, dt_bias.
-            (Benched::SelectiveScan, Direction::Forward) => {
+            (Op::SelectiveScan, Direction::Forward) => {
                 (io * (4.0 * sequence + 2.0 * rows) + states + 2.0 * dim, 12.0, 36.0)
             }
             // x, dt, z, dout, dx, ddt, dz; B, C, dB, dC; A, dA; D, dt_bias, dD, ddt_bias.
-            (Benched::SelectiveScan, Direction::Backward) => {
+            (Op::SelectiveScan, Direction::Backward) => {
                 (io * (7.0 * sequence + 4.0 * rows) + 2.0 * states + 4.0 * dim, 20.0, 64.0)
             }
             // As the scan, and the state read and written.
-            (Benched::StateUpdate, _) => {
+            (Op::StateUpdate, _) => {
                 let state = 8.0 * (shape.batch * shape.states()) as f64;
                 (io * (4.0 * sequence + 2.0 * rows) + states + 2.0 * dim + state, 12.0, 36.0)
             }
+            // x, out; weight, bias.
+            (Op::CausalConv1d, Direction::Forward) => (io * 2.0 * sequence + states + dim, taps + 17.0, 0.0),
+            // x, dout, dx; weight, dweight; bias, dbias.
+            (Op::CausalConv1d, Direction::Backward) => {
+                (io * 3.0 * sequence + 2.0 * (states + dim), 3.0 * taps + 22.0, 0.0)
+            }
+            // As forward, and the state read and written.
+            (Op::CausalConv1dUpdate, _) => {
+                let state = 2.0 * io * (shape.batch * shape.dim) as f64 * (taps - 1.0);
+                (io * 2.0 * sequence + states + dim + state, taps + 17.0, 0.0)
+            }
             // dt; B; A; dt_bias; A_bar, B_bar.
-            (Benched::Discretise, Direction::Forward) => {
+            (Op::Discretise, Direction::Forward) => {
                 (io * (sequence + rows) + states + dim + 8.0 * state_steps, 20.0, 17.0)
             }
             // The same inputs; dA_bar, dB_bar, dA; ddt, dB.
-            (Benched::Discretise, Direction::Backward) => {
+            (Op::Discretise, Direction::Backward) => {
                 (io * (sequence + rows) + states + dim + (12.0 + 2.0 * io) * state_steps, 30.0, 26.0)
             }
         };
@@ -189,12 +201,23 @@ mod tests {
     #[test]
     fn work_of_a_scan() {
         let shape = Shape { batch: 2, dim: 3, seqlen: 5, dstate: 4, layout: Layout::Dense };
-        let work = Work::new(Benched::SelectiveScan, Direction::Forward, &shape, Dtype::F32);
+        let work = Work::new(Op::SelectiveScan, Direction::Forward, &shape, Dtype::F32);
         assert_eq!(work.state_steps, 120.0);
         assert_eq!(work.bytes, 4.0 * (4.0 * 30.0 + 2.0 * 40.0 + 12.0 + 6.0));
         assert_eq!(work.operations, 12.0 * 120.0 + 36.0 * 30.0);
-        let halved = Work::new(Benched::SelectiveScan, Direction::Forward, &shape, Dtype::BF16);
+        let halved = Work::new(Op::SelectiveScan, Direction::Forward, &shape, Dtype::BF16);
         assert_eq!(work.bytes - halved.bytes, 2.0 * (4.0 * 30.0 + 2.0 * 40.0));
+    }
+
+    #[test]
+    fn work_of_a_convolution() {
+        let shape = Shape { batch: 2, dim: 3, seqlen: 5, dstate: 4, layout: Layout::Dense };
+        let work = Work::new(Op::CausalConv1d, Direction::Backward, &shape, Dtype::BF16);
+        assert_eq!(work.state_steps, 30.0);
+        assert_eq!(work.bytes, 2.0 * 3.0 * 30.0 + 4.0 * 2.0 * (12.0 + 3.0));
+        assert_eq!(work.operations, 34.0 * 30.0);
+        let update = Work::new(Op::CausalConv1dUpdate, Direction::Forward, &shape, Dtype::F32);
+        assert_eq!(update.bytes, 4.0 * (2.0 * 30.0 + 15.0 + 2.0 * 18.0));
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub fn text(machine: &Machine, threads: u16, rows: &[Row]) -> String {
     if ssm_baseline::loops().is_empty() {
         text += "built without a C compiler: no C loops beside the backend\n";
     }
-    text += "ns per state step; fast: the C loops with -ffast-math; vs fast: their CPU time over the backend's\n\n";
+    text += "ns per state step, of a convolution per step of a channel; fast: the C loops with -ffast-math; vs fast: their CPU time over the backend's\n\n";
     let mut lines = vec![HEADER.map(String::from)];
     lines.extend(rows.iter().map(cells));
     let widths: [usize; 14] = std::array::from_fn(|i| lines.iter().map(|line| line[i].len()).max().unwrap_or(0));

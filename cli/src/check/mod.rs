@@ -1,5 +1,7 @@
 //! `ssm check`: backends against the reference, on random cases.
 
+mod causal_conv1d;
+mod causal_conv1d_update;
 mod discretise;
 mod scan;
 mod scan_backward;
@@ -63,34 +65,46 @@ fn check(backend: &impl RunsAll, name: Checked, seed: u64, cases: usize) -> Tall
     tally
 }
 
+/// Of thirteen cases five are scans, and one is a convolution's update.
 fn case<T: Io>(backend: &impl Runs<T>, random: &mut Random, again: &str, tally: &mut Tally) {
-    if random.chance(0.25) {
-        let (op, direction) = ("state_update", "forward");
-        let mut judge = tally.judge(Kind { op, direction, dtype: T::DTYPE.name() });
-        let spec = state_update::Spec::draw(random);
-        state_update::forward::<T>(backend, &spec, &mut judge);
-        return judge.end(&spec, again);
-    }
-    let (scan, forward) = (random.chance(0.6), random.chance(0.5));
-    let op = if scan { "selective_scan" } else { "discretise" };
-    let direction = if forward { "forward" } else { "backward" };
-    let mut judge = tally.judge(Kind { op, direction, dtype: T::DTYPE.name() });
-    if scan {
-        let mut spec = scan::Spec::draw(random);
-        if forward {
-            scan::forward::<T>(backend, &spec, &mut judge);
-        } else {
-            spec = spec.without_negative_steps();
-            scan_backward::backward::<T>(backend, &spec, &mut judge);
+    let (kind, forward) = (random.below(13), random.chance(0.5));
+    let (dtype, direction) = (T::DTYPE.name(), if forward { "forward" } else { "backward" });
+    let both = |op| Kind { op, direction, dtype };
+    let alone = |op| Kind { op, direction: "forward", dtype };
+    match kind {
+        0..5 => {
+            let (mut judge, mut spec) = (tally.judge(both("selective_scan")), scan::Spec::draw(random));
+            if forward {
+                scan::forward::<T>(backend, &spec, &mut judge);
+            } else {
+                spec = spec.without_negative_steps();
+                scan_backward::backward::<T>(backend, &spec, &mut judge);
+            }
+            judge.end(&spec, again);
         }
-        judge.end(&spec, again);
-    } else {
-        let spec = discretise::Spec::draw(random);
-        match forward {
-            true => discretise::forward::<T>(backend, &spec, &mut judge),
-            false => discretise::backward::<T>(backend, &spec, &mut judge),
+        5..7 => {
+            let (mut judge, spec) = (tally.judge(both("discretise")), discretise::Spec::draw(random));
+            let run = if forward { discretise::forward::<T> } else { discretise::backward::<T> };
+            run(backend, &spec, &mut judge);
+            judge.end(&spec, again);
         }
-        judge.end(&spec, again);
+        7..9 => {
+            let (mut judge, spec) = (tally.judge(alone("state_update")), state_update::Spec::draw(random));
+            state_update::forward::<T>(backend, &spec, &mut judge);
+            judge.end(&spec, again);
+        }
+        9..12 => {
+            let (mut judge, spec) = (tally.judge(both("causal_conv1d")), causal_conv1d::Spec::draw(random));
+            let run = if forward { causal_conv1d::forward::<T> } else { causal_conv1d::backward::<T> };
+            run(backend, &spec, &mut judge);
+            judge.end(&spec, again);
+        }
+        _ => {
+            let (mut judge, spec) =
+                (tally.judge(alone("causal_conv1d_update")), causal_conv1d_update::Spec::draw(random));
+            causal_conv1d_update::forward::<T>(backend, &spec, &mut judge);
+            judge.end(&spec, again);
+        }
     }
 }
 
@@ -142,9 +156,23 @@ mod tests {
 
     #[test]
     fn a_backend_that_computes_nothing_fails() {
-        let tally = check(&Idle, Checked::Cpu, 1, 40);
+        let tally = check(&Idle, Checked::Cpu, 1, 120);
         assert!(!tally.passes());
         let text = tally.text(Checked::Cpu);
+        for kind in [
+            ("selective_scan", "forward"),
+            ("selective_scan", "backward"),
+            ("discretise", "forward"),
+            ("discretise", "backward"),
+            ("state_update", "forward"),
+            ("causal_conv1d", "forward"),
+            ("causal_conv1d", "backward"),
+            ("causal_conv1d_update", "forward"),
+        ] {
+            let of = |line: &&str| line.split_whitespace().take(2).eq([kind.0, kind.1]);
+            let mut lines = text.lines().filter(of).peekable();
+            assert!(lines.peek().is_some() && lines.all(|line| line.ends_with("FAIL")), "{kind:?}: {text}");
+        }
         assert!(text.contains("FAIL") && text.contains("again: ssm check --backend cpu --cases 1 --seed "), "{text}");
     }
 

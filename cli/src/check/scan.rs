@@ -1,7 +1,7 @@
 //! The selective scan: whole, in parts, and in two calls.
 
 use super::tally::Judge;
-use super::tensor::{Dim, Order, Tensor};
+use super::tensor::{Dim, Order, Tensor, segments};
 use crate::operators::Runs;
 use crate::random::Random;
 use crate::tensor::Io;
@@ -137,14 +137,7 @@ impl<'s, T: Io> Case<'s, T> {
         let (D, dt_bias) = (channel(spec.D, 1.0), channel(spec.dt_bias, 0.5));
         let z = spec.z.then(|| Tensor::filled(&sequence, order, || 2.0 * random.normal()));
         let initial_state = spec.initial_state.then(|| Tensor::filled(&spec.state_dims(), order, || random.normal()));
-        let ends = |lengths: &Vec<usize>| {
-            let ends = lengths.iter().scan(0, |end, &len| {
-                *end += len as i32;
-                Some(*end)
-            });
-            Segments::new(&std::iter::once(0).chain(ends).collect::<Vec<i32>>())
-        };
-        let segments = spec.packed.as_ref().map(ends).transpose()?;
+        let segments = spec.packed.as_deref().map(segments).transpose()?;
         Ok(Self { spec, x, dt, A, B, C, D, z, dt_bias, initial_state, segments })
     }
 

@@ -2,6 +2,7 @@
 
 use crate::random::Random;
 use crate::tensor::Io;
+use ssm_kernels::prelude::Segments;
 use ssm_kernels::{Axes, Axis, Result, View, ViewMut};
 use std::ops::Range;
 
@@ -128,6 +129,15 @@ impl<T: Io> Tensor<T> {
         let untouched = self.memory.iter().zip(beside).all(|(value, beside)| !beside || value.to_f32().is_nan());
         untouched.then(|| places.into_iter().map(|place| self.memory[place].to_f32().into()).collect())
     }
+}
+
+/// Packed sequences of these lengths.
+pub fn segments(lengths: &[usize]) -> Result<Segments> {
+    let ends = lengths.iter().scan(0, |end, &len| {
+        *end += len as i32;
+        Some(*end)
+    });
+    Segments::new(&std::iter::once(0).chain(ends).collect::<Vec<i32>>())
 }
 
 #[cfg(test)]

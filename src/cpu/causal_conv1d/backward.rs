@@ -181,7 +181,11 @@ impl<T: Element> super::Pass for Pass<'_, '_, T> {
         let Some(tile) = self.tiling.tile(task) else { return };
         match self.tiling.by_channel {
             true => self.channels(simd, &tile, memory),
-            false => tile.channels.clone().for_each(|d| self.steps(simd, &tile, d, memory)),
+            false => {
+                for d in tile.channels.clone() {
+                    self.steps(simd, &tile, d, memory);
+                }
+            }
         }
     }
 }
@@ -203,6 +207,8 @@ impl<T: Element> Pass<'_, '_, T> {
         for t in start..end + before {
             match self.dout.filter(|_| t < tile.len) {
                 Some(given) => {
+                    self.source.fetch(tile, t);
+                    given.fetch([tile.batch, d, tile.later(t)], 1, channels);
                     self.source.channels(tile, t + before, &mut y.row_mut(t + before)[..channels]);
                     given.run([tile.batch, d, tile.start + t], 1, &mut dout[..channels]);
                     let g = g.row_mut(t);
@@ -215,8 +221,9 @@ impl<T: Element> Pass<'_, '_, T> {
                     if t < end && self.partials.is_some() {
                         let (of_bias, of_taps) = sums.split_at_mut(len);
                         add(simd, of_bias, g);
-                        let rows = of_taps.chunks_exact_mut(len).enumerate();
-                        rows.for_each(|(w, sums)| add_products(simd, sums, g, y.row(t + w)));
+                        for (w, sums) in of_taps.chunks_exact_mut(len).enumerate() {
+                            add_products(simd, sums, g, y.row(t + w));
+                        }
                     }
                 }
                 None => g.row_mut(t).fill(0.0),
@@ -226,7 +233,9 @@ impl<T: Element> Pass<'_, '_, T> {
             if to.is_none() && to_state.is_none() {
                 continue;
             }
-            g.convolve_back(simd, self.rows, d, t, dy);
+            // The taps that meet a gradient: what is not there is left out, for a weight times 0 may be NaN.
+            let met = if self.dout.is_some() { (t + 1).saturating_sub(tile.len)..width.min(t + 1) } else { 0..0 };
+            g.convolve_back(simd, self.rows, [d, t], met, dy);
             if let Some(last) = self.dfinal_state.filter(|_| t >= tile.len) {
                 last.run([tile.seq, d, t - tile.len], 1, &mut dout[..channels]);
                 add(simd, dy, dout);
@@ -268,34 +277,40 @@ impl<T: Element> Pass<'_, '_, T> {
         g[reached..].fill(0.0);
         if let Some(partials) = &self.partials {
             let own = &g[..count.min(reached)];
-            // SAFETY: the channels of the tile are this task's.
-            let put = |w: usize, sum: f32| unsafe { partials.write([tile.tile, w, d], sum) };
-            (0..width).for_each(|w| put(w, steps::dot(simd, own, &y[w..])));
-            put(width, steps::sum(simd, own));
+            for w in 0..=width {
+                let sum = if w < width { steps::dot(simd, own, &y[w..]) } else { steps::sum(simd, own) };
+                // SAFETY: the channels of the tile are this task's.
+                unsafe { partials.write([tile.tile, w, d], sum) };
+            }
         }
         if let Some(state) = self.dinitial_state.as_ref().filter(|_| start == 0) {
             for i in 0..before {
-                let mut dy = 0.0;
-                (0..=i).for_each(|w| dy += self.rows.at(w, d) * g[i - w]);
                 // SAFETY: only one tile of a sequence is the first.
-                unsafe { state.write([tile.seq, d, i], T::from_f32(dy + self.last(tile, d, i))) };
+                unsafe { state.write([tile.seq, d, i], T::from_f32(self.by_input(tile, d, &g[..reached], i))) };
             }
         }
         let Some(to) = &self.dx else { return };
-        steps::convolve_back(simd, self.rows, d, width, g, &mut dx[..count.next_multiple_of(LANES)]);
-        if self.dfinal_state.is_some() {
-            for t in tile.steps.end.min(tile.len.saturating_sub(before)).max(start)..tile.steps.end {
-                dx[t - start] += self.last(tile, d, t + before);
-            }
+        // The last inputs of a sequence, which not all taps give something back to, are made one by one.
+        let whole = count.min(reached.saturating_sub(before));
+        steps::convolve_back(simd, self.rows, d, width, g, &mut dx[..whole.next_multiple_of(LANES)]);
+        for (i, dx) in dx[..count].iter_mut().enumerate().skip(whole) {
+            *dx = self.by_input(tile, d, &g[..reached], i + before);
         }
         // SAFETY: each step of each channel is of one task.
         unsafe { to.run([tile.batch, d, tile.start + start], 2, &dx[..count]) };
     }
 
-    /// What comes back through the final state to input `p` of a sequence behind its initial state.
+    /// The gradient by input `i` of those that the tile's taps meet, from `g`, those by the outputs that there are, in the
+    /// order of operations that vectors have.
     #[inline(always)]
-    fn last(&self, tile: &Tile, d: usize, p: usize) -> f32 {
-        let place = self.dfinal_state.zip(p.checked_sub(tile.len));
-        place.map_or(0.0, |(state, i)| state.at([tile.seq, d, i]).to_f32())
+    fn by_input(&self, tile: &Tile, d: usize, g: &[f32], i: usize) -> f32 {
+        let (mut dy, width) = (0.0, self.tiling.width);
+        for w in (i + 1).saturating_sub(g.len())..width.min(i + 1) {
+            dy = self.rows.at(w, d).mul_add(g[i - w], dy);
+        }
+        match self.dfinal_state.zip((tile.steps.start + i).checked_sub(tile.len)) {
+            Some((state, i)) => dy + state.at([tile.seq, d, i]).to_f32(),
+            None => dy,
+        }
     }
 }

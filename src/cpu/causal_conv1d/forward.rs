@@ -109,6 +109,8 @@ impl<T: Element> Pass<'_, '_, T> {
         let (start, end) = (tile.steps.start, tile.steps.end);
         (start..start + width - 1).for_each(|p| self.source.channels(tile, p, &mut ring.row_mut(p)[..channels]));
         for t in tile.steps.clone() {
+            self.source.fetch(tile, t);
+            self.out.fetch([tile.batch, tile.channels.start, tile.later(t)], 1, channels);
             self.source.channels(tile, t + width - 1, &mut ring.row_mut(t + width - 1)[..channels]);
             ring.convolve(simd, self.rows, tile.channels.start, t, out);
             if self.silu {

@@ -1,7 +1,7 @@
 //! The causal convolution on the CPU, in vectors of channels where these lie side by side, else in vectors of steps.
 //!
-//! A task is a tile of steps of one sequence for a tile of channels. out and dx are made in the same order of operations
-//! whichever way; the sums for dweight and dbias, and the last bits of dinitial_state, depend on it.
+//! A task is a tile of steps of one sequence for a tile of channels. out, dx and dinitial_state are made in the same
+//! order of operations whichever way; the sums for dweight and dbias depend on it.
 
 mod backward;
 mod channels;
@@ -43,7 +43,7 @@ impl<'a> Tiling<'a> {
     /// `strides` of x. A tile of neighbours along the faster dimension is long, so that few pages of memory are open at once.
     fn new(sequences: Sequences<'a>, [dim, width]: [usize; 2], strides: [i64; 3]) -> Self {
         let by_channel = strides[1] < strides[2] || sequences.longest() <= 1;
-        let (channels, steps) = if by_channel { (256, 128) } else { (16, 1024) };
+        let (channels, steps) = if by_channel { (512, 128) } else { (16, 1024) };
         Self { sequences, dim, width, by_channel, channels, steps }
     }
 
@@ -91,6 +91,16 @@ struct Tile {
     channels: Range<usize>,
 }
 
+impl Tile {
+    /// Where the row lies that is worked on some steps after `t`, of a sequence that has one.
+    #[inline(always)]
+    fn later(&self, t: usize) -> usize {
+        /// Few rows lie in a cache between being asked for and being read.
+        const AHEAD: usize = 2;
+        self.start + (t + AHEAD).min(self.len.saturating_sub(1))
+    }
+}
+
 /// Weight and bias as f32: for each tap a row of channels, and last the bias, 0 if there is none.
 #[derive(Clone, Copy)]
 struct Rows<'r> {
@@ -109,9 +119,12 @@ impl<'r> Rows<'r> {
         let stride = dim.next_multiple_of(LANES);
         let memory = &mut memory[..Self::floats(dim, width)];
         memory.fill(0.0);
-        for d in 0..dim {
-            (0..width).for_each(|w| memory[w * stride + d] = weights.weight.at([d, w]).to_f32());
-            memory[width * stride + d] = weights.bias.map_or(0.0, |bias| bias.at([d]).to_f32());
+        for (w, row) in memory.chunks_exact_mut(stride.max(1)).enumerate() {
+            match weights.bias.filter(|_| w == width) {
+                Some(bias) => bias.run([0], 0, &mut row[..dim]),
+                None if w < width => weights.weight.run([0, w], 0, &mut row[..dim]),
+                None => {}
+            }
         }
         Self { memory, stride }
     }
@@ -147,6 +160,12 @@ impl<T: Element> Source<'_, T> {
             (None, Some(state)) => state.run([tile.seq, d, p], 1, to),
             (None, None) => to.fill(0.0),
         }
+    }
+
+    /// Asks for the row of x that is worked on some steps after `t`.
+    #[inline(always)]
+    fn fetch(&self, tile: &Tile, t: usize) {
+        self.x.fetch([tile.batch, tile.channels.start, tile.later(t)], 1, tile.channels.len());
     }
 
     /// The inputs from `p` on of channel `d`.

@@ -2,6 +2,7 @@
 
 use super::taps::{self, by_width};
 use super::{Rows, SPREAD};
+use crate::ops::causal_conv1d::MOST_WIDTH;
 use pulp::Simd;
 
 /// `to[t] = bias + sum_w weight[w] inputs[t + w]`. There are inputs for all whole vectors.
@@ -9,8 +10,8 @@ use pulp::Simd;
 pub(super) fn convolve<S: Simd>(simd: S, rows: Rows<'_>, d: usize, width: usize, inputs: &[f32], to: &mut [f32]) {
     let (len, bias) = (to.len(), simd.splat_f32s(rows.at(width, d)));
     by_width!(width, W => {
-        let weights: [S::f32s; 16] = std::array::from_fn(|w| simd.splat_f32s(rows.at(w.min(width), d)));
-        taps::convolve::<S, W>(simd, width, |_| bias, |w, _| weights[w], |w| &inputs[w..][..len], to);
+        let weights = weights(simd, rows, d, width);
+        taps::convolve::<S, W>(simd, 0..width, |_| bias, |w, _| weights[w], |w| &inputs[w..][..len], to);
     });
 }
 
@@ -19,9 +20,19 @@ pub(super) fn convolve<S: Simd>(simd: S, rows: Rows<'_>, d: usize, width: usize,
 pub(super) fn convolve_back<S: Simd>(simd: S, rows: Rows<'_>, d: usize, width: usize, g: &[f32], to: &mut [f32]) {
     let (len, zero) = (to.len(), simd.splat_f32s(0.0));
     by_width!(width, W => {
-        let weights: [S::f32s; 16] = std::array::from_fn(|w| simd.splat_f32s(rows.at(w.min(width), d)));
-        taps::convolve::<S, W>(simd, width, |_| zero, |w, _| weights[w], |w| &g[width - 1 - w..][..len], to);
+        let weights = weights(simd, rows, d, width);
+        taps::convolve::<S, W>(simd, 0..width, |_| zero, |w, _| weights[w], |w| &g[width - 1 - w..][..len], to);
     });
+}
+
+/// The weights of a channel, in all lanes.
+#[inline(always)]
+fn weights<S: Simd>(simd: S, rows: Rows<'_>, d: usize, width: usize) -> [S::f32s; MOST_WIDTH] {
+    let mut weights = [simd.splat_f32s(0.0); MOST_WIDTH];
+    for (w, weight) in weights.iter_mut().enumerate().take(width) {
+        *weight = simd.splat_f32s(rows.at(w, d));
+    }
+    weights
 }
 
 /// The sum of `a[i] b[i]`, in an order that does not look at how many lanes a vector has.

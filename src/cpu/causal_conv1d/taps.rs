@@ -1,15 +1,19 @@
 //! The sums over taps, and what is made of them, on rows of whole vectors.
+//!
+//! No arithmetic stands in a closure: one that is not inlined has not the instructions of the function around it, and each of
+//! its operations is a call.
 
 use crate::cpu::math::lanes::fma;
 use crate::cpu::math::logistic;
 use pulp::Simd;
+use std::ops::Range;
 
-/// `to[i] = start(i) + sum_w weight(w, i) rows(w)[i]`, from tap 0 on. `W`: the number of taps, or 0 for `width`, whatever it
-/// is.
+/// `to[i] = start(i) + sum_w weight(w, i) rows(w)[i]`, from the first tap on. `W`: the number of taps, of which none is left
+/// out, or 0 for `taps`, whatever they are.
 #[inline(always)]
 pub(super) fn convolve<'r, S: Simd, const W: usize>(
     simd: S,
-    width: usize,
+    taps: Range<usize>,
     start: impl Fn(usize) -> S::f32s,
     weight: impl Fn(usize, usize) -> S::f32s,
     rows: impl Fn(usize) -> &'r [f32],
@@ -18,10 +22,14 @@ pub(super) fn convolve<'r, S: Simd, const W: usize>(
     let (to, _) = S::as_mut_simd_f32s(to);
     let vectors = |row: &'r [f32]| S::as_simd_f32s(row).0;
     if W == 0 {
-        to.iter_mut().enumerate().for_each(|(i, to)| *to = start(i));
-        for w in 0..width {
+        for (i, to) in to.iter_mut().enumerate() {
+            *to = start(i);
+        }
+        for w in taps {
             let row = &vectors(rows(w))[..to.len()];
-            to.iter_mut().zip(row).enumerate().for_each(|(i, (to, &x))| *to = fma(simd, weight(w, i), x, *to));
+            for (i, (to, &x)) in to.iter_mut().zip(row).enumerate() {
+                *to = fma(simd, weight(w, i), x, *to);
+            }
         }
         return;
     }
@@ -64,7 +72,9 @@ pub(super) use by_width;
 #[inline(always)]
 pub(super) fn silu<S: Simd>(simd: S, row: &mut [f32]) {
     let (row, _) = S::as_mut_simd_f32s(row);
-    row.iter_mut().for_each(|v| *v = logistic::silu(simd, *v));
+    for v in row {
+        *v = logistic::silu(simd, *v);
+    }
 }
 
 /// `row = dout silu'(row)`.
@@ -82,7 +92,9 @@ pub(super) fn add_products<S: Simd>(simd: S, sums: &mut [f32], a: &[f32], b: &[f
     let (sums, _) = S::as_mut_simd_f32s(sums);
     let ((a, _), (b, _)) = (S::as_simd_f32s(a), S::as_simd_f32s(b));
     for (a, b) in a.chunks_exact(sums.len()).zip(b.chunks_exact(sums.len())) {
-        sums.iter_mut().zip(a).zip(b).for_each(|((sum, &a), &b)| *sum = fma(simd, a, b, *sum));
+        for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
+            *sum = fma(simd, a, b, *sum);
+        }
     }
 }
 
@@ -91,6 +103,8 @@ pub(super) fn add_products<S: Simd>(simd: S, sums: &mut [f32], a: &[f32], b: &[f
 pub(super) fn add<S: Simd>(simd: S, sums: &mut [f32], a: &[f32]) {
     let ((sums, _), (a, _)) = (S::as_mut_simd_f32s(sums), S::as_simd_f32s(a));
     for a in a.chunks_exact(sums.len()) {
-        sums.iter_mut().zip(a).for_each(|(sum, &a)| *sum = simd.add_f32s(*sum, a));
+        for (sum, &a) in sums.iter_mut().zip(a) {
+            *sum = simd.add_f32s(*sum, a);
+        }
     }
 }

@@ -126,10 +126,8 @@ impl<T: Element> Pass<'_, '_, T> {
         let mut ring = Ring::new(self.width, len, memory);
         for p in 0..before {
             let place = self.place(b, p as i64 - before as i64);
-            for (to, d) in ring.row_mut(p).iter_mut().zip(channels.clone()) {
-                // SAFETY: the contract checked that the slot exists and is of one row, whose channels are of one task.
-                *to = unsafe { self.conv_state.read([slot, d, place]) }.to_f32();
-            }
+            // SAFETY: the contract checked that the slot exists and is of one row, whose channels are of one task.
+            unsafe { self.conv_state.read_run([slot, d, place], 1, &mut ring.row_mut(p)[..channels.len()]) };
         }
         for t in 0..self.seqlen {
             self.x.run([b, d, t], 1, &mut ring.row_mut(before + t)[..channels.len()]);
@@ -140,7 +138,7 @@ impl<T: Element> Pass<'_, '_, T> {
             // SAFETY: as above.
             unsafe { self.out.run([b, d, t], 1, &out[..channels.len()]) };
         }
-        channels.for_each(|d| self.remember(b, slot, d));
+        self.remember([b, slot, d], &ring, &mut out[..channels.len()]);
     }
 
     /// Where the input of step `t` is remembered, or was if t is negative.
@@ -153,21 +151,30 @@ impl<T: Element> Pass<'_, '_, T> {
         }
     }
 
-    /// Writes the steps of x into the state, oldest first.
+    /// Writes the steps of x into the state, for the channels from `d` on; `ring` has the last ones at hand.
     #[inline(always)]
-    fn remember(&self, b: usize, slot: usize, d: usize) {
-        let kept = if self.cache_seqlens.is_some() { 0 } else { self.state_len.saturating_sub(self.seqlen) };
+    fn remember(&self, [b, slot, d]: [usize; 3], ring: &Ring<'_>, row: &mut [f32]) {
+        let (state_len, seqlen) = (self.state_len, self.seqlen);
+        let kept = if self.cache_seqlens.is_some() { 0 } else { state_len.saturating_sub(seqlen) };
         for i in 0..kept {
             // SAFETY: as in `row`. What is read lies behind what is written.
-            unsafe { self.conv_state.write([slot, d, i], self.conv_state.read([slot, d, i + self.seqlen])) };
+            unsafe {
+                self.conv_state.read_run([slot, d, i + seqlen], 1, row);
+                self.conv_state.run([slot, d, i], 1, row);
+            }
         }
-        for t in self.seqlen.saturating_sub(self.state_len)..self.seqlen {
+        for t in seqlen.saturating_sub(state_len)..seqlen {
             let place = match self.cache_seqlens {
                 Some(_) => self.place(b, t as i64),
-                None => self.state_len + t - self.seqlen,
+                None => state_len + t - seqlen,
             };
+            let step = t + self.width - 1;
+            let last = if step >= seqlen { &ring.row(step)[..row.len()] } else { &[] };
+            if last.is_empty() {
+                self.x.run([b, d, t], 1, row);
+            }
             // SAFETY: as in `row`.
-            unsafe { self.conv_state.write([slot, d, place], self.x.at([b, d, t])) };
+            unsafe { self.conv_state.run([slot, d, place], 1, if last.is_empty() { row } else { last }) };
         }
     }
 }
