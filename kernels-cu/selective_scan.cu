@@ -92,7 +92,8 @@ struct Scan {
         bool all = !S::kSlabs && (p.step.softplus || (p.step.limited && p.step.min >= 0.0f));
 #pragma unroll
         for (int i = 0; i < kStates; ++i) {
-            all = all && A[i] <= 0.0f;
+            // Below, A log2(e) may be infinite, and 0 times it no number.
+            all = all && A[i] <= 0.0f && A[i] >= -1e38f;
         }
         if (all) {
 #pragma unroll

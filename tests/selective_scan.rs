@@ -145,4 +145,15 @@ fn cancelling<B: Backend, T: Element>() {
     check::<B, T>(&backend, &spec);
 }
 
-suites!(drawn, lengths, shapes, packed, growing, cancelling);
+/// The largest negative A, which log2(e) makes infinite, beside steps that are 0.
+fn largest_decay<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    let spec = ScanSpec { dt_softplus: true, initial_state: true, final_state: true, ..ScanSpec::plain(1, 2, 3, 6) };
+    let mut case = ScanCase::<T>::new(&spec);
+    let mut steps = [-200.0f32, 1.0].into_iter().cycle();
+    case.dt = Buffer::filled(&case.dt.dims(), Order::Dense, || steps.next().expect("endless"));
+    case.A = Buffer::filled(&case.A.dims(), Order::Dense, || -3e38);
+    check_case(&backend, &case, &(spec, 0.0));
+}
+
+suites!(drawn, lengths, shapes, packed, growing, cancelling, largest_decay);
