@@ -323,6 +323,28 @@ fn no_output_may_lie_on_another_argument() {
     });
 }
 
+/// So many states that nothing holds them: nothing to do without outputs, and else no memory.
+#[test]
+fn states_beyond_counting() {
+    for dstate in [1 << 60, usize::MAX] {
+        for batch in [0, 1] {
+            let sequence = [("batch", batch, 0), ("dim", 256, 0), ("seqlen", 1, 0)];
+            let x = View::strided(&ZEROS, sequence);
+            let A = View::strided(&ZEROS, [("dim", 256, 0), ("dstate", dstate, 0)]);
+            let B = View::strided(
+                &ZEROS,
+                [("batch", batch, 0), ("ngroups", 1, 0), ("dstate", dstate, 0), ("seqlen", 1, 0)],
+            );
+            let scan = SelectiveScan::new(x, x, A, B, B).expect("valid");
+            let mut memory = vec![7.0f32; batch * 256];
+            let mut out = ViewMut::new(&mut memory, [("batch", batch), ("dim", 256), ("seqlen", 1)]);
+            let done = Cpu::new().forward(&scan, SelectiveScanOutputs::new(&mut out));
+            let expected = if batch == 0 { done.is_ok() } else { matches!(done, Err(Error::OutOfMemory { .. })) };
+            assert!(expected, "batch {batch}, dstate {dstate}: {done:?}");
+        }
+    }
+}
+
 /// Views whose extents or strides leave every integer: refused like any other, whatever they are.
 #[test]
 fn views_beyond_counting() {

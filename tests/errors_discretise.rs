@@ -66,6 +66,18 @@ fn forward() {
 }
 
 #[test]
+fn views_beyond_counting() {
+    let domain = [("batch", 1 << 40), ("nheads", 1 << 40), ("seqlen", 0), ("dstate", 4)];
+    let row = [("dstate", 4)];
+    let op = Discretise::<f32>::new(Rule::Zoh, View::new(&[], domain), zeros(row), zeros(row)).expect("valid");
+    let mut A_bar = ViewMut::new(&mut [], domain);
+    Cpu::new().forward(&op, DiscretiseOutputs::new().A_bar(&mut A_bar)).expect("nothing to do");
+    let mut ddt = ViewMut::new(&mut [], domain);
+    let upstream = DiscretiseUpstream::new().dA_bar(View::new(&[], domain));
+    Cpu::new().backward(&op, upstream, DiscretiseGradients::new().ddt(&mut ddt)).expect("nothing to do");
+}
+
+#[test]
 fn gradients() {
     let step = zeros([("seqlen", 5)]);
     let op = Discretise::new(Rule::Zoh, step, step, step).expect("valid");

@@ -24,7 +24,7 @@ const LEAST_STEPS: usize = 1 << 15;
 /// another. Results are the same bits for every number of threads.
 ///
 /// # Workspace of the selective scan
-/// Forward: for each of at most 128 tasks of at least 32768 state steps, `c` channels that share their rows of B and C, and
+/// Forward: for each of at most 128 tasks (one for each begun 32768 state steps of the call, at most), `c` channels that share their rows of B and C, and
 /// `s` steps: at most 256 and 32 where the channels of x lie nearer to each other than its steps do, or no sequence has more
 /// than 32 steps; else 32 and 128; both rounded up to a multiple of 16. 4 bytes times
 /// ```text
@@ -32,8 +32,8 @@ const LEAST_STEPS: usize = 1 << 15;
 /// + s n  or  c n                      B, variable or constant; the same for C
 /// + 2 max(8 s, c)                     rows that are turned over
 /// ```
-/// where `n` is dstate. A single step, and a few channels with many states, are computed with states instead of channels in
-/// the lanes of a vector: c is then at most 64, and n is rounded up to a multiple of 16.
+/// where `n` is dstate. A single step of 8 states or more, and a few channels with many states, are computed with states
+/// instead of channels in the lanes of a vector: c is then at most 64, and n is rounded up to a multiple of 16.
 /// and, if split, a state and a sum for each part of each channel, `4 nseqs split dim (dstate + 1)` bytes.
 ///
 /// Backward: one task for each sequence, part and tile, a tile being up to 64 channels that share their rows of B and C. A

@@ -37,8 +37,9 @@ impl Lines {
         // The last of the best.
         let axis = (0..MAX_RANK).max_by_key(|&axis| neighbours[axis]).expect("an axis");
         let pieces_per_line = extents[axis].div_ceil(ROW);
-        let lines = (0..MAX_RANK).filter(|&other| other != axis).map(|other| extents[other]).product::<usize>();
-        let pieces = if extents.contains(&0) { 0 } else { lines * pieces_per_line };
+        // Without elements the other extents may be beyond counting.
+        let others = (0..MAX_RANK).filter(|&other| other != axis).map(|other| extents[other]);
+        let pieces = if extents.contains(&0) { 0 } else { others.product::<usize>() * pieces_per_line };
         Self { extents, axis, pieces_per_line, pieces }
     }
 

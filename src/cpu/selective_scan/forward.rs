@@ -146,7 +146,8 @@ fn workers<T: Element>(inputs: &Inputs<'_, T, Host>, cut: Cut, tiling: &Tiling) 
     const MOST: usize = 128;
     let Dims { batch, dim, seqlen, dstate, nseqs } = inputs.dims;
     let tasks = nseqs.saturating_mul(cut.split).saturating_mul(tiling.count);
-    let state_steps = [batch, dim, seqlen, dstate].into_iter().fold(1, usize::saturating_mul);
+    // A step without states, and a sequence without steps, have work too.
+    let state_steps = [batch, dim, seqlen.max(1), dstate.max(1)].into_iter().fold(1, usize::saturating_mul);
     tasks.min(MOST).min(state_steps.div_ceil(LEAST_STEPS).max(1))
 }
 

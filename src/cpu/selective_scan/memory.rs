@@ -53,7 +53,7 @@ impl Lanes {
     fn new(channels: usize, shape: &Shape) -> Self {
         // Half vectors of 16 lanes for a step. Sums over lanes cost about half a vector for each channel.
         let along_states = channels.saturating_mul(2 * shape.dstate.div_ceil(LANES) + 1);
-        let along_channels = 2 * channels.div_ceil(LANES) * shape.dstate;
+        let along_channels = (2 * channels.div_ceil(LANES)).saturating_mul(shape.dstate);
         // A single step is less than turning states over, there and back. With few states most lanes would be empty.
         match shape.dstate >= LANES / 2 && (shape.short || along_states < along_channels) {
             true => Self::States,
@@ -98,7 +98,7 @@ impl Shape {
     pub fn pitch(&self) -> usize {
         match self.lanes {
             Lanes::Channels => self.dstate,
-            Lanes::States => self.dstate.next_multiple_of(LANES),
+            Lanes::States => self.dstate.checked_next_multiple_of(LANES).unwrap_or(usize::MAX),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The selective scan on the CPU, in vectors of channels.
+//! The selective scan on the CPU, in vectors of channels, or of a channel's states.
 //!
 //! Where sequences are cut into parts, a local pass runs each part from nothing, a carry pass connects the parts, and
 //! the parts then run in full from what was carried.

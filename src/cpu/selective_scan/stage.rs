@@ -19,7 +19,7 @@ pub(super) struct Tile<'i, 'a, T> {
 }
 
 impl<T: Element> Tile<'_, '_, T> {
-    /// What does not change from step to step. Lanes beyond the last channel are 0. Returns whether no element of A is
+    /// What does not change from step to step. Lanes beyond the last channel or state are 0. Returns whether no element of A is
     /// positive.
     #[inline(never)]
     pub fn load_constants<S: Simd>(&self, simd: S, memory: &mut Memory<'_>) -> bool {
@@ -48,7 +48,12 @@ impl<T: Element> Tile<'_, '_, T> {
                 };
             }
         }
-        simd.vectorize(Greatest(memory.A)) <= 0.0
+        // What lies behind the rows of the channels is of another tile.
+        let own = match memory.shape.lanes {
+            Lanes::Channels => memory.A.len(),
+            Lanes::States => channels.len() * memory.shape.pitch(),
+        };
+        simd.vectorize(Greatest(&memory.A[..own])) <= 0.0
     }
 
     /// Row `row` of states, or nothing.
