@@ -121,8 +121,12 @@ fn growing<B: Backend, T: Element>() {
             let step = total / seqlen as f32;
             case.dt = Buffer::filled(&case.dt.dims(), Order::Dense, || -step * random.uniform(0.9, 1.0));
             case.A = Buffer::filled(&case.A.dims(), Order::Dense, || -random.uniform(0.9, 1.0));
-            check_case(&backend, &case, &(spec, total));
-            count += 1;
+            check_case(&backend, &case, &(spec.clone(), total));
+            // The same by limits, under softplus.
+            case.dt_softplus = true;
+            case.dt_limit = Some((-2.0 * step, -step));
+            check_case(&backend, &case, &(spec, -total));
+            count += 2;
         }
     }
     say(format_args!("selective_scan growing {} {}: {count} cases", B::NAME, T::DTYPE));
