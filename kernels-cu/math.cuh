@@ -64,3 +64,51 @@ __device__ __forceinline__ float effective_step(float raw, const SsmStep &step) 
     float slope;
     return effective_step(raw, step, slope);
 }
+
+__device__ __forceinline__ float reciprocal_approx(float v) {
+    float value;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(value) : "f"(v));
+    return value;
+}
+
+// e^-|v|, of which softplus, the logistic function and silu are made without overflow; below -80 by its root, which keeps
+// what would be subnormal.
+struct Exponential {
+    float root;
+    float value;
+    bool small;
+
+    __device__ __forceinline__ explicit Exponential(float v) : small(v < -80.0f) {
+        root = exp_approx(-fabsf(small ? 0.5f * v : v));
+        value = small ? root * root : root;
+    }
+};
+
+// ln(1 + e^v) and its derivative, of one exponential; above 20, v itself.
+__device__ __forceinline__ float softplus_by(float v, float &slope) {
+    const float e = Exponential(v).value;
+    const float inverse = reciprocal_approx(1.0f + e);
+    slope = v > 20.0f ? 1.0f : (v < 0.0f ? e : 1.0f) * inverse;
+    // (ln(1 + e) - e) / e^2 for 0 <= e <= 1, as the CPU has it: 1.2 ulp of ln(1 + e).
+    float tail = 0.0020844345f;
+    tail = fmaf(tail, e, -0.013691349f);
+    tail = fmaf(tail, e, 0.042114507f);
+    tail = fmaf(tail, e, -0.08323886f);
+    tail = fmaf(tail, e, 0.124795325f);
+    tail = fmaf(tail, e, -0.16135173f);
+    tail = fmaf(tail, e, 0.19899623f);
+    tail = fmaf(tail, e, -0.24988864f);
+    tail = fmaf(tail, e, 0.33332714f);
+    tail = fmaf(tail, e, -0.49999988f);
+    return v > 20.0f ? v : fmaxf(v, 0.0f) + fmaf(e * e, tail, e);
+}
+
+// v / (1 + e^-v) and its derivative.
+__device__ __forceinline__ float silu_by(float v, float &slope) {
+    const Exponential e(v);
+    const float inverse = reciprocal_approx(1.0f + e.value);
+    const float other = e.value * inverse;
+    const float gate = v < 0.0f ? other : inverse;
+    slope = fmaf(v * (v < 0.0f ? inverse : other), gate, gate);
+    return e.small ? v * e.root * e.root : v * gate;
+}

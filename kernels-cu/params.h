@@ -165,10 +165,10 @@ typedef struct {
     /* Blocks that share a run, and the tiles of channels of each. */
     uint32_t blocks_per_run;
     uint32_t tiles_per_block;
-    /* Steps whose states shared memory holds. */
-    uint32_t tile;
-    /* Tiles of the longest window, from one chunk state to the next. */
+    /* States that are kept of the longest window, from one chunk state to the next, and one more: those before each tile of
+       steps whose states shared memory holds, or, if `sparse`, before each stretch of tiles whose inputs it holds. */
     uint32_t window_tiles;
+    uint32_t sparse;
     /* Only `dfirst` and `delta_sum`. */
     uint32_t carry_only;
     /* `dfirst` has a row per part; else only that of the first part is written, a row per sequence. */

@@ -127,8 +127,8 @@ static_assert(offsetof(SsmSelectiveScanBwd, dstate) == 868, "SsmSelectiveScanBwd
 static_assert(offsetof(SsmSelectiveScanBwd, run) == 872, "SsmSelectiveScanBwd.run");
 static_assert(offsetof(SsmSelectiveScanBwd, blocks_per_run) == 876, "SsmSelectiveScanBwd.blocks_per_run");
 static_assert(offsetof(SsmSelectiveScanBwd, tiles_per_block) == 880, "SsmSelectiveScanBwd.tiles_per_block");
-static_assert(offsetof(SsmSelectiveScanBwd, tile) == 884, "SsmSelectiveScanBwd.tile");
-static_assert(offsetof(SsmSelectiveScanBwd, window_tiles) == 888, "SsmSelectiveScanBwd.window_tiles");
+static_assert(offsetof(SsmSelectiveScanBwd, window_tiles) == 884, "SsmSelectiveScanBwd.window_tiles");
+static_assert(offsetof(SsmSelectiveScanBwd, sparse) == 888, "SsmSelectiveScanBwd.sparse");
 static_assert(offsetof(SsmSelectiveScanBwd, carry_only) == 892, "SsmSelectiveScanBwd.carry_only");
 static_assert(offsetof(SsmSelectiveScanBwd, first_per_part) == 896, "SsmSelectiveScanBwd.first_per_part");
 static_assert(offsetof(SsmSelectiveScanBwd, no_states) == 900, "SsmSelectiveScanBwd.no_states");

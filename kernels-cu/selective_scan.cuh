@@ -117,17 +117,18 @@ __device__ __forceinline__ void store_quads(float4 *to, const float (&v)[kStates
 
 // This lane's states of a tensor into `own` in shared memory, or back; those that do not exist are `absent`. State i lies
 // at own[i / 4 * 4 * kThreads + i % 4 * apart]: `apart` is 1 for quads, kThreads for single states without bank
-// conflicts. Neighbouring quads of states belong to neighbouring lanes. A loop, because there are many of these copies
-// and few states that they move.
+// conflicts. Neighbouring quads of states belong to neighbouring lanes; place i has state i ^ flip. A loop, because there are
+// many of these copies and few states that they move.
 template <int LANES>
 __device__ __forceinline__ void copy_states_of(
     float *own, int apart, uint64_t address, int64_t offset, int64_t stride, uint32_t slab, uint32_t dstate, float absent,
-    bool save) {
+    bool save, uint32_t flip = 0) {
     float *base = reinterpret_cast<float *>(address) + offset;
     const uint32_t lane = threadIdx.x % LANES;
 #pragma unroll 1
     for (int i = 0; i < kStates; ++i) {
-        const uint32_t n = slab * Shape<LANES>::kSlab + i / kQuad * (kQuad * LANES) + lane * kQuad + i % kQuad;
+        const uint32_t state = i ^ flip;
+        const uint32_t n = slab * Shape<LANES>::kSlab + state / kQuad * (kQuad * LANES) + lane * kQuad + state % kQuad;
         float *place = own + i / kQuad * (kQuad * kThreads) + i % kQuad * apart;
         const bool exists = n < dstate && address;
         if (!save) {

@@ -302,10 +302,9 @@ pub struct SsmSelectiveScanBwd {
     #[doc = " Blocks that share a run, and the tiles of channels of each."]
     pub blocks_per_run: u32,
     pub tiles_per_block: u32,
-    #[doc = " Steps whose states shared memory holds."]
-    pub tile: u32,
-    #[doc = " Tiles of the longest window, from one chunk state to the next."]
+    #[doc = " States that are kept of the longest window, from one chunk state to the next, and one more: those before each tile of\nsteps whose states shared memory holds, or, if `sparse`, before each stretch of tiles whose inputs it holds."]
     pub window_tiles: u32,
+    pub sparse: u32,
     #[doc = " Only `dfirst` and `delta_sum`."]
     pub carry_only: u32,
     #[doc = " `dfirst` has a row per part; else only that of the first part is written, a row per sequence."]
@@ -360,9 +359,9 @@ const _: () = {
         [::core::mem::offset_of!(SsmSelectiveScanBwd, blocks_per_run) - 876usize];
     ["Offset of field: SsmSelectiveScanBwd::tiles_per_block"]
         [::core::mem::offset_of!(SsmSelectiveScanBwd, tiles_per_block) - 880usize];
-    ["Offset of field: SsmSelectiveScanBwd::tile"][::core::mem::offset_of!(SsmSelectiveScanBwd, tile) - 884usize];
     ["Offset of field: SsmSelectiveScanBwd::window_tiles"]
-        [::core::mem::offset_of!(SsmSelectiveScanBwd, window_tiles) - 888usize];
+        [::core::mem::offset_of!(SsmSelectiveScanBwd, window_tiles) - 884usize];
+    ["Offset of field: SsmSelectiveScanBwd::sparse"][::core::mem::offset_of!(SsmSelectiveScanBwd, sparse) - 888usize];
     ["Offset of field: SsmSelectiveScanBwd::carry_only"]
         [::core::mem::offset_of!(SsmSelectiveScanBwd, carry_only) - 892usize];
     ["Offset of field: SsmSelectiveScanBwd::first_per_part"]

@@ -2,7 +2,7 @@
 
 use super::forward::Layout as ForwardLayout;
 use super::passes::Rows;
-use super::{Grid, MOST_LANES, Places, STATES_PER_LANE, Scan, THREADS, UNIT, lanes};
+use super::{Grid, KEPT_PER_ELEMENT, MOST_LANES, Places, STATES_PER_LANE, Scan, THREADS, UNIT, lanes};
 use crate::error::Result;
 use crate::gpu::narrow;
 use crate::ops::Operator;
@@ -12,15 +12,20 @@ use crate::tensor::{Device, Element};
 const LANES: [usize; 4] = [1, 4, 8, 32];
 /// Channels for each partial sum of dB and dC at the least: 8 dstate / 64 bytes of workspace per element for both.
 const CHANNELS_PER_SUM: usize = 64;
-/// From this length on, half the tile leaves room for more blocks on a multiprocessor, and the states before tiles, of which
-/// there are twice as many, stay within a byte per element.
-const LONG: usize = 1024;
+
+/// f32 that a block keeps of the part that it is at work on.
+const NUMBERS: usize = 20;
+
+/// Steps whose states shared memory holds, and steps whose inputs it holds, as `Places` in the kernel has them.
+const fn tile_and_stretch(lanes: usize) -> [usize; 2] {
+    if lanes == MOST_LANES { [2, 2] } else { [4, 8] }
+}
 
 /// Where what lies in the workspace.
 pub(super) struct Layout {
     pub grid: Grid,
-    pub tile: usize,
     pub window_tiles: usize,
+    pub sparse: bool,
     /// Of the scan that makes the checkpoints, which ends before what shares its place begins.
     pub forward: ForwardLayout,
     pub checkpoints: usize,
@@ -43,12 +48,14 @@ impl Layout {
         let longest = inputs.longest();
         let constant =
             |projection: &AlignedProjection<'_, T, Device>| matches!(projection, AlignedProjection::Constant(_));
-        let tile = match lanes {
-            MOST_LANES => 2,
-            _ if longest >= LONG || constant(&inputs.B) || constant(&inputs.C) => 4,
-            _ => 8,
-        };
-        let window_tiles = longest.min(inputs.checkpoint_every()).div_ceil(tile).max(1);
+        let [tile, stretch] = tile_and_stretch(lanes);
+        let window = longest.min(inputs.checkpoint_every());
+        let dense = window.div_ceil(tile).max(1);
+        // Where one window is not all and what blocks keep of it is much, half of it is computed again.
+        let mut tried = grid;
+        let kept = tried.keep(dense - 1, dims.elements());
+        let sparse = longest > window && kept > dims.elements().saturating_mul(KEPT_PER_ELEMENT);
+        let window_tiles = if sparse { window.div_ceil(stretch) } else { dense };
         let forward = ForwardLayout::new(inputs);
         let mut places = Places::default();
         let mut after = places;
@@ -83,23 +90,37 @@ impl Layout {
         narrow(Scan::<T>::NAME, "number of checkpoints", chunks)?;
         let checkpoints = places.floats(&[chunks, dim, dstate]);
         let bytes = places.end;
-        Ok(Self { grid, tile, window_tiles, forward, checkpoints, tile_states, slab_states, parts, rows, sums, bytes })
+        Ok(Self { grid, window_tiles, sparse, forward, checkpoints, tile_states, slab_states, parts, rows, sums, bytes })
     }
 
-    /// Of a block, as `Shared` in the kernel counts it. `constant_sums`: of constant dB and dC that are asked for.
+    /// Of a block, as `Places` in the kernel counts it. `constant_sums`: of constant dB and dC that are asked for.
     pub fn shared_bytes<T: Element>(&self, inputs: &Inputs<'_, T, Device>, constant_sums: usize) -> usize {
-        let (channels, slab) = (THREADS / self.grid.lanes, self.grid.lanes * STATES_PER_LANE);
-        let staged = |projection: &AlignedProjection<'_, T, Device>| match projection {
-            AlignedProjection::Variable { .. } => self.tile * slab,
+        let lanes = self.grid.lanes;
+        let [tile, stretch] = tile_and_stretch(lanes);
+        let (channels, slab) = (THREADS / lanes, lanes * STATES_PER_LANE);
+        let variants = match lanes {
+            1 => 4,
+            4 => 2,
+            _ => 1,
+        };
+        let constant = |projection: &AlignedProjection<'_, T, Device>| match projection {
+            AlignedProjection::Variable { .. } => 0,
             AlignedProjection::Constant(_) => channels * slab,
         };
-        let (earlier, sums) = match self.grid.lanes {
-            MOST_LANES => (3 * self.tile * channels, self.tile * 32 * THREADS),
+        let (earlier, sums) = match lanes {
+            MOST_LANES => (3 * stretch * channels, stretch * 32 * THREADS),
             _ => (0, 0),
         };
-        let floats = staged(&inputs.B) + staged(&inputs.C) + (4 * self.tile + 4) * channels + earlier + sums;
-        // States before each step, A, and sums over time.
-        (self.tile + 1 + constant_sums) * UNIT + floats * size_of::<f32>()
+        let floats = (5 * stretch + 5) * channels
+            + NUMBERS
+            + 2 * stretch * variants * slab
+            + earlier
+            + sums
+            + constant(&inputs.B)
+            + constant(&inputs.C);
+        let shared_A = usize::from(lanes >= 8);
+        // States before each step of a tile, A, and sums over time.
+        (tile + shared_A + constant_sums) * UNIT + floats * size_of::<f32>()
     }
 }
 

@@ -1,0 +1,379 @@
+// A block of the backward scan: which channels and states its threads have, and what lies where in shared memory and in the
+// workspace.
+#pragma once
+
+#include "selective_scan.cuh"
+
+namespace {
+
+constexpr int kWarp = 32;
+constexpr int kWarps = kThreads / kWarp;
+
+extern __shared__ float4 shared_memory[];
+
+// Shared memory is read and written at 32-bit addresses that are kept and moved: places relative to `shared_memory` would be
+// added to its address, which is computed anew, in every step.
+__device__ __forceinline__ uint32_t shared_base() {
+    uint32_t base = static_cast<uint32_t>(__cvta_generic_to_shared(shared_memory));
+    asm volatile("" : "+r"(base));
+    return base;
+}
+__device__ __forceinline__ float get(uint32_t at) {
+    float v;
+    asm volatile("ld.shared.f32 %0, [%1];" : "=f"(v) : "r"(at) : "memory");
+    return v;
+}
+__device__ __forceinline__ float2 get2(uint32_t at) {
+    float2 v;
+    asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(at) : "memory");
+    return v;
+}
+__device__ __forceinline__ void get4(uint32_t at, float (&v)[kQuad]) {
+    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(v[0]), "=f"(v[1]), "=f"(v[2]), "=f"(v[3]) : "r"(at) : "memory");
+}
+__device__ __forceinline__ int get_int(uint32_t at) {
+    int v;
+    asm volatile("ld.shared.s32 %0, [%1];" : "=r"(v) : "r"(at) : "memory");
+    return v;
+}
+__device__ __forceinline__ void set_int(uint32_t at, int v) {
+    asm volatile("st.shared.s32 [%0], %1;" :: "r"(at), "r"(v) : "memory");
+}
+__device__ __forceinline__ void set(uint32_t at, float v) {
+    asm volatile("st.shared.f32 [%0], %1;" :: "r"(at), "f"(v) : "memory");
+}
+__device__ __forceinline__ void set2(uint32_t at, float x, float y) {
+    asm volatile("st.shared.v2.f32 [%0], {%1, %2};" :: "r"(at), "f"(x), "f"(y) : "memory");
+}
+__device__ __forceinline__ void set4(uint32_t at, const float *v) {
+    asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};"
+                 :: "r"(at), "f"(v[0]), "f"(v[1]), "f"(v[2]), "f"(v[3]) : "memory");
+}
+
+// The number of this thread, asked for anew: what the compiler makes of it it would else make before all loops and keep in
+// registers that are not there.
+__device__ __forceinline__ uint32_t this_thread() {
+    uint32_t thread;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+    return thread;
+}
+
+// What a block keeps of the part that it is at work on.
+enum Number {
+    // Its first step, the one after its last, the steps of a window, and the number of the chunk state at the end of the
+    // sequence's first.
+    kBegin,
+    kEnd,
+    kEvery,
+    kFirstChunk,
+    // The time of step 0, the row of the batch, the sequence, the row of the part's states and sums; the block's tile of
+    // channels, the first of these and how many.
+    kOrigin,
+    kBatch,
+    kSequence,
+    kPartRow,
+    kChannelTile,
+    kFirstChannel,
+    kChannelCount,
+    // Whether all channels have their steps side by side, and begin where a piece can be moved at once.
+    kAligned,
+    // Of B, then of C: the group, and the slice of partial sums.
+    kGroup,
+    kSlice = kGroup + 2,
+    // The address of the states before the tiles of the block, in two halves.
+    kTileStates = kSlice + 2,
+    // The first step of the window, and its last tile.
+    kWindow = kTileStates + 2,
+    kLastTile,
+    kNumbers = 20,
+};
+
+// Places in shared memory, in bytes. First, the states before each step of the tile; once those are read, sums over channels.
+// src/gpu/selective_scan/layout.rs counts the same bytes.
+template <int LANES>
+struct Places : Shape<LANES> {
+    using Shape<LANES>::kChannels;
+    using Shape<LANES>::kSlab;
+    using Shape<LANES>::kSlabs;
+    // Steps whose states shared memory holds, steps whose inputs it holds, and those of them that a thread moves at once.
+    static constexpr int kTile = kSlabs ? 2 : 4;
+    static constexpr int kPiece = LANES == 1 ? 4 : 2;
+    // Whether a piece may be moved at once. Beyond one lane there is little of this work, and text enough.
+    static constexpr bool kMoved = LANES == 1;
+    static constexpr int kStretch = kSlabs ? 2 : 8;
+    static constexpr int kTiles = kStretch / kTile;
+    // Place i of a lane has state i ^ flip, so that in the sum over channels what it keeps are its first places, without
+    // selecting: the flip has the bits of the lane's channel, highest first. Quads are read from where they lie; for the bits
+    // inside of a quad, rows of B and C lie there in as many variants.
+    static constexpr uint32_t kFlips = LANES == 1 ? 15 : LANES == 4 ? 14 : LANES == 8 ? 12 : 0;
+    static constexpr int kVariants = LANES == 1 ? 4 : LANES == 4 ? 2 : 1;
+    // Bytes from a unit, a row of steps' pairs, or a row of B or C to the next.
+    static constexpr int kUnitBytes = kUnit * kQuad * 4;
+    static constexpr int kPairBytes = kChannels * 8;
+    static constexpr int kRow = kVariants * kSlab * 4;
+
+    // Per step and channel: delta and x, then dx and ddt; the gradient of the ungated output, and the derivative of delta by
+    // the raw step; what the ungated output is multiplied by to make dz, then dz.
+    static constexpr int kDeltaX = kTile * kUnitBytes;
+    static constexpr int kGradient = kDeltaX + kStretch * kPairBytes;
+    static constexpr int kGate = kGradient + kStretch * kPairBytes;
+    // Per step B and C.
+    static constexpr int kRows = kGate + kStretch * kPairBytes / 2;
+    // What a channel sums over time, each in two f32: dD or, in a carry pass, delta; and ddt_bias.
+    static constexpr int kChannelSums = kRows + 2 * kStretch * kRow;
+    // D of a channel, 0 without a gradient of the output.
+    static constexpr int kD = kChannelSums + 2 * kPairBytes;
+    // Numbers of the part, for want of registers.
+    static constexpr int kKept = kD + kPairBytes / 2;
+    // A, where registers have no room for it beside many sums.
+    static constexpr bool kSharedA = LANES >= 8;
+    static constexpr int kA = kKept + 4 * kNumbers;
+    // Sums over earlier slabs, and over channels, at 32 lanes.
+    static constexpr int kEarlier = kA + (kSharedA ? kUnitBytes : 0);
+    static constexpr int kSums = kSlabs ? kEarlier + 3 * kStretch * kChannels * 4 : 0;
+    // Rows of constant B and C, and their gradients.
+    static constexpr int kSumBytes = kSlabs ? kWarp * kThreads * 4 : kUnitBytes;
+    static constexpr int kConstants = kSlabs ? kSums + kStretch * kWarp * kThreads * 4 : kEarlier;
+    static constexpr int kConstantRows = kChannels * kSlab * 4;
+    static_assert(kVariants == 1 || kRows % kRow == 0, "variants of a row are found by flipping bits of its place");
+
+    __device__ __forceinline__ static uint32_t flip_of(uint32_t thread) {
+        return thread >> 1 & kFlips;
+    }
+    // Of a lane by its flip: which variant it reads.
+    __device__ __forceinline__ static uint32_t variant(uint32_t flip) {
+        return LANES == 1 ? flip & 3 : LANES == 4 ? flip >> 1 & 1 : 0;
+    }
+    // Which bits of a state's number a variant flips: those inside of a quad, and one of the quad's number, or else two
+    // variants would share banks.
+    __host__ __device__ static constexpr uint32_t flipped(uint32_t variant) {
+        return LANES == 1 ? variant | variant >> 1 << 2 : variant << 1 | variant << 4;
+    }
+    // Where in a row a lane finds its quad k.
+    __device__ __forceinline__ static int quad_at(uint32_t flip, uint32_t lane, int k) {
+        const uint32_t v = variant(flip);
+        const uint32_t quad = k ^ flip / kQuad ^ (LANES == 1 ? v >> 1 : v);
+        return (v * kSlab + (quad * LANES + lane) * kQuad) * 4;
+    }
+    // Where this thread puts sum `q` of step `s`. Below 32 lanes that is where its own warp's states before the step were.
+    __device__ __forceinline__ static int sum_at(int s, int q, int warp, int lane) {
+        if (kSlabs) {
+            return kSums + ((s * kWarp + q) * kThreads + warp * kWarp + lane) * 4;
+        }
+        return s * kUnitBytes + (((q / kQuad * kThreads + warp * kWarp) * kQuad) + q % kQuad * kWarp + lane) * 4;
+    }
+};
+
+// A of a lane's states: in registers, or in shared memory at `at`.
+template <int LANES>
+struct Rates {
+    using S = Places<LANES>;
+    float in_registers[S::kSharedA ? 1 : kStates];
+
+    __device__ __forceinline__ static uint32_t at(uint32_t base) {
+        return S::kSharedA ? base + S::kA + this_thread() * 16 : 0;
+    }
+    __device__ __forceinline__ void quad(uint32_t at, int k, float (&A)[kQuad]) const {
+        if (S::kSharedA) {
+            get4(at + k * kThreads * 16, A);
+            return;
+        }
+#pragma unroll
+        for (int j = 0; j < kQuad; ++j) {
+            A[j] = in_registers[S::kSharedA ? 0 : k * kQuad + j];
+        }
+    }
+    __device__ __forceinline__ void put(uint32_t base, const float (&A)[kStates]) {
+#pragma unroll
+        for (int i = 0; i < kStates; ++i) {
+            if (!S::kSharedA) {
+                in_registers[S::kSharedA ? 0 : i] = A[i];
+            } else if (i % kQuad == 0) {
+                set4(at(base) + i / kQuad * kThreads * 16, A + i);
+            }
+        }
+    }
+};
+
+template <typename T, int LANES>
+struct Block {
+    using S = Places<LANES>;
+    const SsmSelectiveScanBwd &p;
+    // The address of shared memory.
+    const uint32_t base;
+
+    __device__ __forceinline__ Block(const SsmSelectiveScanBwd &p)
+        : p(p), base(shared_base()) {}
+
+    __device__ __forceinline__ uint32_t slabs() const {
+        return S::kSlabs ? max(1u, (p.dstate + S::kSlab - 1) / S::kSlab) : 1;
+    }
+    __device__ __forceinline__ uint32_t channel() const {
+        return this_thread() / LANES;
+    }
+    __device__ __forceinline__ uint32_t lane() const {
+        return this_thread() % LANES;
+    }
+    // Threads beyond the last channel compute with zeros: they take part in barriers and shuffles, and write nothing.
+    __device__ __forceinline__ bool active() const {
+        return channel() < channels();
+    }
+    __device__ __forceinline__ uint32_t flip() const {
+        return S::flip_of(this_thread());
+    }
+
+    // The part's numbers, for all threads after the next barrier.
+    __device__ __forceinline__ void keep(uint32_t seq, uint32_t tile, uint32_t first, uint32_t count) const {
+        const Span span(p.spans, seq);
+        const bool one_window = span.len <= p.spans.every;
+        const int first_chunk = p.no_states || one_window ? 0 : static_cast<int>(chunks_before(p.spans, seq));
+        // As long as the sequence, if that is shorter.
+        const int every = static_cast<int>(min(p.spans.every, static_cast<int64_t>(max(span.len, 1))));
+        const bool aligned = S::kMoved && all_aligned(span.batch, first);
+        if (threadIdx.x == 0) {
+            int kept[kNumbers] = {span.begin, span.end, every, first_chunk, static_cast<int>(span.time(0)),
+                                  static_cast<int>(span.batch), static_cast<int>(seq),
+                                  static_cast<int>(seq * p.spans.parts + blockIdx.z), static_cast<int>(tile),
+                                  static_cast<int>(first), static_cast<int>(count), aligned};
+#pragma unroll
+            for (int of_C = 0; of_C < 2; ++of_C) {
+                const uint32_t in_group = (of_C ? p.C : p.B).channels_per_group;
+                kept[kGroup + of_C] = first / in_group;
+                kept[kSlice + of_C] = first % in_group / p.run * p.blocks_per_run + blockIdx.x % p.blocks_per_run;
+            }
+            const int64_t units = block_row() * (p.window_tiles - 1);
+            const uint64_t tiles = p.tile_states + units * S::kUnitBytes;
+            kept[kTileStates] = static_cast<int>(tiles);
+            kept[kTileStates + 1] = static_cast<int>(tiles >> 32);
+#pragma unroll
+            for (int i = 0; i < kNumbers; ++i) {
+                set_int(base + S::kKept + 4 * i, kept[i]);
+            }
+        }
+    }
+    __device__ __forceinline__ int number(int number) const {
+        return get_int(base + S::kKept + 4 * number);
+    }
+    __device__ __forceinline__ uint32_t batch() const {
+        return number(kBatch);
+    }
+    __device__ __forceinline__ uint32_t seq() const {
+        return number(kSequence);
+    }
+    __device__ __forceinline__ uint32_t first_channel() const {
+        return number(kFirstChannel);
+    }
+    __device__ __forceinline__ uint32_t channels() const {
+        return number(kChannelCount);
+    }
+    __device__ __forceinline__ int time(int step) const {
+        const int origin = number(kOrigin);
+        return p.spans.reverse ? origin - step : origin + step;
+    }
+
+    // Places of what is constant, and of what is summed for it.
+    __device__ __forceinline__ int constant_B() const {
+        return S::kConstants;
+    }
+    __device__ __forceinline__ int constant_C() const {
+        return constant_B() + (p.B.constant ? S::kConstantRows : 0);
+    }
+    __device__ __forceinline__ int sum_B() const {
+        return constant_C() + (p.C.constant ? S::kConstantRows : 0);
+    }
+    __device__ __forceinline__ int sum_C() const {
+        return sum_B() + (p.dB_constant.address ? S::kUnitBytes : 0);
+    }
+
+    __device__ __forceinline__ bool all_aligned(uint32_t batch, uint32_t channel) const {
+        constexpr int64_t kBytes = sizeof(typename T::Bits);
+        bool all = true;
+#pragma unroll 1
+        for (int i = 0; i < 7; ++i) {
+            const SsmSequence &s = i < 4 ? (&p.x)[i] : (&p.dx)[i - 4];
+            const int64_t first = s.address + (batch * s.batch_stride + channel * s.dim_stride) * kBytes;
+            all = all && (!s.address || (s.seqlen_stride == 1 && (first | s.dim_stride * kBytes) % (S::kPiece * kBytes) == 0));
+        }
+        return all;
+    }
+
+    // The part's row of states and sums.
+    __device__ __forceinline__ int64_t row() const {
+        return static_cast<uint32_t>(number(kPartRow));
+    }
+    __device__ __forceinline__ uint32_t d() const {
+        return first_channel() + channel();
+    }
+
+    __device__ __forceinline__ float4 *own_states(int s) const {
+        return shared_memory + s * kUnit + this_thread();
+    }
+    // This thread's quads of a unit.
+    __device__ __forceinline__ float4 *own(int place) const {
+        return shared_memory + place / 16 + this_thread();
+    }
+
+    // Units of the workspace: the states before a tile of the window, and what waits while another slab is worked on. They
+    // belong to the block, not to the sequence: sequences take turns.
+    __device__ __forceinline__ int64_t block_row() const {
+        // Neither of the two has more than 65535.
+        const uint32_t turn = blockIdx.y * gridDim.z + blockIdx.z;
+        return (static_cast<int64_t>(turn) * gridDim.x + blockIdx.x) * slabs();
+    }
+    __device__ __forceinline__ float4 *before_tile(int tile, uint32_t slab) const {
+        const uint64_t high = static_cast<uint32_t>(number(kTileStates + 1));
+        const uint64_t first = high << 32 | static_cast<uint32_t>(number(kTileStates));
+        // The first tile's are the window's own.
+        const int unit_of_window = (p.sparse ? tile / S::kTiles : tile) - 1;
+        const int64_t unit = static_cast<int64_t>(slab) * (p.window_tiles - 1) + unit_of_window;
+        return reinterpret_cast<float4 *>(first + unit * S::kUnitBytes) + this_thread();
+    }
+    __device__ __forceinline__ float4 *waiting(uint32_t slab, int what) const {
+        return reinterpret_cast<float4 *>(p.slab_states) + ((block_row() + slab) * 5 + what) * kUnit + threadIdx.x;
+    }
+
+    // States of a tensor to this thread's quads at `own`, or back.
+    __device__ __forceinline__ void copy_states(
+        const SsmState &s, int64_t row, uint32_t slab, float4 *own, bool save) const {
+        const int64_t offset = row * s.batch_stride + d() * s.dim_stride;
+        copy_states_of<LANES>(
+            reinterpret_cast<float *>(own), 1, s.address, offset, s.dstate_stride, slab, active() ? p.dstate : 0, 0.0f, save,
+            flip());
+    }
+    __device__ __forceinline__ void load_A(uint32_t slab, float (&A)[kStates]) const {
+        copy_states_of<LANES>(
+            reinterpret_cast<float *>(own_states(0)), 1, p.A.address, d() * p.A.dim_stride, p.A.dstate_stride, slab,
+            active() ? p.dstate : 0, kAbsentA, false, flip());
+        load_quads(own_states(0), A);
+    }
+
+    // The states before a tile: those of the last chunk, or those kept on the way forward.
+    __device__ __forceinline__ void load_before(
+        int w0, int tile, uint32_t slab, float (&h)[kStates]) const {
+        if (tile > 0) {
+            load_quads(before_tile(tile, slab), h);
+            return;
+        }
+        const SsmState &states = w0 == 0 ? p.initial_state : p.chunk_states;
+        copy_states(states, w0 == 0 ? seq() : number(kFirstChunk) + w0 / p.spans.every - 1, slab, own_states(0), false);
+        load_quads(own_states(0), h);
+    }
+
+    // Adds a value to a sum in two f32, of which the second has what lies below the last bit of the first. Nothing but its
+    // own error would disturb a sum of numbers that are given: in one f32 it would be no better than the plainest loop.
+    __device__ __forceinline__ void add_to(int place, uint32_t channel, float value) const {
+        const uint32_t at = base + place + channel * 8;
+        const float2 before = get2(at);
+        const float sum = __fadd_rn(before.x, value);
+        const float added = __fadd_rn(sum, -before.x);
+        const float lost = __fadd_rn(__fadd_rn(before.x, -__fadd_rn(sum, -added)), __fadd_rn(value, -added));
+        set2(at, sum, before.y + lost);
+    }
+    __device__ __forceinline__ void store_sum(const SsmRows &rows, uint32_t channel, int place) const {
+        const float2 sum = get2(base + place + channel * 8);
+        store_row(rows, row(), first_channel() + channel, sum.x + sum.y);
+    }
+};
+
+}  // namespace

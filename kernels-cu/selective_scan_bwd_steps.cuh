@@ -1,0 +1,274 @@
+// The state loops of the backward scan. FAST: A has log2(e) in it, because nothing can grow (`settle`), and B and C vary with
+// time. Else decays are compensated, and B or C may be constant.
+#pragma once
+
+#include "selective_scan_bwd_sums.cuh"
+
+namespace {
+
+template <bool FAST>
+__device__ __forceinline__ float decay_of(float exponent) {
+    return FAST ? exp2_approx(exponent) : exp_approx(exponent);
+}
+
+// Where no state of the block can grow, A takes log2(e) in; returns whether it has. That it is rounded once and for all makes
+// an error of |delta A| in each step, and what decays forgets the steps as fast.
+template <typename T, int LANES>
+__device__ __forceinline__ bool settle(const Block<T, LANES> &b, float (&A)[kStates]) {
+    const SsmStep &step = b.p.step;
+    bool all = !Places<LANES>::kSlabs && !b.p.B.constant && !b.p.C.constant &&
+               (step.softplus ? !step.limited || step.max >= 0.0f : step.limited && step.min >= 0.0f);
+#pragma unroll
+    for (int i = 0; i < kStates; ++i) {
+        // Below, A log2(e) may be infinite, and 0 times it no number.
+        all = all && A[i] <= 0.0f && A[i] >= -1e38f;
+    }
+    all = __syncthreads_and(all);
+    if (all) {
+#pragma unroll
+        for (int i = 0; i < kStates; ++i) {
+            A[i] *= kLog2e;
+        }
+    }
+    // Of a vote the compiler knows that all threads have it alike, which loops that shuffle need.
+    return __any_sync(0xffffffffu, all);
+}
+
+// Where a lane finds its quads of B and C at a step of the stretch.
+template <bool FAST, typename T, int LANES>
+struct Projections {
+    using S = Places<LANES>;
+    // One will do where quads are not flipped.
+    static constexpr int kOwn = S::kFlips ? kQuads : 1;
+    uint32_t quads[kOwn];
+    uint32_t to_C;
+    int B_step;
+    int C_step;
+
+    __device__ __forceinline__ Projections(const Block<T, LANES> &b, int s)
+        : to_C(S::kRow), B_step(2 * S::kRow), C_step(2 * S::kRow) {
+        uint32_t B = b.base + S::kRows + s * B_step;
+        if (!FAST) {
+            const uint32_t own = b.base + (b.channel() - S::variant(b.flip())) * (S::kSlab * 4);
+            const uint32_t C = b.p.C.constant ? own + b.constant_C() : B + S::kRow;
+            B = b.p.B.constant ? own + b.constant_B() : B;
+            B_step = b.p.B.constant ? 0 : B_step;
+            C_step = b.p.C.constant ? 0 : C_step;
+            to_C = C - B;
+        }
+#pragma unroll
+        for (int k = 0; k < kOwn; ++k) {
+            quads[k] = B + S::quad_at(b.flip(), b.lane(), k);
+        }
+    }
+    __device__ __forceinline__ uint32_t at(int k) const {
+        return S::kFlips ? quads[k % kOwn] : quads[0] + k * LANES * 16;
+    }
+    __device__ __forceinline__ void B(int k, float (&v)[kQuad]) const {
+        get4(at(k), v);
+    }
+    __device__ __forceinline__ void C(int k, float (&v)[kQuad]) const {
+        get4(at(k) + (FAST ? S::kRow : to_C), v);
+    }
+    // To the step after it, or before.
+    __device__ __forceinline__ void move(int by) {
+#pragma unroll
+        for (int k = 0; k < kOwn; ++k) {
+            quads[k] += FAST ? by * 2 * S::kRow : by * B_step;
+        }
+        to_C += FAST ? 0 : by * (C_step - B_step);
+    }
+};
+
+// Forward through steps of the stretch; if `keep`, the states before each stay in shared memory.
+template <bool FAST, typename T, int LANES>
+__device__ __forceinline__ void go_forward(
+    const Block<T, LANES> &b, int first, int steps, bool keep, const Rates<LANES> &A, float (&h)[kStates]) {
+    using S = Places<LANES>;
+    Projections<FAST, T, LANES> projections(b, first);
+    const uint32_t A_at = A.at(b.base);
+    uint32_t states = b.base + this_thread() * 16;
+    uint32_t pair = b.base + S::kDeltaX + first * S::kPairBytes + b.channel() * 8;
+#pragma unroll 1
+    for (int left = steps; left > 0; --left) {
+        if (keep) {
+#pragma unroll
+            for (int k = 0; k < kQuads; ++k) {
+                set4(states + k * kThreads * 16, h + k * kQuad);
+            }
+        }
+        const float2 delta_x = get2(pair);
+        const float delta = delta_x.x, product = delta_x.x * delta_x.y;
+#pragma unroll
+        for (int k = 0; k < kQuads; ++k) {
+            float B[kQuad], a[kQuad];
+            projections.B(k, B);
+            A.quad(A_at, k, a);
+#pragma unroll
+            for (int j = 0; j < kQuad; ++j) {
+                const int i = k * kQuad + j;
+                h[i] = fmaf(decay_of<FAST>(delta * a[j]), h[i], product * B[j]);
+            }
+        }
+        states += S::kUnitBytes;
+        pair += S::kPairBytes;
+        projections.move(1);
+    }
+}
+
+// What comes back through steps, from the last to the first, for a carry pass: the same bits as `go_back`.
+template <bool FAST, typename T, int LANES>
+__device__ __forceinline__ void carry_back(
+    const Block<T, LANES> &b, int first, int steps, const Rates<LANES> &A, float (&carry)[kStates]) {
+    using S = Places<LANES>;
+    Projections<FAST, T, LANES> projections(b, first + steps - 1);
+    const uint32_t A_at = A.at(b.base);
+    uint32_t pair = b.base + S::kDeltaX + (first + steps) * S::kPairBytes + b.channel() * 8;
+#pragma unroll 1
+    for (int left = steps; left > 0; --left) {
+        pair -= S::kPairBytes;
+        const float delta = get(pair), g = get(pair + S::kGradient - S::kDeltaX);
+#pragma unroll
+        for (int k = 0; k < kQuads; ++k) {
+            float C[kQuad], a[kQuad];
+            projections.C(k, C);
+            A.quad(A_at, k, a);
+#pragma unroll
+            for (int j = 0; j < kQuad; ++j) {
+                const int i = k * kQuad + j;
+                carry[i] = fmaf(g, C[j], carry[i]) * decay_of<FAST>(delta * a[j]);
+            }
+        }
+        projections.move(-1);
+    }
+}
+
+// dx, ddt and dz of a step, once all slabs have been there.
+template <typename T, int LANES>
+__device__ __forceinline__ void put(
+    const Block<T, LANES> &b, uint32_t pair, uint32_t slab, float2 delta_x, float2 gradient, float y,
+    float by_B, float by_A) {
+    using S = Places<LANES>;
+    // With many sums to keep there are no registers for these.
+    const float D = get(b.base + S::kD + b.channel() * 4);
+    if (LANES > 1) {
+        delta_x = get2(pair);
+        gradient = get2(pair + S::kGradient - S::kDeltaX);
+    }
+    const uint32_t gate = b.base + S::kGate + (pair - b.base - S::kDeltaX) / 2;
+    if (S::kSlabs) {
+        const uint32_t earlier = b.base + S::kEarlier + (gate - b.base - S::kGate) * 3;
+        if (slab > 0) {
+            y += get(earlier);
+            by_B += get(earlier + 4);
+            by_A += get(earlier + 8);
+        }
+        if (slab + 1 < b.slabs()) {
+            set(earlier, y);
+            set(earlier + 4, by_B);
+            set(earlier + 8, by_A);
+            return;
+        }
+    }
+    const float delta = delta_x.x, x = delta_x.y, g = gradient.x, slope = gradient.y;
+    // Where the clamp holds, even an infinite gradient is none.
+    const float ddt = slope == 0.0f ? 0.0f : fmaf(by_B, x, by_A) * slope;
+    set2(pair, fmaf(g, D, by_B * delta), ddt);
+    set(gate, get(gate) * fmaf(D, x, y));
+}
+
+// The same without states, where there is nothing to sum, not even 0 * infinity.
+template <typename T, int LANES>
+__device__ __forceinline__ void put_without_states(const Block<T, LANES> &b, int first, int steps) {
+    using S = Places<LANES>;
+    const float D = get(b.base + S::kD + b.channel() * 4);
+    for (int s = first; s < first + steps && b.lane() == 0; ++s) {
+        const uint32_t pair = b.base + S::kDeltaX + s * S::kPairBytes + b.channel() * 8;
+        const uint32_t gate = b.base + S::kGate + s * (S::kPairBytes / 2) + b.channel() * 4;
+        const float x = get(pair + 4), g = get(pair + S::kGradient - S::kDeltaX);
+        set2(pair, g * D, 0.0f);
+        set(gate, get(gate) * (D * x));
+    }
+}
+
+// Back through steps of the stretch. h: the states after each, then those before it. `carry`: what comes back through them.
+template <bool FAST, typename T, int LANES>
+__device__ __forceinline__ void go_back(
+    const Block<T, LANES> &b, int first, int steps, uint32_t slab, const Rates<LANES> &A, float (&h)[kStates],
+    float (&carry)[kStates], float (&dA)[kStates]) {
+    using S = Places<LANES>;
+    const bool sums = b.p.dB.address || b.p.dC.address;
+    Projections<FAST, T, LANES> projections(b, first + steps - 1);
+    uint32_t pair = b.base + S::kDeltaX + (first + steps) * S::kPairBytes + b.channel() * 8;
+    uint32_t states = b.base + steps * S::kUnitBytes + this_thread() * 16;
+#pragma unroll 1
+    for (int left = steps; left > 0; --left) {
+        pair -= S::kPairBytes;
+        states -= S::kUnitBytes;
+        const float2 delta_x = get2(pair), gradient = get2(pair + S::kGradient - S::kDeltaX);
+        const float delta = delta_x.x, g = gradient.x, product = delta_x.x * delta_x.y;
+        float y = 0.0f, by_B = 0.0f, by_A = 0.0f;
+#pragma unroll
+        for (int k = 0; k < kQuads; ++k) {
+            float B[kQuad], C[kQuad];
+            projections.B(k, B);
+            projections.C(k, C);
+#pragma unroll
+            for (int j = 0; j < kQuad; ++j) {
+                const int i = k * kQuad + j;
+                carry[i] = fmaf(g, C[j], carry[i]);
+                y = fmaf(h[i], C[j], y);
+                by_B = fmaf(carry[i], B[j], by_B);
+            }
+        }
+        projections.move(-1);
+        if (!FAST && b.p.dC_constant.address) {
+            add_products(b.own(b.sum_C()), g, h);
+        }
+        if (!FAST && b.p.dB_constant.address) {
+            add_products(b.own(b.sum_B()), product, carry);
+        }
+        // Slabs have a place of their own for sums: no need to wait.
+        float dC[kStates], dB[kStates];
+        if (sums) {
+            sum_products<LANES>(g, h, dC);
+            if (S::kSlabs) {
+                put_sums<LANES>(b, states, 1, dC);
+            }
+            sum_products<LANES>(product, carry, dB);
+            if (S::kSlabs) {
+                put_sums<LANES>(b, states, 0, dB);
+            }
+        }
+        const uint32_t A_at = A.at(b.base);
+#pragma unroll
+        for (int k = 0; k < kQuads; ++k) {
+            float before[kQuad], a[kQuad];
+            get4(states + k * kThreads * 16, before);
+            A.quad(A_at, k, a);
+#pragma unroll
+            for (int j = 0; j < kQuad; ++j) {
+                const int i = k * kQuad + j;
+                carry[i] *= decay_of<FAST>(delta * a[j]);
+                const float w = carry[i] * before[j];
+                by_A = fmaf(w, a[j], by_A);
+                dA[i] = fmaf(w, delta, dA[i]);
+                h[i] = before[j];
+            }
+        }
+        y = sum_over_lanes<LANES>(y);
+        by_B = sum_over_lanes<LANES>(by_B);
+        by_A = sum_over_lanes<LANES>(FAST ? by_A * kLn2 : by_A);
+        // From here on other lanes' states and steps of this warp are overwritten.
+        __syncwarp();
+        if (b.lane() == 0) {
+            put(b, pair, slab, delta_x, gradient, y, by_B, by_A);
+        }
+        if (sums && !S::kSlabs) {
+            put_sums<LANES>(b, states, 0, dB);
+            put_sums<LANES>(b, states, 1, dC);
+        }
+    }
+}
+
+}  // namespace
