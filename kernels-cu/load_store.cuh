@@ -4,6 +4,21 @@
 #include <stdint.h>
 
 struct F32 {
+    using Bits = uint32_t;
+    static constexpr int kPerWord = 1;
+    static __device__ __forceinline__ float decode(Bits bits) {
+        return __uint_as_float(bits);
+    }
+    static __device__ __forceinline__ Bits encode(float value) {
+        return __float_as_uint(value);
+    }
+    // The elements of a word of memory.
+    static __device__ __forceinline__ void unpack(uint32_t word, float *v) {
+        v[0] = __uint_as_float(word);
+    }
+    static __device__ __forceinline__ uint32_t pack(const float *v) {
+        return __float_as_uint(v[0]);
+    }
     static __device__ __forceinline__ float load(const void *base, int64_t offset) {
         return static_cast<const float *>(base)[offset];
     }
@@ -13,26 +28,63 @@ struct F32 {
 };
 
 struct F16 {
-    static __device__ __forceinline__ float load(const void *base, int64_t offset) {
+    using Bits = uint16_t;
+    static constexpr int kPerWord = 2;
+    static __device__ __forceinline__ float decode(Bits bits) {
         float value;
-        asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(static_cast<const uint16_t *>(base)[offset]));
+        asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
         return value;
     }
-    static __device__ __forceinline__ void store(void *base, int64_t offset, float value) {
-        uint16_t bits;
+    static __device__ __forceinline__ Bits encode(float value) {
+        Bits bits;
         asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
-        static_cast<uint16_t *>(base)[offset] = bits;
+        return bits;
+    }
+    static __device__ __forceinline__ void unpack(uint32_t word, float *v) {
+        v[0] = decode(static_cast<Bits>(word));
+        v[1] = decode(static_cast<Bits>(word >> 16));
+    }
+    static __device__ __forceinline__ uint32_t pack(const float *v) {
+        uint32_t word;
+        asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(v[1]), "f"(v[0]));
+        return word;
+    }
+    static __device__ __forceinline__ float load(const void *base, int64_t offset) {
+        return decode(static_cast<const Bits *>(base)[offset]);
+    }
+    static __device__ __forceinline__ void store(void *base, int64_t offset, float value) {
+        static_cast<Bits *>(base)[offset] = encode(value);
     }
 };
 
 struct BF16 {
+    using Bits = uint16_t;
+    static constexpr int kPerWord = 2;
+    static __device__ __forceinline__ float decode(Bits bits) {
+        return __uint_as_float(static_cast<uint32_t>(bits) << 16);
+    }
+    static __device__ __forceinline__ Bits encode(float value) {
+        Bits bits;
+        asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+        return bits;
+    }
+    static __device__ __forceinline__ void unpack(uint32_t word, float *v) {
+        v[0] = __uint_as_float(word << 16);
+        v[1] = __uint_as_float(word & 0xffff0000u);
+    }
+    static __device__ __forceinline__ uint32_t pack(const float *v) {
+        uint32_t word;
+        asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(v[1]), "f"(v[0]));
+        return word;
+    }
     static __device__ __forceinline__ float load(const void *base, int64_t offset) {
-        uint32_t bits = static_cast<const uint16_t *>(base)[offset];
-        return __uint_as_float(bits << 16);
+        return decode(static_cast<const Bits *>(base)[offset]);
     }
     static __device__ __forceinline__ void store(void *base, int64_t offset, float value) {
-        uint16_t bits;
-        asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(value));
-        static_cast<uint16_t *>(base)[offset] = bits;
+        static_cast<Bits *>(base)[offset] = encode(value);
     }
 };
+
+// The elements of 16 bytes.
+template <typename T>
+constexpr int kVector = 4 * T::kPerWord;

@@ -25,24 +25,63 @@ __device__ __forceinline__ float exp_approx(float v) {
     return fmaf(e, fmaf(-t, kLn2, v), e);
 }
 
-// ln(1 + e^v), and v itself above 20.
-__device__ __forceinline__ float softplus(float v) {
-    return v > 20.0f ? v : log1pf(expf(v));
+// 1 / v for 1 <= v <= 2, within an ulp.
+__device__ __forceinline__ float reciprocal(float v) {
+    float value;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(value) : "f"(v));
+    return value;
 }
 
-// v / (1 + e^-v). Far below zero e^v may be subnormal although v e^v is not: e^(v/2) keeps all its bits.
+// |v|, or `most` if that is less; NaN stays.
+__device__ __forceinline__ float limited_magnitude(float v, float most) {
+    asm("min.NaN.f32 %0, %1, %2;" : "=f"(v) : "f"(fabsf(v)), "f"(most));
+    return v;
+}
+
+// e^-|v|, as exp_approx, subnormal results included.
+__device__ __forceinline__ float exp_of_minus_magnitude(float v) {
+    const float magnitude = limited_magnitude(v, 110.0f);
+    const float t = magnitude * -kLog2e;
+    float e;
+    asm("ex2.approx.f32 %0, %1;" : "=f"(e) : "f"(t));
+    return fmaf(e, fmaf(-t, kLn2, -magnitude), e);
+}
+
+// ln(1 + y) for 0 <= y <= 1: y times a polynomial whose largest relative error is the least, 1.7 ulp.
+__device__ __forceinline__ float log1p_unit(float y) {
+    float sum = -0.003244012f;
+    sum = fmaf(sum, y, 0.0198514f);
+    sum = fmaf(sum, y, -0.056959413f);
+    sum = fmaf(sum, y, 0.10603642f);
+    sum = fmaf(sum, y, -0.15305585f);
+    sum = fmaf(sum, y, 0.19675936f);
+    sum = fmaf(sum, y, -0.24954133f);
+    sum = fmaf(sum, y, 0.33329964f);
+    sum = fmaf(sum, y, -0.49999902f);
+    return fmaf(sum, y, 1.0f) * y;
+}
+
+// ln(1 + e^v); above 20 that is v itself.
+__device__ __forceinline__ float softplus(float v) {
+    return fmaxf(v, 0.0f) + log1p_unit(exp_of_minus_magnitude(v));
+}
+
+// v / (1 + e^-v), without a branch. Far below zero e^v may be subnormal although v e^v is not: the power is taken 2^32 times
+// too large there.
 __device__ __forceinline__ float silu(float v) {
-    if (v < -80.0f) {
-        const float e = expf(0.5f * v);
-        return v * e * e;
-    }
-    return __fdiv_rn(v, 1.0f + expf(-v));
+    const float magnitude = limited_magnitude(v, 120.0f);
+    const float t = magnitude * -kLog2e;
+    const bool far = t < -64.0f;
+    float e = exp2_approx(far ? t + 32.0f : t);
+    e = fmaf(e, fmaf(-t, kLn2, -magnitude), e);
+    const float gated = (v < 0.0f ? v * e : v) * reciprocal(far ? 1.0f : 1.0f + e);
+    return far && v < 0.0f ? gated * 0x1p-32f : gated;
 }
 
 // 1 / (1 + e^-v), without overflow on either side.
 __device__ __forceinline__ float sigmoid(float v) {
-    const float e = expf(-fabsf(v));
-    return __fdiv_rn(v < 0.0f ? e : 1.0f, 1.0f + e);
+    const float e = exp_of_minus_magnitude(v);
+    return (v < 0.0f ? e : 1.0f) * reciprocal(1.0f + e);
 }
 
 // delta from the raw step with its bias, and its derivative by that. The comparisons keep NaN.
@@ -60,7 +99,20 @@ __device__ __forceinline__ float effective_step(float raw, const SsmStep &step, 
     return delta;
 }
 
-__device__ __forceinline__ float effective_step(float raw, const SsmStep &step) {
-    float slope;
-    return effective_step(raw, step, slope);
+// delta from the raw steps with their bias.
+template <int COUNT>
+__device__ __forceinline__ void effective_steps(float (&steps)[COUNT], const SsmStep &step) {
+    if (step.softplus) {
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) {
+            steps[i] = softplus(steps[i]);
+        }
+    }
+    if (step.limited) {
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) {
+            steps[i] = steps[i] < step.min ? step.min : steps[i];
+            steps[i] = steps[i] > step.max ? step.max : steps[i];
+        }
+    }
 }

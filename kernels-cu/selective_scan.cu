@@ -1,258 +1,526 @@
 // The selective scan, forward. Equation, shapes and options: src/ops/selective_scan.
 //
-// A block walks one part of a sequence from its first step to its last. B and C are staged as f32 in shared memory, a tile
-// of kTile steps at a time, once per block. Where there may be several slabs they wait in the workspace, tile by tile.
+// A block walks one part of a sequence from its first step to its last, a tile of steps at a time. While the states go
+// through a tile, the next one's x, dt, z, B and C are on their way into shared memory. Pointwise work is dealt out over the
+// block by vectors of steps, whatever lanes a channel has. Where there may be several slabs they wait in the workspace,
+// tile by tile.
 
-#include "selective_scan.cuh"
+#include "selective_scan_tile.cuh"
 
 namespace {
 
-// Blocks of a multiprocessor: leaves 128 registers, which every entry has room in.
-constexpr int kBlocks = 4;
+// Blocks of a multiprocessor: leaves 128 registers.
+template <int THREADS>
+constexpr int kBlocks = 512 / THREADS;
+// x, dt and z are visited by number, and B and C.
+static_assert(offsetof(SsmSelectiveScanFwd, z) == offsetof(SsmSelectiveScanFwd, x) + 2 * sizeof(SsmSequence));
+static_assert(offsetof(SsmSelectiveScanFwd, C) == offsetof(SsmSelectiveScanFwd, B) + sizeof(SsmProjection));
 
-template <int LANES>
-struct Tile : Shape<LANES> {
-    using Shape<LANES>::kChannels;
-    using Shape<LANES>::kSlab;
-    using Shape<LANES>::kSlabs;
-    // 8 KiB of B and of C, 16 KiB at 32 lanes.
-    static constexpr int kTile = LANES <= 8 ? 64 / LANES : 8;
-    // One row per step if B varies with time, one per channel if it is constant.
-    static constexpr int kStaged = kTile * kSlab > kChannels * kSlab ? kTile * kSlab : kChannels * kSlab;
-    static constexpr int kPartial = kSlabs ? kChannels * kTile : 1;
+// Steps step0 to step0 + steps - 1 of a sequence, which lie in a window.
+struct Steps {
+    int step0;
+    int steps;
+    Window window;
 };
-
-// One step of this lane's states; returns its share of sum C h. `DECAYS`: A has log2(e) in it.
-template <int LANES, bool DECAYS>
-__device__ __forceinline__ float advance(
-    float (&h)[kStates], const float (&A)[kStates], float delta, float delta_x, const float *B, const float *C) {
-    float y = 0.0f;
-#pragma unroll
-    for (int quad = 0; quad < kStates / kQuad; ++quad) {
-        const float4 b = *reinterpret_cast<const float4 *>(B + quad * kQuad * LANES);
-        const float4 c = *reinterpret_cast<const float4 *>(C + quad * kQuad * LANES);
-        const float bs[kQuad] = {b.x, b.y, b.z, b.w};
-        const float cs[kQuad] = {c.x, c.y, c.z, c.w};
-#pragma unroll
-        for (int j = 0; j < kQuad; ++j) {
-            const int i = quad * kQuad + j;
-            const float decay = DECAYS ? exp2_approx(delta * A[i]) : exp_approx(delta * A[i]);
-            h[i] = fmaf(decay, h[i], delta_x * bs[j]);
-            y = fmaf(h[i], cs[j], y);
-        }
-    }
-    return y;
-}
 
 template <typename T, int LANES>
 struct Scan {
-    using S = Tile<LANES>;
+    using S = Tile<T, LANES>;
+    using Bits = typename T::Bits;
+    static constexpr int kThreads = S::kThreads;
     const SsmSelectiveScanFwd &p;
     const Span span;
     const uint32_t seq;
-    // The part's row of states and sums.
-    const int64_t row;
     const uint32_t first_channel;
     const uint32_t channels;
+    // Threads beyond the last channel compute with zeros: they take part in barriers and shuffles, and write nothing.
     const uint32_t channel;
     const uint32_t lane;
-    // The last channel stands in for threads beyond it: they take part in barriers and shuffles, and write nothing.
-    const uint32_t d;
     const bool active;
-    // This thread's place in shared memory, through which states are copied.
-    float *const own;
+    const uint32_t slabs;
 
-    __device__ __forceinline__ Scan(
-        const SsmSelectiveScanFwd &p, float *copies, uint32_t seq, uint32_t first, uint32_t channels)
-        : p(p), span(p.spans, seq), seq(seq), row(static_cast<int64_t>(seq) * p.spans.parts + blockIdx.z),
-          first_channel(first), channels(channels),
-          channel(min(static_cast<uint32_t>(threadIdx.x / LANES), channels - 1)), lane(threadIdx.x % LANES),
-          d(first + channel), active(threadIdx.x / LANES < channels), own(copies + threadIdx.x) {}
+    __device__ __forceinline__ Scan(const SsmSelectiveScanFwd &p, uint32_t seq, uint32_t first, uint32_t channels)
+        : p(p), span(p.spans, seq), seq(seq), first_channel(first), channels(channels), channel(threadIdx.x / LANES),
+          lane(threadIdx.x % LANES), active(channel < channels),
+          slabs(S::kSlabs ? max(1u, (p.dstate + S::kSlab - 1) / S::kSlab) : 1) {}
 
-    __device__ __forceinline__ int64_t at(const SsmSequence &s, int64_t t) const {
-        return span.batch * s.batch_stride + d * s.dim_stride + t * s.seqlen_stride;
+    // The part's row of states and sums.
+    __device__ __forceinline__ int64_t row() const {
+        return static_cast<int64_t>(seq) * p.spans.parts + blockIdx.z;
     }
 
-    __device__ __forceinline__ void copy_states(const SsmState &s, int64_t row, uint32_t slab, bool save) const {
-        const int64_t offset = row * s.batch_stride + d * s.dim_stride;
-        const uint32_t dstate = active || !save ? p.dstate : 0;
-        copy_states_of<LANES>(own, kThreads, s.address, offset, s.dstate_stride, slab, dstate, 0.0f, save);
+    // Places in shared memory of this thread's constant B and C; 0: they vary.
+    __device__ __forceinline__ int constant(int of_C) const {
+        const bool both = of_C && p.B.constant;
+        return (of_C ? p.C : p.B).constant ? S::kConstants + (both ? S::kOwn : 0) : 0;
+    }
+
+    __device__ __forceinline__ void copy(
+        float *own, uint64_t address, int64_t offset, int64_t stride, uint32_t slab, float absent, bool save) const {
+        copy_states_of<LANES, kThreads>(own, kThreads, address, offset, stride, slab, active ? p.dstate : 0, absent, save);
+    }
+    __device__ __forceinline__ static float *own() {
+        return shared_at<float>(0) + threadIdx.x;
+    }
+    __device__ __forceinline__ static void from_own(float (&v)[kStates]) {
+#pragma unroll
+        for (int i = 0; i < kStates; ++i) {
+            v[i] = own()[i * kThreads];
+        }
     }
 
     // Where A and the states of a slab wait while another is worked on: the block's, not the sequence's, which take turns.
-    __device__ __forceinline__ float4 *waiting(uint32_t slab, uint32_t slabs, int what) const {
+    __device__ __forceinline__ float4 *waiting(uint32_t slab, int what) const {
         const int64_t block = (static_cast<int64_t>(blockIdx.y) * gridDim.z + blockIdx.z) * gridDim.x + blockIdx.x;
         const int64_t unit = (block * slabs + slab) * 2 + what;
-        return reinterpret_cast<float4 *>(p.slab_states) + unit * kUnit + threadIdx.x;
+        return reinterpret_cast<float4 *>(p.slab_states) + unit * (kQuads * kThreads) + threadIdx.x;
     }
 
-    // Whether no state of this lane can grow. A and delta then keep their signs, and A may take log2(e) in: that it is rounded
-    // once and for all makes an error of |delta A| in each step, and what decays forgets the steps as fast.
-    __device__ __forceinline__ bool decays(float (&A)[kStates]) const {
-        bool all = !S::kSlabs && (p.step.softplus || (p.step.limited && p.step.min >= 0.0f));
+    __device__ __forceinline__ void load(uint32_t slab, States &states) const {
+        const int64_t d = first_channel + channel;
+        copy(own(), p.A.address, d * p.A.dim_stride, p.A.dstate_stride, slab, kAbsentA, false);
+        from_own(states.A);
+        const SsmState &from = p.initial_state;
+        copy(own(), from.address, row() * from.batch_stride + d * from.dim_stride, from.dstate_stride, slab, 0.0f, false);
+        from_own(states.h);
+    }
+
+    __device__ __forceinline__ void save(const SsmState &s, int64_t row, uint32_t slab, const States &states) const {
 #pragma unroll
         for (int i = 0; i < kStates; ++i) {
-            // Below, A log2(e) may be infinite, and 0 times it no number.
-            all = all && A[i] <= 0.0f && A[i] >= -1e38f;
+            own()[i * kThreads] = states.h[i];
         }
-        if (all) {
-#pragma unroll
-            for (int i = 0; i < kStates; ++i) {
-                A[i] *= kLog2e;
-            }
-        }
-        return all;
+        const int64_t d = first_channel + channel;
+        copy(own(), s.address, row * s.batch_stride + d * s.dim_stride, s.dstate_stride, slab, 0.0f, true);
     }
 
-    __device__ __forceinline__ void load(uint32_t slab, float (&A)[kStates], float (&h)[kStates]) const {
-        const int64_t offset = d * p.A.dim_stride;
-        copy_states_of<LANES>(
-            own, kThreads, p.A.address, offset, p.A.dstate_stride, slab, p.dstate, kAbsentA, false);
-#pragma unroll
-        for (int i = 0; i < kStates; ++i) {
-            A[i] = own[i * kThreads];
-        }
-        copy_states(p.initial_state, row, slab, false);
-#pragma unroll
-        for (int i = 0; i < kStates; ++i) {
-            h[i] = own[i * kThreads];
-        }
+    __device__ __forceinline__ void suspend(uint32_t slab, const States &states) const {
+        store_quads<kThreads>(waiting(slab, 1), states.h);
+    }
+    __device__ __forceinline__ void resume(uint32_t slab, States &states) const {
+        load_quads<kThreads>(waiting(slab, 0), states.A);
+        load_quads<kThreads>(waiting(slab, 1), states.h);
+        settle(states, p.step);
     }
 
-    __device__ __forceinline__ void save(const SsmState &s, int64_t row, uint32_t slab, const float (&h)[kStates]) const {
-#pragma unroll
-        for (int i = 0; i < kStates; ++i) {
-            own[i * kThreads] = h[i];
+    // The tile that begins at `step0`: to the end of the part, of a chunk whose state is wanted, or of the window.
+    __device__ __forceinline__ Steps tile(int step0) const {
+        int end = span.end;
+        if (p.chunk_states.address) {
+            const int64_t chunk_end = (step0 / p.spans.every + 1) * p.spans.every;
+            end = static_cast<int>(min(chunk_end, static_cast<int64_t>(end)));
         }
-        copy_states(s, row, slab, true);
+        const int t = static_cast<int>(span.time(step0));
+        const int in_window = t % S::kSteps;
+        const int room = span.reverse ? in_window + 1 : S::kSteps - in_window;
+        const int steps = min(end - step0, room);
+        const int low = span.reverse ? in_window + 1 - steps : in_window;
+        return Steps{step0, steps, Window{t - in_window, low, low + steps}};
+    }
+    // The place among a tile's steps, in the order of the scan, of its step at time base + m.
+    __device__ __forceinline__ int position(int m) const {
+        return span.reverse ? S::kSteps - 1 - m : m;
     }
 
-    // The output from the full sum: skip, gate, round.
-    __device__ __forceinline__ void write(int64_t t, float x, float y) const {
-        if (p.D.address) {
-            y = fmaf(F32::load(reinterpret_cast<const void *>(p.D.address), d * p.D.dim_stride), x, y);
-        }
-        if (p.z.address) {
-            y *= silu(T::load(reinterpret_cast<const void *>(p.z.address), at(p.z, t)));
-        }
-        T::store(reinterpret_cast<void *>(p.out.address), at(p.out, t), y);
+    __device__ __forceinline__ Source source(const SsmSequence &s) const {
+        const int64_t offset = span.batch * s.batch_stride + first_channel * s.dim_stride;
+        return source(s.address, offset, s.dim_stride, s.seqlen_stride);
+    }
+    __device__ __forceinline__ Source source(const SsmProjection &s, uint32_t slab) const {
+        const int64_t group = first_channel / s.channels_per_group;
+        const int64_t offset =
+            span.batch * s.batch_stride + group * s.ngroups_stride + slab * S::kSlab * s.dstate_stride;
+        return source(s.address, offset, s.dstate_stride, s.seqlen_stride);
+    }
+    // Of little work, and not to be kept in registers from one tile to the next: so the compiler may not see what it is.
+    __device__ __forceinline__ static Source source(uint64_t address, int64_t offset, int64_t row_stride, int64_t step_stride) {
+        asm volatile("" : "+l"(offset), "+l"(row_stride), "+l"(step_stride));
+        return Source{reinterpret_cast<char *>(address) + offset * static_cast<int64_t>(sizeof(Bits)), row_stride, step_stride};
+    }
+    __device__ __forceinline__ int states_of(uint32_t slab) const {
+        return static_cast<int>(min(p.dstate - slab * S::kSlab, static_cast<uint32_t>(S::kSlab)));
+    }
+    // Of x, dt or z; x and z of a tile are needed until the next one has come.
+    __device__ __forceinline__ static Bits *raw(int which, int parity) {
+        const int first = which == 0 ? S::kX : which == 1 ? S::kDt : S::kZ;
+        return shared_at<Bits>(first + (which == 1 ? 0 : parity * S::Rows::kBytes));
+    }
+    __device__ __forceinline__ static Bits *raw_projection(int of_C) {
+        return shared_at<Bits>(S::kRawProjections + of_C * S::States::kBytes);
     }
 
-    // All steps of one tile on one slab. `partial`: the sum over earlier slabs, per channel and step. Returns the sum of
-    // delta.
-    __device__ __forceinline__ float tile(
-        int step0, int steps, uint32_t slab, uint32_t slabs, const float (&A)[kStates], float (&h)[kStates],
-        bool decaying, const float *B, const float *C, float *partial, int64_t first_chunk) const {
-        const float *b = B + (p.B.constant ? channel * S::kSlab : 0) + lane * kQuad;
-        const float *c = C + (p.C.constant ? channel * S::kSlab : 0) + lane * kQuad;
-        const int b_step = p.B.constant ? 0 : S::kSlab;
-        const int c_step = p.C.constant ? 0 : S::kSlab;
-        const float bias = load_vector(p.dt_bias, d, 0.0f);
-        float delta_sum = 0.0f;
+    __device__ __forceinline__ void bring_steps(const Steps &steps, int parity) const {
 #pragma unroll 1
-        for (int s = 0; s < steps; ++s) {
-            const int64_t t = span.time(step0 + s);
-            const float x = T::load(reinterpret_cast<const void *>(p.x.address), at(p.x, t));
-            const float raw = T::load(reinterpret_cast<const void *>(p.dt.address), at(p.dt, t)) + bias;
-            const float delta = effective_step(raw, p.step);
-            delta_sum += delta;
-            // Without states there is nothing to sum, not even 0 * infinity.
-            float y = 0.0f;
-            if (p.dstate > 0) {
-                const float *bs = b + s * b_step, *cs = c + s * c_step;
-                y = decaying ? advance<LANES, true>(h, A, delta, delta * x, bs, cs)
-                             : advance<LANES, false>(h, A, delta, delta * x, bs, cs);
-                y = sum_over_lanes<LANES>(y);
+        for (int which = 0; which < (p.out.address ? 3 : 2); ++which) {
+            const SsmSequence &s = (&p.x)[which];
+            if (s.address) {
+                S::Rows::bring(raw(which, parity), source(s), static_cast<int>(channels), steps.window);
             }
-            if (lane == 0 && active && p.out.address) {
-                y += slab > 0 ? partial[channel * S::kTile + s] : 0.0f;
-                if (slab + 1 < slabs) {
-                    partial[channel * S::kTile + s] = y;
-                } else {
-                    write(t, x, y);
+        }
+    }
+    __device__ __forceinline__ void bring_projections(const Steps &steps, uint32_t slab) const {
+#pragma unroll 1
+        for (int of_C = 0; of_C < 2; ++of_C) {
+            const SsmProjection &s = (&p.B)[of_C];
+            if (!s.constant) {
+                S::States::bring(raw_projection(of_C), source(s, slab), states_of(slab), steps.window);
+            }
+        }
+    }
+
+    // Rows of B and C in f32, in the order of the scan; states beyond dstate are 0.
+    __device__ __forceinline__ void convert_projections(uint32_t slab) const {
+        const int states = states_of(slab);
+#pragma unroll 1
+        for (int i = threadIdx.x; i < 2 * S::kFours * S::kSlab; i += kThreads) {
+            const int of_C = i / (S::kFours * S::kSlab);
+            const int four = i / S::kSlab % S::kFours;
+            const int n = i % S::kSlab;
+            const SsmProjection &s = (&p.B)[of_C];
+            float v[kFour] = {};
+            if (n < states && !s.constant) {
+                S::States::read(raw_projection(of_C), source(s, slab).by_step(), n, four, v);
+            }
+            float *to = S::projection(of_C) + position(four * kFour) * S::kSlab + n;
+            const int on = span.reverse ? -S::kSlab : S::kSlab;
+#pragma unroll
+            for (int j = 0; j < kFour; ++j) {
+                to[j * on] = v[j];
+            }
+        }
+    }
+
+    // Constant B and C of this thread's states.
+    __device__ __forceinline__ void load_constants(uint32_t slab) const {
+#pragma unroll 1
+        for (int of_C = 0; of_C < 2; ++of_C) {
+            const SsmProjection &s = (&p.B)[of_C];
+            if (s.constant) {
+                float *to = shared_at<float>(constant(of_C)) + threadIdx.x * kQuad;
+                copy_states_of<LANES, kThreads>(
+                    to, 1, s.address, (first_channel + channel) * s.dim_stride, s.dstate_stride, slab,
+                    active ? p.dstate : 0, 0.0f, false);
+            }
+        }
+    }
+
+    // Four steps of a channel, so that neighbouring threads have neighbouring addresses.
+    struct Unit {
+        uint32_t channel;
+        int four;
+
+        __device__ __forceinline__ Unit(int u, bool by_step)
+            : channel(by_step ? u / S::kFours : u % S::kChannels), four(by_step ? u % S::kFours : u / S::kChannels) {}
+    };
+    // The first of the unit's places, in the order of the scan.
+    __device__ __forceinline__ int position(const Unit &unit) const {
+        return span.reverse ? S::kSteps - kFour - unit.four * kFour : unit.four * kFour;
+    }
+
+    // delta and delta x of a tile; 0 for steps and channels that there are not.
+    __device__ __forceinline__ void prepare(const Steps &steps, int parity) const {
+        const bool by_step = source(p.out).by_step(), x_by_step = source(p.x).by_step(), dt_by_step = source(p.dt).by_step();
+#pragma unroll 1
+        for (int u = threadIdx.x; u < S::kChannels * S::kFours; u += kThreads) {
+            const Unit unit(u, by_step);
+            float delta[kFour] = {}, x[kFour] = {};
+            if (unit.channel < channels) {
+                S::Rows::read(raw(0, parity), x_by_step, unit.channel, unit.four, x);
+                S::Rows::read(raw(1, parity), dt_by_step, unit.channel, unit.four, delta);
+                const float bias = shared_at<float>(S::kBias)[unit.channel];
+#pragma unroll
+                for (int j = 0; j < kFour; ++j) {
+                    delta[j] += bias;
+                }
+                effective_steps(delta, p.step);
+#pragma unroll
+                for (int j = 0; j < kFour; ++j) {
+                    x[j] *= delta[j];
+                }
+                if (steps.steps < S::kSteps) {
+#pragma unroll
+                    for (int j = 0; j < kFour; ++j) {
+                        const int m = unit.four * kFour + j;
+                        const bool there = m >= steps.window.low && m < steps.window.high;
+                        delta[j] = there ? delta[j] : 0.0f;
+                        x[j] = there ? x[j] : 0.0f;
+                    }
                 }
             }
-            const int done = step0 + s + 1;
-            if (p.chunk_states.address && done % p.spans.every == 0) {
-                save(p.chunk_states, first_chunk + done / p.spans.every - 1, slab, h);
+            float4 *to = reinterpret_cast<float4 *>(S::pairs(unit.channel) + 2 * position(unit));
+            if (span.reverse) {
+                to[0] = make_float4(delta[3], x[3], delta[2], x[2]);
+                to[1] = make_float4(delta[1], x[1], delta[0], x[0]);
+            } else {
+                to[0] = make_float4(delta[0], x[0], delta[1], x[1]);
+                to[1] = make_float4(delta[2], x[2], delta[3], x[3]);
             }
         }
-        return delta_sum;
     }
 
-    __device__ __forceinline__ void run(float *B, float *C, float *partial) const {
-        const uint32_t slabs = S::kSlabs ? max(1u, (p.dstate + S::kSlab - 1) / S::kSlab) : 1;
-        const int64_t first_chunk = p.chunk_states.address ? chunks_before(p.spans, seq) : 0;
-        float delta_sum = 0.0f;
-        float A[kStates];
-        float h[kStates];
+    // The outputs of a tile from the sums over states: skip, gate, round.
+    __device__ __forceinline__ void put(const Steps &steps, int parity) const {
+        const Source out = source(p.out);
+        const bool by_step = out.by_step(), x_by_step = source(p.x).by_step(), z_by_step = source(p.z).by_step();
+        const bool whole = steps.steps == S::kSteps && out.aligned<T>();
+#pragma unroll 1
+        for (int u = threadIdx.x; u < S::kChannels * S::kFours; u += kThreads) {
+            const Unit unit(u, by_step);
+            if (unit.channel >= channels) {
+                continue;
+            }
+            float y[kFour];
+            sums_of(unit, y);
+            if (p.D.address) {
+                const float D = shared_at<float>(S::kD)[unit.channel];
+                float x[kFour];
+                S::Rows::read(raw(0, parity), x_by_step, unit.channel, unit.four, x);
+#pragma unroll
+                for (int j = 0; j < kFour; ++j) {
+                    y[j] = fmaf(D, x[j], y[j]);
+                }
+            }
+            if (p.z.address) {
+                float z[kFour];
+                S::Rows::read(raw(2, parity), z_by_step, unit.channel, unit.four, z);
+#pragma unroll
+                for (int j = 0; j < kFour; ++j) {
+                    y[j] *= silu(z[j]);
+                }
+            }
+            write(out, steps, by_step, whole, unit, y);
+        }
+        if (by_step && !whole) {
+            __syncthreads();
+            write_elements(out, steps);
+            __syncthreads();
+        }
+    }
+
+    __device__ __forceinline__ void sums_of(const Unit &unit, float (&y)[kFour]) const {
+        // Without states there is nothing to sum, not even 0 * infinity.
+        float4 sums = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        if (p.dstate > 0) {
+            sums = *reinterpret_cast<const float4 *>(S::sums(unit.channel, position(unit)));
+        }
+        y[0] = span.reverse ? sums.w : sums.x;
+        y[1] = span.reverse ? sums.z : sums.y;
+        y[2] = span.reverse ? sums.y : sums.z;
+        y[3] = span.reverse ? sums.x : sums.w;
+    }
+
+    // A unit's outputs; those of rows of steps that are not aligned and whole wait in shared memory for their neighbours,
+    // where their channel's delta was.
+    __device__ __forceinline__ void write(
+        const Source &out, const Steps &steps, bool by_step, bool whole, const Unit &unit, const float (&y)[kFour]) const {
+        const int m0 = unit.four * kFour;
+        if (!by_step) {
+#pragma unroll
+            for (int j = 0; j < kFour; ++j) {
+                if (m0 + j >= steps.window.low && m0 + j < steps.window.high) {
+                    *out.at<T>(unit.channel, steps.window.base + m0 + j) = T::encode(y[j]);
+                }
+            }
+        } else if (whole) {
+            S::Rows::write(out.at<T>(unit.channel, steps.window.base + m0), y);
+        } else {
+            float4 *to = reinterpret_cast<float4 *>(S::pairs(unit.channel) + 2 * position(unit));
+            *to = make_float4(y[0], y[1], y[2], y[3]);
+        }
+    }
+    __device__ __forceinline__ void write_elements(const Source &out, const Steps &steps) const {
+#pragma unroll 1
+        for (int i = threadIdx.x; i < static_cast<int>(channels) * S::kSteps; i += kThreads) {
+            const int c = i / S::kSteps, m = i % S::kSteps;
+            if (m >= steps.window.low && m < steps.window.high) {
+                const int first = position(Unit(c * S::kFours + m / kFour, true));
+                *out.at<T>(c, steps.window.base + m) = T::encode(S::pairs(c)[2 * first + m % kFour]);
+            }
+        }
+    }
+
+    // The states of a slab through a tile.
+    __device__ __forceinline__ void go(const Steps &steps, uint32_t slab, States &states) const {
+        const int first = position(span.reverse ? steps.window.high - 1 : steps.window.low);
+        const int last = first + steps.steps;
+        const bool adds = slab > 0;
+        if (p.B.constant || p.C.constant || !__all_sync(0xffffffffu, states.decaying)) {
+            go_through<T, LANES>(states, channel, lane, first, last, adds, constant(0), constant(1));
+            return;
+        }
+        const int first_four = first / kFour * kFour;
+        // Fewer quads where more lanes would hold the states of fewer, or where there are few states.
+        const uint32_t quads = (p.dstate + kQuad * LANES - 1) / (kQuad * LANES);
+        if (LANES <= 4 && quads == 1) {
+            decay_through<T, LANES, LANES <= 4 ? 1 : kQuads>(states, channel, lane, first_four, last, adds);
+        } else if (LANES != 8 && quads <= 2) {
+            decay_through<T, LANES, LANES != 8 ? 2 : kQuads>(states, channel, lane, first_four, last, adds);
+        } else {
+            decay_through<T, LANES, kQuads>(states, channel, lane, first_four, last, adds);
+        }
+    }
+
+    __device__ __forceinline__ void bring_next(const Steps &steps, int parity) const {
+        const Steps next = tile(steps.step0 + steps.steps);
+        if (next.steps > 0) {
+            bring_steps(next, parity);
+            bring_projections(next, 0);
+        }
+    }
+
+    // All slabs through a tile; meanwhile the next one comes.
+    __device__ __forceinline__ void pass(const Steps &steps, int parity, States &states) const {
 #pragma unroll 1
         for (uint32_t slab = 0; slab < slabs; ++slab) {
-            load(slab, A, h);
-            if (S::kSlabs) {
-                store_quads(waiting(slab, slabs, 0), A);
-                store_quads(waiting(slab, slabs, 1), h);
+            if (S::kSlabs && slabs > 1) {
+                resume(slab, states);
+                if (slab > 0) {
+                    bring_projections(steps, slab);
+                    wait_for_copies();
+                    __syncthreads();
+                }
+                load_constants(slab);
+            }
+            if (steps.steps > 0) {
+                convert_projections(slab);
+            }
+            __syncthreads();
+            if (slab + 1 == slabs) {
+                bring_next(steps, parity ^ 1);
+            }
+            if (p.dstate > 0 && steps.steps > 0) {
+                go(steps, slab, states);
+            }
+            if (S::kSlabs && slabs > 1) {
+                suspend(slab, states);
             }
         }
-        const bool decaying = decays(A);
+    }
+
+    // The sum of delta, if it is asked for, in the order of the scan.
+    __device__ __forceinline__ void sum_delta(const Steps &steps) const {
+        if (p.delta_sum.address) {
+            __syncthreads();
+        }
+        if (p.delta_sum.address && lane == 0) {
+            float sum = shared_at<float>(S::kDeltaSum)[channel];
+            const int first = position(span.reverse ? steps.window.high - 1 : steps.window.low);
 #pragma unroll 1
-        for (int step0 = span.begin; step0 < span.end; step0 += S::kTile) {
-            const int steps = min(S::kTile, span.end - step0);
+            for (int p = first; p < first + steps.steps; ++p) {
+                sum += S::pairs(channel)[2 * p];
+            }
+            shared_at<float>(S::kDeltaSum)[channel] = sum;
+        }
+    }
+
+    __device__ __forceinline__ void save_slabs(const SsmState &s, int64_t row, States &states) const {
 #pragma unroll 1
-            for (uint32_t slab = 0; slab < slabs; ++slab) {
-                if (S::kSlabs) {
-                    load_quads(waiting(slab, slabs, 0), A);
-                    load_quads(waiting(slab, slabs, 1), h);
-                }
-                __syncthreads();
-                stage<T, LANES>(B, p.B, span, step0, steps, first_channel, channels, slab, p.dstate);
-                stage<T, LANES>(C, p.C, span, step0, steps, first_channel, channels, slab, p.dstate);
-                __syncthreads();
-                const float sum = tile(step0, steps, slab, slabs, A, h, decaying, B, C, partial, first_chunk);
-                delta_sum += slab == 0 ? sum : 0.0f;
-                if (S::kSlabs) {
-                    store_quads(waiting(slab, slabs, 1), h);
-                }
+        for (uint32_t slab = 0; slab < slabs && s.address; ++slab) {
+            if (S::kSlabs && slabs > 1) {
+                load_quads<kThreads>(waiting(slab, 1), states.h);
+            }
+            save(s, row, slab, states);
+        }
+    }
+
+    // What a tile writes once the states are through it.
+    __device__ __forceinline__ void finish(const Steps &steps, int parity, States &states) const {
+        if (p.out.address) {
+            put(steps, parity);
+        }
+        const int done = steps.step0 + steps.steps;
+        if (p.chunk_states.address && done % p.spans.every == 0) {
+            __syncthreads();
+            save_slabs(p.chunk_states, *shared_at<int64_t>(S::kFirstChunk) + done / p.spans.every - 1, states);
+            __syncthreads();
+        }
+    }
+
+    __device__ __forceinline__ void start(States &states) const {
+#pragma unroll 1
+        for (uint32_t slab = 0; slab < slabs; ++slab) {
+            load(slab, states);
+            if (S::kSlabs && slabs > 1) {
+                store_quads<kThreads>(waiting(slab, 0), states.A);
+                suspend(slab, states);
             }
         }
+        if (!S::kSlabs || slabs == 1) {
+            load_constants(0);
+        }
+        settle(states, p.step);
+        if (threadIdx.x == 0 && p.chunk_states.address) {
+            *shared_at<int64_t>(S::kFirstChunk) = chunks_before(p.spans, seq);
+        }
+        for (uint32_t c = threadIdx.x; c < S::kChannels; c += kThreads) {
+            shared_at<float>(S::kDeltaSum)[c] = 0.0f;
+            if (c >= channels) {
+                continue;
+            }
+            shared_at<float>(S::kBias)[c] = load_vector(p.dt_bias, first_channel + c, 0.0f);
+            shared_at<float>(S::kD)[c] = load_vector(p.D, first_channel + c, 0.0f);
+        }
+    }
+
+    __device__ __forceinline__ void run() const {
+        States states;
+        __syncthreads();
+        start(states);
+        // Before the first tile there is nothing to do but to have it brought.
+        int step0 = span.begin, parity = 0;
+        bool first = true;
+#pragma unroll 1
+        while (true) {
+            const Steps steps = first ? Steps{step0, 0, Window{0, 0, 0}} : tile(step0);
+            if (steps.steps > 0) {
+                prepare(steps, parity);
+                sum_delta(steps);
+            }
+            pass(steps, parity, states);
+            wait_for_copies();
+            __syncthreads();
+            // Not the tile but where it begins is kept while the states go through it, for the registers' sake.
+            asm volatile("" : "+r"(step0));
+            if (!first) {
+                const Steps done = tile(step0);
+                finish(done, parity, states);
+                step0 += done.steps;
+            }
+            first = false;
+            parity ^= 1;
+            if (step0 == span.end) {
+                break;
+            }
+        }
+        __syncthreads();
         if (p.final_per_part || span.last()) {
-#pragma unroll 1
-            for (uint32_t slab = 0; slab < slabs; ++slab) {
-                if (S::kSlabs) {
-                    load_quads(waiting(slab, slabs, 1), h);
-                }
-                save(p.final_state, p.final_per_part ? row : seq, slab, h);
-            }
+            save_slabs(p.final_state, p.final_per_part ? row() : seq, states);
         }
         if (p.delta_sum.address && lane == 0 && active) {
-            store_row(p.delta_sum, row, d, delta_sum);
+            store_row(p.delta_sum, row(), first_channel + channel, shared_at<float>(S::kDeltaSum)[channel]);
         }
     }
 };
 
 template <typename T, int LANES>
 __device__ __forceinline__ void selective_scan_fwd(const SsmSelectiveScanFwd &p) {
-    using S = Tile<LANES>;
-    __shared__ __align__(16) float B[S::kStaged];
-    __shared__ __align__(16) float C[S::kStaged];
-    __shared__ float partial[S::kPartial];
-    __shared__ float copies[kUnit * kQuad];
+    using S = Tile<T, LANES>;
     const uint32_t tiles_per_run = (p.run + S::kChannels - 1) / S::kChannels;
     const uint32_t in_run = blockIdx.x % tiles_per_run * S::kChannels;
     const uint32_t first = blockIdx.x / tiles_per_run * p.run + in_run;
     const uint32_t channels = min(static_cast<uint32_t>(S::kChannels), p.run - in_run);
 #pragma unroll 1
     for (uint32_t seq = blockIdx.y; seq < p.spans.nseqs; seq += gridDim.y) {
-        Scan<T, LANES>(p, copies, seq, first, channels).run(B, C, partial);
+        Scan<T, LANES>(p, seq, first, channels).run();
     }
 }
 
 }  // namespace
 
-#define ENTRY(DTYPE_NAME, DTYPE, LANES)                                                                   \
-    extern "C" __global__ void __launch_bounds__(kThreads, kBlocks)                                              \
+#define ENTRY(DTYPE_NAME, DTYPE, LANES)                                                                      \
+    extern "C" __global__ void __launch_bounds__(Tile<DTYPE, LANES>::kThreads, kBlocks<Tile<DTYPE, LANES>::kThreads>) \
         selective_scan_fwd_##DTYPE_NAME##_lanes##LANES(const __grid_constant__ SsmSelectiveScanFwd params) { \
-        selective_scan_fwd<DTYPE, LANES>(params);                                                         \
+        selective_scan_fwd<DTYPE, LANES>(params);                                                            \
     }
 
 #define ENTRIES(DTYPE_NAME, DTYPE) \
@@ -260,7 +528,6 @@ __device__ __forceinline__ void selective_scan_fwd(const SsmSelectiveScanFwd &p)
     ENTRY(DTYPE_NAME, DTYPE, 2)    \
     ENTRY(DTYPE_NAME, DTYPE, 4)    \
     ENTRY(DTYPE_NAME, DTYPE, 8)    \
-    ENTRY(DTYPE_NAME, DTYPE, 16)   \
     ENTRY(DTYPE_NAME, DTYPE, 32)
 
 // One file per dtype: -DSSM_F32, -DSSM_F16 or -DSSM_BF16.

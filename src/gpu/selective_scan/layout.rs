@@ -2,7 +2,7 @@
 
 use super::forward::Layout as ForwardLayout;
 use super::passes::Rows;
-use super::{Grid, MOST_LANES, Places, STATES_PER_LANE, Scan, THREADS, UNIT, lanes};
+use super::{Grid, MOST_LANES, Places, STATES_PER_LANE, Scan, THREADS, lanes, unit};
 use crate::error::Result;
 use crate::gpu::narrow;
 use crate::ops::Operator;
@@ -39,7 +39,7 @@ impl Layout {
         let dims = inputs.dims;
         let Dims { dim, dstate, nseqs, .. } = dims;
         let lanes = lanes(dstate, &LANES);
-        let mut grid = Grid::new(inputs, lanes, |run, tiles| (run / CHANNELS_PER_SUM).clamp(1, tiles));
+        let mut grid = Grid::new(inputs, lanes, THREADS, |run, tiles| (run / CHANNELS_PER_SUM).clamp(1, tiles));
         let longest = inputs.longest();
         let constant =
             |projection: &AlignedProjection<'_, T, Device>| matches!(projection, AlignedProjection::Constant(_));
@@ -99,7 +99,7 @@ impl Layout {
         };
         let floats = staged(&inputs.B) + staged(&inputs.C) + (4 * self.tile + 4) * channels + earlier + sums;
         // States before each step, A, and sums over time.
-        (self.tile + 1 + constant_sums) * UNIT + floats * size_of::<f32>()
+        (self.tile + 1 + constant_sums) * unit(THREADS) + floats * size_of::<f32>()
     }
 }
 
