@@ -33,16 +33,23 @@ struct Scan {
     const uint32_t seq;
     const uint32_t first_channel;
     const uint32_t channels;
-    // Threads beyond the last channel compute with zeros: they take part in barriers and shuffles, and write nothing.
-    const uint32_t channel;
-    const uint32_t lane;
-    const bool active;
     const uint32_t slabs;
 
     __device__ __forceinline__ Scan(const SsmSelectiveScanFwd &p, uint32_t seq, uint32_t first, uint32_t channels)
-        : p(p), span(p.spans, seq), seq(seq), first_channel(first), channels(channels), channel(threadIdx.x / LANES),
-          lane(threadIdx.x % LANES), active(channel < channels),
+        : p(p), span(p.spans, seq), seq(seq), first_channel(first), channels(channels),
           slabs(S::kSlabs ? max(1u, (p.dstate + S::kSlab - 1) / S::kSlab) : 1) {}
+
+    // This thread's channel of the block. Threads beyond the last channel compute with zeros: they take part in barriers and
+    // shuffles, and write nothing.
+    __device__ __forceinline__ static uint32_t own_channel() {
+        return thread() / LANES;
+    }
+    __device__ __forceinline__ static uint32_t lane() {
+        return thread() % LANES;
+    }
+    __device__ __forceinline__ bool active() const {
+        return own_channel() < channels;
+    }
 
     // The part's row of states and sums.
     __device__ __forceinline__ int64_t row() const {
@@ -57,15 +64,16 @@ struct Scan {
 
     __device__ __forceinline__ void copy(
         float *own, uint64_t address, int64_t offset, int64_t stride, uint32_t slab, float absent, bool save) const {
-        copy_states_of<LANES, kThreads>(own, kThreads, address, offset, stride, slab, active ? p.dstate : 0, absent, save);
+        copy_states_of<LANES, kThreads>(own, kThreads, address, offset, stride, slab, active() ? p.dstate : 0, absent, save);
     }
     __device__ __forceinline__ static float *own() {
-        return shared_at<float>(0) + threadIdx.x;
+        return shared_at<float>(0) + thread();
     }
     __device__ __forceinline__ static void from_own(float (&v)[kStates]) {
+        const float *from = own();
 #pragma unroll
         for (int i = 0; i < kStates; ++i) {
-            v[i] = own()[i * kThreads];
+            v[i] = from[i * kThreads];
         }
     }
 
@@ -73,11 +81,11 @@ struct Scan {
     __device__ __forceinline__ float4 *waiting(uint32_t slab, int what) const {
         const int64_t block = (static_cast<int64_t>(blockIdx.y) * gridDim.z + blockIdx.z) * gridDim.x + blockIdx.x;
         const int64_t unit = (block * slabs + slab) * 2 + what;
-        return reinterpret_cast<float4 *>(p.slab_states) + unit * (kQuads * kThreads) + threadIdx.x;
+        return reinterpret_cast<float4 *>(p.slab_states) + unit * (kQuads * kThreads) + thread();
     }
 
     __device__ __forceinline__ void load(uint32_t slab, States &states) const {
-        const int64_t d = first_channel + channel;
+        const int64_t d = first_channel + own_channel();
         copy(own(), p.A.address, d * p.A.dim_stride, p.A.dstate_stride, slab, kAbsentA, false);
         from_own(states.A);
         const SsmState &from = p.initial_state;
@@ -86,12 +94,13 @@ struct Scan {
     }
 
     __device__ __forceinline__ void save(const SsmState &s, int64_t row, uint32_t slab, const States &states) const {
+        float *to = own();
 #pragma unroll
         for (int i = 0; i < kStates; ++i) {
-            own()[i * kThreads] = states.h[i];
+            to[i * kThreads] = states.h[i];
         }
-        const int64_t d = first_channel + channel;
-        copy(own(), s.address, row * s.batch_stride + d * s.dim_stride, s.dstate_stride, slab, 0.0f, true);
+        const int64_t d = first_channel + own_channel();
+        copy(to, s.address, row * s.batch_stride + d * s.dim_stride, s.dstate_stride, slab, 0.0f, true);
     }
 
     __device__ __forceinline__ void suspend(uint32_t slab, const States &states) const {
@@ -103,12 +112,17 @@ struct Scan {
         settle(states, p.step);
     }
 
+    // Steps of a chunk; sequences are shorter than what it is limited to, and 64 bits are divided slowly.
+    __device__ __forceinline__ uint32_t every() const {
+        return static_cast<uint32_t>(min(p.spans.every, static_cast<int64_t>(INT32_MAX)));
+    }
+
     // The tile that begins at `step0`: to the end of the part, of a chunk whose state is wanted, or of the window.
     __device__ __forceinline__ Steps tile(int step0) const {
         int end = span.end;
         if (p.chunk_states.address) {
-            const int64_t chunk_end = (step0 / p.spans.every + 1) * p.spans.every;
-            end = static_cast<int>(min(chunk_end, static_cast<int64_t>(end)));
+            const uint32_t rest = every() - step0 % every();
+            end = static_cast<int>(min(step0 + rest, static_cast<uint32_t>(end)));
         }
         const int t = static_cast<int>(span.time(step0));
         const int in_window = t % S::kSteps;
@@ -172,7 +186,7 @@ struct Scan {
     __device__ __forceinline__ void convert_projections(uint32_t slab) const {
         const int states = states_of(slab);
 #pragma unroll 1
-        for (int i = threadIdx.x; i < 2 * S::kFours * S::kSlab; i += kThreads) {
+        for (int i = thread(); i < 2 * S::kFours * S::kSlab; i += kThreads) {
             const int of_C = i / (S::kFours * S::kSlab);
             const int four = i / S::kSlab % S::kFours;
             const int n = i % S::kSlab;
@@ -196,10 +210,10 @@ struct Scan {
         for (int of_C = 0; of_C < 2; ++of_C) {
             const SsmProjection &s = (&p.B)[of_C];
             if (s.constant) {
-                float *to = shared_at<float>(constant(of_C)) + threadIdx.x * kQuad;
+                float *to = shared_at<float>(constant(of_C)) + thread() * kQuad;
                 copy_states_of<LANES, kThreads>(
-                    to, 1, s.address, (first_channel + channel) * s.dim_stride, s.dstate_stride, slab,
-                    active ? p.dstate : 0, 0.0f, false);
+                    to, 1, s.address, (first_channel + own_channel()) * s.dim_stride, s.dstate_stride, slab,
+                    active() ? p.dstate : 0, 0.0f, false);
             }
         }
     }
@@ -221,7 +235,7 @@ struct Scan {
     __device__ __forceinline__ void prepare(const Steps &steps, int parity) const {
         const bool by_step = source(p.out).by_step(), x_by_step = source(p.x).by_step(), dt_by_step = source(p.dt).by_step();
 #pragma unroll 1
-        for (int u = threadIdx.x; u < S::kChannels * S::kFours; u += kThreads) {
+        for (int u = thread(); u < S::kChannels * S::kFours; u += kThreads) {
             const Unit unit(u, by_step);
             float delta[kFour] = {}, x[kFour] = {};
             if (unit.channel < channels) {
@@ -264,7 +278,7 @@ struct Scan {
         const bool by_step = out.by_step(), x_by_step = source(p.x).by_step(), z_by_step = source(p.z).by_step();
         const bool whole = steps.steps == S::kSteps && out.aligned<T>();
 #pragma unroll 1
-        for (int u = threadIdx.x; u < S::kChannels * S::kFours; u += kThreads) {
+        for (int u = thread(); u < S::kChannels * S::kFours; u += kThreads) {
             const Unit unit(u, by_step);
             if (unit.channel >= channels) {
                 continue;
@@ -330,7 +344,7 @@ struct Scan {
     }
     __device__ __forceinline__ void write_elements(const Source &out, const Steps &steps) const {
 #pragma unroll 1
-        for (int i = threadIdx.x; i < static_cast<int>(channels) * S::kSteps; i += kThreads) {
+        for (int i = thread(); i < static_cast<int>(channels) * S::kSteps; i += kThreads) {
             const int c = i / S::kSteps, m = i % S::kSteps;
             if (m >= steps.window.low && m < steps.window.high) {
                 const int first = position(Unit(c * S::kFours + m / kFour, true));
@@ -344,19 +358,20 @@ struct Scan {
         const int first = position(span.reverse ? steps.window.high - 1 : steps.window.low);
         const int last = first + steps.steps;
         const bool adds = slab > 0;
+        const uint32_t channel = own_channel(), in_channel = lane();
         if (p.B.constant || p.C.constant || !__all_sync(0xffffffffu, states.decaying)) {
-            go_through<T, LANES>(states, channel, lane, first, last, adds, constant(0), constant(1));
+            go_through<T, LANES>(states, channel, in_channel, first, last, adds, constant(0), constant(1));
             return;
         }
         const int first_four = first / kFour * kFour;
         // Fewer quads where more lanes would hold the states of fewer, or where there are few states.
         const uint32_t quads = (p.dstate + kQuad * LANES - 1) / (kQuad * LANES);
         if (LANES <= 4 && quads == 1) {
-            decay_through<T, LANES, LANES <= 4 ? 1 : kQuads>(states, channel, lane, first_four, last, adds);
+            decay_through<T, LANES, LANES <= 4 ? 1 : kQuads>(states, channel, in_channel, first_four, last, adds);
         } else if (LANES != 8 && quads <= 2) {
-            decay_through<T, LANES, LANES != 8 ? 2 : kQuads>(states, channel, lane, first_four, last, adds);
+            decay_through<T, LANES, LANES != 8 ? 2 : kQuads>(states, channel, in_channel, first_four, last, adds);
         } else {
-            decay_through<T, LANES, kQuads>(states, channel, lane, first_four, last, adds);
+            decay_through<T, LANES, kQuads>(states, channel, in_channel, first_four, last, adds);
         }
     }
 
@@ -399,17 +414,16 @@ struct Scan {
 
     // The sum of delta, if it is asked for, in the order of the scan.
     __device__ __forceinline__ void sum_delta(const Steps &steps) const {
-        if (p.delta_sum.address) {
-            __syncthreads();
+        if (!p.delta_sum.address) {
+            return;
         }
-        if (p.delta_sum.address && lane == 0) {
-            float sum = shared_at<float>(S::kDeltaSum)[channel];
-            const int first = position(span.reverse ? steps.window.high - 1 : steps.window.low);
+        __syncthreads();
+        const int first = position(span.reverse ? steps.window.high - 1 : steps.window.low);
+        float *sum = shared_at<float>(S::kDeltaSum) + own_channel();
+        const float *pairs = S::pairs(own_channel());
 #pragma unroll 1
-            for (int p = first; p < first + steps.steps; ++p) {
-                sum += S::pairs(channel)[2 * p];
-            }
-            shared_at<float>(S::kDeltaSum)[channel] = sum;
+        for (int p = first; p < first + steps.steps && lane() == 0; ++p) {
+            *sum += pairs[2 * p];
         }
     }
 
@@ -428,10 +442,10 @@ struct Scan {
         if (p.out.address) {
             put(steps, parity);
         }
-        const int done = steps.step0 + steps.steps;
-        if (p.chunk_states.address && done % p.spans.every == 0) {
+        const uint32_t done = steps.step0 + steps.steps;
+        if (p.chunk_states.address && done % every() == 0) {
             __syncthreads();
-            save_slabs(p.chunk_states, *shared_at<int64_t>(S::kFirstChunk) + done / p.spans.every - 1, states);
+            save_slabs(p.chunk_states, *shared_at<int64_t>(S::kFirstChunk) + done / every() - 1, states);
             __syncthreads();
         }
     }
@@ -449,10 +463,11 @@ struct Scan {
             load_constants(0);
         }
         settle(states, p.step);
-        if (threadIdx.x == 0 && p.chunk_states.address) {
+        if (thread() == 0 && p.chunk_states.address) {
             *shared_at<int64_t>(S::kFirstChunk) = chunks_before(p.spans, seq);
         }
-        for (uint32_t c = threadIdx.x; c < S::kChannels; c += kThreads) {
+#pragma unroll 1
+        for (uint32_t c = thread(); c < S::kChannels; c += kThreads) {
             shared_at<float>(S::kDeltaSum)[c] = 0.0f;
             if (c >= channels) {
                 continue;
@@ -496,8 +511,8 @@ struct Scan {
         if (p.final_per_part || span.last()) {
             save_slabs(p.final_state, p.final_per_part ? row() : seq, states);
         }
-        if (p.delta_sum.address && lane == 0 && active) {
-            store_row(p.delta_sum, row(), first_channel + channel, shared_at<float>(S::kDeltaSum)[channel]);
+        if (p.delta_sum.address && lane() == 0 && active()) {
+            store_row(p.delta_sum, row(), first_channel + own_channel(), shared_at<float>(S::kDeltaSum)[own_channel()]);
         }
     }
 };

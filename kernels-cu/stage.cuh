@@ -19,6 +19,13 @@ __device__ __forceinline__ P *shared_at(int bytes) {
     return reinterpret_cast<P *>(reinterpret_cast<char *>(shared_memory) + bytes);
 }
 
+// This thread's number, read anew: what is made of it is not worth registers from one tile to the next.
+__device__ __forceinline__ int thread() {
+    int number;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(number));
+    return number;
+}
+
 // Steps base + low to base + high - 1; `base` is a multiple of the tile's steps, which keeps rows aligned.
 struct Window {
     int base;
@@ -69,14 +76,14 @@ struct StagedTile {
         const bool whole = window.low == 0 && window.high == STEPS && from.aligned<T>();
         if (from.by_step() && whole) {
 #pragma unroll 1
-            for (int i = threadIdx.x; i < rows * kVectors; i += THREADS) {
+            for (int i = thread(); i < rows * kVectors; i += THREADS) {
                 copy_16_bytes(
                     to + i * kVector<T>, from.at<T>(i / kVectors, window.base + i % kVectors * kVector<T>));
             }
         } else if (whole && rows == ROWS) {
             constexpr int kAcross = ROWS / kVector<T> > 0 ? ROWS / kVector<T> : 1;
 #pragma unroll 1
-            for (int i = threadIdx.x; i < STEPS * kAcross; i += THREADS) {
+            for (int i = thread(); i < STEPS * kAcross; i += THREADS) {
                 copy_16_bytes(to + i * kVector<T>, from.at<T>(i % kAcross * kVector<T>, window.base + i / kAcross));
             }
         } else {
@@ -88,7 +95,7 @@ struct StagedTile {
         Bits *to, const Source &from, int rows, const Window &window) {
         const bool by_step = from.by_step();
 #pragma unroll 1
-        for (int i = threadIdx.x; i < ROWS * STEPS; i += THREADS) {
+        for (int i = thread(); i < ROWS * STEPS; i += THREADS) {
             const int row = by_step ? i / STEPS : i % ROWS;
             const int m = by_step ? i % STEPS : i / ROWS;
             Bits bits = 0;
