@@ -41,10 +41,10 @@ __device__ __forceinline__ float limited_magnitude(float v, float most) {
 // e^-|v|, as exp_approx, subnormal results included.
 __device__ __forceinline__ float exp_of_minus_magnitude(float v) {
     const float magnitude = limited_magnitude(v, 110.0f);
-    const float t = magnitude * -kLog2e;
+    const float t = magnitude * kLog2e;
     float e;
-    asm("ex2.approx.f32 %0, %1;" : "=f"(e) : "f"(t));
-    return fmaf(e, fmaf(-t, kLn2, -magnitude), e);
+    asm("ex2.approx.f32 %0, %1;" : "=f"(e) : "f"(-t));
+    return fmaf(e, fmaf(t, kLn2, -magnitude), e);
 }
 
 // ln(1 + y) for 0 <= y <= 1: y times a polynomial whose largest relative error is the least, 1.7 ulp.
@@ -70,10 +70,10 @@ __device__ __forceinline__ float softplus(float v) {
 // too large there.
 __device__ __forceinline__ float silu(float v) {
     const float magnitude = limited_magnitude(v, 120.0f);
-    const float t = magnitude * -kLog2e;
-    const bool far = t < -64.0f;
-    float e = exp2_approx(far ? t + 32.0f : t);
-    e = fmaf(e, fmaf(-t, kLn2, -magnitude), e);
+    const float t = magnitude * kLog2e;
+    const bool far = t > 64.0f;
+    float e = exp2_approx(far ? 32.0f - t : -t);
+    e = fmaf(e, fmaf(t, kLn2, -magnitude), e);
     const float gated = (v < 0.0f ? v * e : v) * reciprocal(far ? 1.0f : 1.0f + e);
     return far && v < 0.0f ? gated * 0x1p-32f : gated;
 }

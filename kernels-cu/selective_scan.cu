@@ -12,8 +12,8 @@ namespace {
 // Blocks of a multiprocessor: leaves 128 registers.
 template <int THREADS>
 constexpr int kBlocks = 512 / THREADS;
-// x, dt and z are visited by number, and B and C.
-static_assert(offsetof(SsmSelectiveScanFwd, z) == offsetof(SsmSelectiveScanFwd, x) + 2 * sizeof(SsmSequence));
+// x, dt, z and out are visited by number, and B and C.
+static_assert(offsetof(SsmSelectiveScanFwd, out) == offsetof(SsmSelectiveScanFwd, x) + 3 * sizeof(SsmSequence));
 static_assert(offsetof(SsmSelectiveScanFwd, C) == offsetof(SsmSelectiveScanFwd, B) + sizeof(SsmProjection));
 
 // Steps step0 to step0 + steps - 1 of a sequence, which lie in a window.
@@ -125,10 +125,10 @@ struct Scan {
             end = static_cast<int>(min(step0 + rest, static_cast<uint32_t>(end)));
         }
         const int t = static_cast<int>(span.time(step0));
-        const int in_window = t % S::kSteps;
+        const int in_window = t & (S::kSteps - 1);
         const int room = span.reverse ? in_window + 1 : S::kSteps - in_window;
         const int steps = min(end - step0, room);
-        const int low = span.reverse ? in_window + 1 - steps : in_window;
+        const uint32_t low = span.reverse ? in_window + 1 - steps : in_window;
         return Steps{step0, steps, Window{t - in_window, low, low + steps}};
     }
     // The place among a tile's steps, in the order of the scan, of its step at time base + m.
@@ -136,30 +136,32 @@ struct Scan {
         return span.reverse ? S::kSteps - 1 - m : m;
     }
 
-    __device__ __forceinline__ Source source(const SsmSequence &s) const {
-        const int64_t offset = span.batch * s.batch_stride + first_channel * s.dim_stride;
-        return source(s.address, offset, s.dim_stride, s.seqlen_stride);
+    // Of x, dt, z, out, B or C, worked out once.
+    __device__ __forceinline__ static const Source &source(int which) {
+        return shared_at<const Source>(S::kSources)[which];
     }
-    __device__ __forceinline__ Source source(const SsmProjection &s, uint32_t slab) const {
-        const int64_t group = first_channel / s.channels_per_group;
-        const int64_t offset =
-            span.batch * s.batch_stride + group * s.ngroups_stride + slab * S::kSlab * s.dstate_stride;
-        return source(s.address, offset, s.dstate_stride, s.seqlen_stride);
+    __device__ __forceinline__ void find_sources() const {
+        const uint32_t which = thread();
+        if (which < 4) {
+            const SsmSequence &s = (&p.x)[which];
+            const int64_t offset = span.batch * s.batch_stride + first_channel * s.dim_stride;
+            shared_at<Source>(S::kSources)[which] = Source::of<T>(s.address, offset, s.dim_stride, s.seqlen_stride);
+        } else if (which < 6) {
+            const SsmProjection &s = (&p.B)[which - 4];
+            const int64_t group = first_channel / s.channels_per_group;
+            const int64_t offset = span.batch * s.batch_stride + group * s.ngroups_stride;
+            shared_at<Source>(S::kSources)[which] = Source::of<T>(s.address, offset, s.dstate_stride, s.seqlen_stride);
+        }
     }
-    // Of little work, and not to be kept in registers from one tile to the next: so the compiler may not see what it is.
-    __device__ __forceinline__ static Source source(uint64_t address, int64_t offset, int64_t row_stride, int64_t step_stride) {
-        asm volatile("" : "+l"(offset), "+l"(row_stride), "+l"(step_stride));
-        return Source{reinterpret_cast<char *>(address) + offset * static_cast<int64_t>(sizeof(Bits)), row_stride, step_stride};
-    }
-    __device__ __forceinline__ int states_of(uint32_t slab) const {
-        return static_cast<int>(min(p.dstate - slab * S::kSlab, static_cast<uint32_t>(S::kSlab)));
+    __device__ __forceinline__ uint32_t states_of(uint32_t slab) const {
+        return min(p.dstate - slab * S::kSlab, static_cast<uint32_t>(S::kSlab));
     }
     // Of x, dt or z; x and z of a tile are needed until the next one has come.
     __device__ __forceinline__ static Bits *raw(int which, int parity) {
         const int first = which == 0 ? S::kX : which == 1 ? S::kDt : S::kZ;
         return shared_at<Bits>(first + (which == 1 ? 0 : parity * S::Rows::kBytes));
     }
-    __device__ __forceinline__ static Bits *raw_projection(int of_C) {
+    __device__ __forceinline__ static Bits *raw_projection(uint32_t of_C) {
         return shared_at<Bits>(S::kRawProjections + of_C * S::States::kBytes);
     }
 
@@ -168,32 +170,34 @@ struct Scan {
         for (int which = 0; which < (p.out.address ? 3 : 2); ++which) {
             const SsmSequence &s = (&p.x)[which];
             if (s.address) {
-                S::Rows::bring(raw(which, parity), source(s), static_cast<int>(channels), steps.window);
+                S::Rows::bring(raw(which, parity), source(which), channels, steps.window);
             }
         }
     }
     __device__ __forceinline__ void bring_projections(const Steps &steps, uint32_t slab) const {
 #pragma unroll 1
         for (int of_C = 0; of_C < 2; ++of_C) {
-            const SsmProjection &s = (&p.B)[of_C];
-            if (!s.constant) {
-                S::States::bring(raw_projection(of_C), source(s, slab), states_of(slab), steps.window);
+            if (!(&p.B)[of_C].constant) {
+                Source from = source(4 + of_C);
+                if (S::kSlabs) {
+                    from.address += slab * S::kSlab * from.row_stride * static_cast<int64_t>(sizeof(Bits));
+                }
+                S::States::bring(raw_projection(of_C), from, states_of(slab), steps.window);
             }
         }
     }
 
     // Rows of B and C in f32, in the order of the scan; states beyond dstate are 0.
     __device__ __forceinline__ void convert_projections(uint32_t slab) const {
-        const int states = states_of(slab);
+        const uint32_t states = states_of(slab);
 #pragma unroll 1
-        for (int i = thread(); i < 2 * S::kFours * S::kSlab; i += kThreads) {
-            const int of_C = i / (S::kFours * S::kSlab);
-            const int four = i / S::kSlab % S::kFours;
-            const int n = i % S::kSlab;
-            const SsmProjection &s = (&p.B)[of_C];
+        for (uint32_t i = thread(); i < 2 * S::kFours * S::kSlab; i += kThreads) {
+            const uint32_t of_C = i / (S::kFours * S::kSlab);
+            const uint32_t four = i / S::kSlab % S::kFours;
+            const uint32_t n = i % S::kSlab;
             float v[kFour] = {};
-            if (n < states && !s.constant) {
-                S::States::read(raw_projection(of_C), source(s, slab).by_step(), n, four, v);
+            if (n < states && !(of_C ? p.C : p.B).constant) {
+                S::States::read(raw_projection(of_C), source(4 + of_C).by_step, n, four, v);
             }
             float *to = S::projection(of_C) + position(four * kFour) * S::kSlab + n;
             const int on = span.reverse ? -S::kSlab : S::kSlab;
@@ -221,9 +225,9 @@ struct Scan {
     // Four steps of a channel, so that neighbouring threads have neighbouring addresses.
     struct Unit {
         uint32_t channel;
-        int four;
+        uint32_t four;
 
-        __device__ __forceinline__ Unit(int u, bool by_step)
+        __device__ __forceinline__ Unit(uint32_t u, bool by_step)
             : channel(by_step ? u / S::kFours : u % S::kChannels), four(by_step ? u % S::kFours : u / S::kChannels) {}
     };
     // The first of the unit's places, in the order of the scan.
@@ -233,9 +237,9 @@ struct Scan {
 
     // delta and delta x of a tile; 0 for steps and channels that there are not.
     __device__ __forceinline__ void prepare(const Steps &steps, int parity) const {
-        const bool by_step = source(p.out).by_step(), x_by_step = source(p.x).by_step(), dt_by_step = source(p.dt).by_step();
+        const bool by_step = source(3).by_step, x_by_step = source(0).by_step, dt_by_step = source(1).by_step;
 #pragma unroll 1
-        for (int u = thread(); u < S::kChannels * S::kFours; u += kThreads) {
+        for (uint32_t u = thread(); u < S::kChannels * S::kFours; u += kThreads) {
             const Unit unit(u, by_step);
             float delta[kFour] = {}, x[kFour] = {};
             if (unit.channel < channels) {
@@ -254,7 +258,7 @@ struct Scan {
                 if (steps.steps < S::kSteps) {
 #pragma unroll
                     for (int j = 0; j < kFour; ++j) {
-                        const int m = unit.four * kFour + j;
+                        const uint32_t m = unit.four * kFour + j;
                         const bool there = m >= steps.window.low && m < steps.window.high;
                         delta[j] = there ? delta[j] : 0.0f;
                         x[j] = there ? x[j] : 0.0f;
@@ -274,11 +278,11 @@ struct Scan {
 
     // The outputs of a tile from the sums over states: skip, gate, round.
     __device__ __forceinline__ void put(const Steps &steps, int parity) const {
-        const Source out = source(p.out);
-        const bool by_step = out.by_step(), x_by_step = source(p.x).by_step(), z_by_step = source(p.z).by_step();
-        const bool whole = steps.steps == S::kSteps && out.aligned<T>();
+        const Source out = source(3);
+        const bool by_step = out.by_step, x_by_step = source(0).by_step, z_by_step = source(2).by_step;
+        const bool whole = steps.steps == S::kSteps && out.aligned;
 #pragma unroll 1
-        for (int u = thread(); u < S::kChannels * S::kFours; u += kThreads) {
+        for (uint32_t u = thread(); u < S::kChannels * S::kFours; u += kThreads) {
             const Unit unit(u, by_step);
             if (unit.channel >= channels) {
                 continue;
@@ -327,28 +331,30 @@ struct Scan {
     // where their channel's delta was.
     __device__ __forceinline__ void write(
         const Source &out, const Steps &steps, bool by_step, bool whole, const Unit &unit, const float (&y)[kFour]) const {
-        const int m0 = unit.four * kFour;
+        const uint32_t m0 = unit.four * kFour;
+        Bits *to = out.at<T>(unit.channel, steps.window.base + static_cast<int>(m0));
         if (!by_step) {
 #pragma unroll
             for (int j = 0; j < kFour; ++j) {
                 if (m0 + j >= steps.window.low && m0 + j < steps.window.high) {
-                    *out.at<T>(unit.channel, steps.window.base + m0 + j) = T::encode(y[j]);
+                    *to = T::encode(y[j]);
                 }
+                to += out.step_stride;
             }
         } else if (whole) {
-            S::Rows::write(out.at<T>(unit.channel, steps.window.base + m0), y);
+            S::Rows::write(to, y);
         } else {
-            float4 *to = reinterpret_cast<float4 *>(S::pairs(unit.channel) + 2 * position(unit));
-            *to = make_float4(y[0], y[1], y[2], y[3]);
+            float4 *waiting = reinterpret_cast<float4 *>(S::pairs(unit.channel) + 2 * position(unit));
+            *waiting = make_float4(y[0], y[1], y[2], y[3]);
         }
     }
     __device__ __forceinline__ void write_elements(const Source &out, const Steps &steps) const {
 #pragma unroll 1
-        for (int i = thread(); i < static_cast<int>(channels) * S::kSteps; i += kThreads) {
-            const int c = i / S::kSteps, m = i % S::kSteps;
+        for (uint32_t i = thread(); i < channels * S::kSteps; i += kThreads) {
+            const uint32_t c = i / S::kSteps, m = i % S::kSteps;
             if (m >= steps.window.low && m < steps.window.high) {
-                const int first = position(Unit(c * S::kFours + m / kFour, true));
-                *out.at<T>(c, steps.window.base + m) = T::encode(S::pairs(c)[2 * first + m % kFour]);
+                const int first = position(Unit(i / kFour, true));
+                *out.at<T>(c, steps.window.base + static_cast<int>(m)) = T::encode(S::pairs(c)[2 * first + m % kFour]);
             }
         }
     }
@@ -466,6 +472,7 @@ struct Scan {
         if (thread() == 0 && p.chunk_states.address) {
             *shared_at<int64_t>(S::kFirstChunk) = chunks_before(p.spans, seq);
         }
+        find_sources();
 #pragma unroll 1
         for (uint32_t c = thread(); c < S::kChannels; c += kThreads) {
             shared_at<float>(S::kDeltaSum)[c] = 0.0f;

@@ -42,8 +42,10 @@ struct Tile {
     static constexpr int kD = kBias + kChannels * 4;
     static constexpr int kDeltaSum = kD + kChannels * 4;
     static constexpr int kFirstChunk = kDeltaSum + kChannels * 4;
+    // Of x, dt, z, out, B and C.
+    static constexpr int kSources = kFirstChunk + 16;
     // Constant B and C, of each thread's states.
-    static constexpr int kConstants = kFirstChunk + 16;
+    static constexpr int kConstants = kSources + 6 * static_cast<int>(sizeof(Source));
 
     static __device__ __forceinline__ float *pairs(int channel) {
         return shared_at<float>(channel * (kPairRow * 4));

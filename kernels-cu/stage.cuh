@@ -20,8 +20,8 @@ __device__ __forceinline__ P *shared_at(int bytes) {
 }
 
 // This thread's number, read anew: what is made of it is not worth registers from one tile to the next.
-__device__ __forceinline__ int thread() {
-    int number;
+__device__ __forceinline__ uint32_t thread() {
+    uint32_t number;
     asm volatile("mov.u32 %0, %%tid.x;" : "=r"(number));
     return number;
 }
@@ -29,28 +29,32 @@ __device__ __forceinline__ int thread() {
 // Steps base + low to base + high - 1; `base` is a multiple of the tile's steps, which keeps rows aligned.
 struct Window {
     int base;
-    int low;
-    int high;
+    uint32_t low;
+    uint32_t high;
 };
 
 // Where a tile comes from or goes to: row r, time t at address + (r * row_stride + t * step_stride) elements.
-struct Source {
+struct __align__(16) Source {
     char *address;
     int64_t row_stride;
     int64_t step_stride;
+    // The dimension that lies side by side is that of steps; and it does so at addresses of 16 bytes.
+    uint32_t by_step;
+    uint32_t aligned;
 
-    // The dimension that lies side by side; the other one, if it is its stride that is 1.
-    __device__ __forceinline__ bool by_step() const {
-        return step_stride == 1 || (row_stride != 1 && step_stride <= row_stride);
+    template <typename T>
+    static __device__ __forceinline__ Source of(uint64_t address, int64_t offset, int64_t row_stride, int64_t step_stride) {
+        constexpr int64_t kBytes = sizeof(typename T::Bits);
+        Source source{reinterpret_cast<char *>(address) + offset * kBytes, row_stride, step_stride, 0, 0};
+        source.by_step = step_stride == 1 || (row_stride != 1 && step_stride <= row_stride);
+        const int64_t across = (source.by_step ? row_stride : step_stride) * kBytes;
+        const int64_t along = source.by_step ? step_stride : row_stride;
+        source.aligned = along == 1 && ((reinterpret_cast<int64_t>(source.address) | across) & 15) == 0;
+        return source;
     }
     template <typename T>
-    __device__ __forceinline__ bool aligned() const {
-        const int64_t across = (by_step() ? row_stride : step_stride) * static_cast<int64_t>(sizeof(typename T::Bits));
-        const int64_t along = by_step() ? step_stride : row_stride;
-        return along == 1 && ((reinterpret_cast<int64_t>(address) | across) & 15) == 0;
-    }
-    template <typename T>
-    __device__ __forceinline__ typename T::Bits *at(int row, int t) const {
+    __device__ __forceinline__ typename T::Bits *at(uint32_t row, int t) const {
+        __builtin_assume(__isGlobal(address));
         return reinterpret_cast<typename T::Bits *>(address) + (row * row_stride + t * step_stride);
     }
 };
@@ -65,49 +69,56 @@ __device__ __forceinline__ void wait_for_copies() {
     asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
+template <int POWER_OF_TWO>
+constexpr uint32_t kLog2 = POWER_OF_TWO > 1 ? 1 + kLog2<POWER_OF_TWO / 2> : 0;
+template <>
+constexpr uint32_t kLog2<0> = 0;
+
 template <typename T, int ROWS, int STEPS, int THREADS>
 struct StagedTile {
     using Bits = typename T::Bits;
-    static constexpr int kVectors = STEPS / kVector<T>;
     static constexpr int kBytes = ROWS * STEPS * static_cast<int>(sizeof(Bits));
 
     // Brings `rows` rows; the copies are waited for by `wait_for_copies`.
-    static __device__ __forceinline__ void bring(Bits *to, const Source &from, int rows, const Window &window) {
-        const bool whole = window.low == 0 && window.high == STEPS && from.aligned<T>();
-        if (from.by_step() && whole) {
-#pragma unroll 1
-            for (int i = thread(); i < rows * kVectors; i += THREADS) {
-                copy_16_bytes(
-                    to + i * kVector<T>, from.at<T>(i / kVectors, window.base + i % kVectors * kVector<T>));
-            }
-        } else if (whole && rows == ROWS) {
-            constexpr int kAcross = ROWS / kVector<T> > 0 ? ROWS / kVector<T> : 1;
-#pragma unroll 1
-            for (int i = thread(); i < STEPS * kAcross; i += THREADS) {
-                copy_16_bytes(to + i * kVector<T>, from.at<T>(i % kAcross * kVector<T>, window.base + i / kAcross));
-            }
-        } else {
+    static __device__ __forceinline__ void bring(Bits *to, const Source &from, uint32_t rows, const Window &window) {
+        const bool whole = from.aligned && window.low == 0 && window.high == STEPS && (from.by_step || rows == ROWS);
+        if (!whole) {
             bring_elements(to, from, rows, window);
+            return;
+        }
+        // Vectors of a line along which elements lie side by side.
+        const uint32_t shift = from.by_step ? kLog2<STEPS / kVector<T>> : kLog2<ROWS / kVector<T>>;
+        const uint32_t lines = from.by_step ? rows : STEPS;
+        const int64_t apart = from.by_step ? from.row_stride : from.step_stride;
+        const uint32_t line = thread() >> shift, first = thread() & ((1 << shift) - 1);
+        const Bits *source = from.at<T>(0, window.base) + line * apart + first * kVector<T>;
+        to += thread() * kVector<T>;
+#pragma unroll 1
+        for (uint32_t i = line; i < lines; i += THREADS >> shift) {
+            copy_16_bytes(to, source);
+            to += THREADS * kVector<T>;
+            source += (THREADS >> shift) * apart;
         }
     }
 
+    // Neighbouring threads along what lies side by side.
     static __device__ __forceinline__ void bring_elements(
-        Bits *to, const Source &from, int rows, const Window &window) {
-        const bool by_step = from.by_step();
+        Bits *to, const Source &from, uint32_t rows, const Window &window) {
+        const uint32_t shift = from.by_step ? kLog2<STEPS> : kLog2<ROWS>;
+        const int64_t apart = from.by_step ? from.row_stride : from.step_stride;
+        const int64_t along = from.by_step ? from.step_stride : from.row_stride;
+        const Bits *lines = from.at<T>(0, window.base);
 #pragma unroll 1
-        for (int i = thread(); i < ROWS * STEPS; i += THREADS) {
-            const int row = by_step ? i / STEPS : i % ROWS;
-            const int m = by_step ? i % STEPS : i / ROWS;
-            Bits bits = 0;
-            if (row < rows && m >= window.low && m < window.high) {
-                bits = *from.at<T>(row, window.base + m);
-            }
-            to[i] = bits;
+        for (uint32_t i = thread(); i < ROWS * STEPS; i += THREADS) {
+            const uint32_t line = i >> shift, place = i & ((1 << shift) - 1);
+            const uint32_t row = from.by_step ? line : place, m = from.by_step ? place : line;
+            const bool there = row < rows && m >= window.low && m < window.high;
+            to[i] = there ? lines[line * apart + place * along] : Bits{0};
         }
     }
 
     // Steps 4 * four to 4 * four + 3 of a row.
-    static __device__ __forceinline__ void read(const Bits *tile, bool by_step, int row, int four, float (&v)[kFour]) {
+    static __device__ __forceinline__ void read(const Bits *tile, bool by_step, uint32_t row, uint32_t four, float (&v)[kFour]) {
         if (by_step) {
             constexpr int kWords = kFour / T::kPerWord;
             uint32_t words[kWords];
