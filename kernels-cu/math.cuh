@@ -66,16 +66,13 @@ __device__ __forceinline__ float softplus(float v) {
     return fmaxf(v, 0.0f) + log1p_unit(exp_of_minus_magnitude(v));
 }
 
-// v / (1 + e^-v), without a branch. Far below zero e^v may be subnormal although v e^v is not: the power is taken 2^32 times
-// too large there.
+// v / (1 + e^-v), by the square of e^(-|v|/2): far below zero e^v may be subnormal although v e^v is not.
 __device__ __forceinline__ float silu(float v) {
-    const float magnitude = limited_magnitude(v, 120.0f);
+    const float magnitude = limited_magnitude(v * 0.5f, 87.0f);
     const float t = magnitude * kLog2e;
-    const bool far = t > 64.0f;
-    float e = exp2_approx(far ? 32.0f - t : -t);
-    e = fmaf(e, fmaf(t, kLn2, -magnitude), e);
-    const float gated = (v < 0.0f ? v * e : v) * reciprocal(far ? 1.0f : 1.0f + e);
-    return far && v < 0.0f ? gated * 0x1p-32f : gated;
+    const float power = exp2_approx(-t);
+    const float root = fmaf(power, fmaf(t, kLn2, -magnitude), power);
+    return (v < 0.0f ? v * root * root : v) * reciprocal(fmaf(root, root, 1.0f));
 }
 
 // 1 / (1 + e^-v), without overflow on either side.

@@ -104,25 +104,38 @@ struct StagedTile {
     // Neighbouring threads along what lies side by side.
     static __device__ __forceinline__ void bring_elements(
         Bits *to, const Source &from, uint32_t rows, const Window &window) {
-        const uint32_t shift = from.by_step ? kLog2<STEPS> : kLog2<ROWS>;
-        const int64_t apart = from.by_step ? from.row_stride : from.step_stride;
-        const int64_t along = from.by_step ? from.step_stride : from.row_stride;
-        const Bits *lines = from.at<T>(0, window.base);
+        to += thread();
+        if (from.by_step) {
+            // The same step of every so many rows.
+            const uint32_t m = thread() % STEPS, high = m >= window.low && m < window.high ? rows : 0;
+            const Bits *source = from.at<T>(thread() / STEPS, window.base + static_cast<int>(m));
+#pragma unroll 4
+            for (uint32_t row = thread() / STEPS; row < ROWS; row += THREADS / STEPS) {
+                *to = row < high ? *source : Bits{0};
+                to += THREADS;
+                source += THREADS / STEPS * from.row_stride;
+            }
+            return;
+        }
 #pragma unroll 1
         for (uint32_t i = thread(); i < ROWS * STEPS; i += THREADS) {
-            const uint32_t line = i >> shift, place = i & ((1 << shift) - 1);
-            const uint32_t row = from.by_step ? line : place, m = from.by_step ? place : line;
+            const uint32_t row = i % ROWS, m = i / ROWS;
             const bool there = row < rows && m >= window.low && m < window.high;
-            to[i] = there ? lines[line * apart + place * along] : Bits{0};
+            *to = there ? *from.at<T>(row, window.base + static_cast<int>(m)) : Bits{0};
+            to += THREADS;
         }
     }
 
-    // Steps 4 * four to 4 * four + 3 of a row.
-    static __device__ __forceinline__ void read(const Bits *tile, bool by_step, uint32_t row, uint32_t four, float (&v)[kFour]) {
+    // The place of the first of four steps of a row.
+    static __device__ __forceinline__ int place(bool by_step, int row, int four) {
+        return by_step ? row * STEPS + four * kFour : four * kFour * ROWS + row;
+    }
+
+    // Four steps of a row from their place on.
+    static __device__ __forceinline__ void read(const Bits *from, bool by_step, float (&v)[kFour]) {
         if (by_step) {
             constexpr int kWords = kFour / T::kPerWord;
             uint32_t words[kWords];
-            const Bits *from = tile + row * STEPS + four * kFour;
             if constexpr (kWords == 2) {
                 const uint2 both = *reinterpret_cast<const uint2 *>(from);
                 words[0] = both.x;
@@ -141,7 +154,7 @@ struct StagedTile {
         } else {
 #pragma unroll
             for (int i = 0; i < kFour; ++i) {
-                v[i] = T::decode(tile[(four * kFour + i) * ROWS + row]);
+                v[i] = T::decode(from[i * ROWS]);
             }
         }
     }
