@@ -165,24 +165,22 @@ struct Scan {
         return shared_at<Bits>(S::kRawProjections + of_C * S::States::kBytes);
     }
 
-    __device__ __forceinline__ void bring_steps(const Steps &steps, int parity) const {
+    // Has a tile brought, of a sequence's tensors or only of B and C, a warp for each.
+    __device__ __forceinline__ void bring(const Steps &steps, int parity, uint32_t slab, bool projections_alone) const {
+        constexpr uint32_t kWarps = kThreads / 32;
 #pragma unroll 1
-        for (int which = 0; which < (p.out.address ? 3 : 2); ++which) {
-            const SsmSequence &s = (&p.x)[which];
-            if (s.address) {
-                S::Rows::bring(raw(which, parity), source(which), channels, steps.window);
-            }
-        }
-    }
-    __device__ __forceinline__ void bring_projections(const Steps &steps, uint32_t slab) const {
-#pragma unroll 1
-        for (int of_C = 0; of_C < 2; ++of_C) {
-            if (!(&p.B)[of_C].constant) {
-                Source from = source(4 + of_C);
+        for (uint32_t task = thread() / 32; task < 5; task += kWarps) {
+            if (task < 3) {
+                const bool wanted = !projections_alone && (task < 2 || p.out.address) && (&p.x)[task].address;
+                if (wanted) {
+                    S::Rows::bring(raw(task, parity), source(task), channels, steps.window);
+                }
+            } else if (!(&p.B)[task - 3].constant) {
+                Source from = source(task + 1);
                 if (S::kSlabs) {
                     from.address += slab * S::kSlab * from.row_stride * static_cast<int64_t>(sizeof(Bits));
                 }
-                S::States::bring(raw_projection(of_C), from, states_of(slab), steps.window);
+                S::States::bring(raw_projection(task - 3), from, states_of(slab), steps.window);
             }
         }
     }
@@ -442,8 +440,7 @@ struct Scan {
     __device__ __forceinline__ void bring_next(const Steps &steps, int parity) const {
         const Steps next = tile(steps.step0 + steps.steps);
         if (next.steps > 0) {
-            bring_steps(next, parity);
-            bring_projections(next, 0);
+            bring(next, parity, 0, false);
         }
     }
 
@@ -454,7 +451,7 @@ struct Scan {
             if (S::kSlabs && slabs > 1) {
                 resume(slab, states);
                 if (slab > 0) {
-                    bring_projections(steps, slab);
+                    bring(steps, parity, slab, true);
                     wait_for_copies();
                     __syncthreads();
                 }

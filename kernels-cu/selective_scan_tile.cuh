@@ -19,8 +19,8 @@ struct Tile {
     static constexpr int kSteps = (LANES <= 8 ? 2 : 1) * kVector<T>;
     static constexpr int kFours = kSteps / kFour;
 
-    using Rows = StagedTile<T, kChannels, kSteps, kThreads>;
-    using States = StagedTile<T, kSlab, kSteps, kThreads>;
+    using Rows = StagedTile<T, kChannels, kSteps>;
+    using States = StagedTile<T, kSlab, kSteps>;
 
     // Per channel delta and delta x of each step, in f32; the pad keeps channels apart in the banks. Then, in the first half
     // of each four steps, what the states give to the output. Also the way of states into registers and back.

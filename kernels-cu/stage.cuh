@@ -74,10 +74,12 @@ constexpr uint32_t kLog2 = POWER_OF_TWO > 1 ? 1 + kLog2<POWER_OF_TWO / 2> : 0;
 template <>
 constexpr uint32_t kLog2<0> = 0;
 
-template <typename T, int ROWS, int STEPS, int THREADS>
+// Tiles are brought by single warps: what it takes to find them is more than the copies themselves.
+template <typename T, int ROWS, int STEPS>
 struct StagedTile {
     using Bits = typename T::Bits;
     static constexpr int kBytes = ROWS * STEPS * static_cast<int>(sizeof(Bits));
+    static constexpr uint32_t kWarp = 32;
 
     // Brings `rows` rows; the copies are waited for by `wait_for_copies`.
     static __device__ __forceinline__ void bring(Bits *to, const Source &from, uint32_t rows, const Window &window) {
@@ -86,43 +88,53 @@ struct StagedTile {
             bring_elements(to, from, rows, window);
             return;
         }
-        // Vectors of a line along which elements lie side by side.
+        // Vectors of a line along which elements lie side by side, and of all lines.
         const uint32_t shift = from.by_step ? kLog2<STEPS / kVector<T>> : kLog2<ROWS / kVector<T>>;
-        const uint32_t lines = from.by_step ? rows : STEPS;
+        const uint32_t vectors = (from.by_step ? rows : STEPS) << shift;
         const int64_t apart = from.by_step ? from.row_stride : from.step_stride;
-        const uint32_t line = thread() >> shift, first = thread() & ((1 << shift) - 1);
-        const Bits *source = from.at<T>(0, window.base) + line * apart + first * kVector<T>;
-        to += thread() * kVector<T>;
+        const Bits *lines = from.at<T>(0, window.base);
+        const uint32_t lane = thread() % kWarp;
+        to += lane * kVector<T>;
+        if constexpr (ROWS / kVector<T> <= kWarp) {
+            const Bits *source = lines + (lane >> shift) * apart + (lane & ((1 << shift) - 1)) * kVector<T>;
+#pragma unroll 2
+            for (uint32_t i = lane; i < vectors; i += kWarp) {
+                copy_16_bytes(to, source);
+                to += kWarp * kVector<T>;
+                source += (kWarp >> shift) * apart;
+            }
+        } else {
 #pragma unroll 1
-        for (uint32_t i = line; i < lines; i += THREADS >> shift) {
-            copy_16_bytes(to, source);
-            to += THREADS * kVector<T>;
-            source += (THREADS >> shift) * apart;
+            for (uint32_t i = lane; i < vectors; i += kWarp) {
+                copy_16_bytes(to, lines + (i >> shift) * apart + (i & ((1 << shift) - 1)) * kVector<T>);
+                to += kWarp * kVector<T>;
+            }
         }
     }
 
     // Neighbouring threads along what lies side by side.
     static __device__ __forceinline__ void bring_elements(
         Bits *to, const Source &from, uint32_t rows, const Window &window) {
-        to += thread();
+        const uint32_t lane = thread() % kWarp;
+        to += lane;
         if (from.by_step) {
             // The same step of every so many rows.
-            const uint32_t m = thread() % STEPS, high = m >= window.low && m < window.high ? rows : 0;
-            const Bits *source = from.at<T>(thread() / STEPS, window.base + static_cast<int>(m));
+            const uint32_t m = lane % STEPS, high = m >= window.low && m < window.high ? rows : 0;
+            const Bits *source = from.at<T>(lane / STEPS, window.base + static_cast<int>(m));
 #pragma unroll 4
-            for (uint32_t row = thread() / STEPS; row < ROWS; row += THREADS / STEPS) {
+            for (uint32_t row = lane / STEPS; row < ROWS; row += kWarp / STEPS) {
                 *to = row < high ? *source : Bits{0};
-                to += THREADS;
-                source += THREADS / STEPS * from.row_stride;
+                to += kWarp;
+                source += kWarp / STEPS * from.row_stride;
             }
             return;
         }
 #pragma unroll 1
-        for (uint32_t i = thread(); i < ROWS * STEPS; i += THREADS) {
+        for (uint32_t i = lane; i < ROWS * STEPS; i += kWarp) {
             const uint32_t row = i % ROWS, m = i / ROWS;
             const bool there = row < rows && m >= window.low && m < window.high;
             *to = there ? *from.at<T>(row, window.base + static_cast<int>(m)) : Bits{0};
-            to += THREADS;
+            to += kWarp;
         }
     }
 
