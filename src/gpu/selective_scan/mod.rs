@@ -96,7 +96,8 @@ impl Grid {
     /// What blocks keep in the workspace, in units of each slab: sequences take turns where there is more of it than the
     /// elements of x justify (many short sequences, or a long one among them). Returns its bytes.
     fn keep(&mut self, units: usize, elements: usize) -> usize {
-        let a_turn = [self.split, self.blocks, self.slabs, units].into_iter().fold(unit(self.threads), usize::saturating_mul);
+        let a_turn =
+            [self.split, self.blocks, self.slabs, units].into_iter().fold(unit(self.threads), usize::saturating_mul);
         if let Some(affordable) = elements.saturating_mul(KEPT_PER_ELEMENT).checked_div(a_turn) {
             let busy = MANY_BLOCKS.div_ceil(self.blocks.saturating_mul(self.split));
             self.seq_blocks = self.seq_blocks.min(affordable.max(busy));
