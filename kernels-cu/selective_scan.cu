@@ -480,11 +480,15 @@ struct Scan {
         }
         __syncthreads();
         const int first = position(span.reverse ? steps.window.high - 1 : steps.window.low);
-        float *sum = shared_at<float>(S::kDeltaSum) + own_channel();
         const float *pairs = S::pairs(own_channel());
+        // A tile's own sum first: the error of one long sum would grow with the sequence, and states with it.
+        float sum = 0.0f;
 #pragma unroll 1
-        for (int p = first; p < first + steps.steps && lane() == 0; ++p) {
-            *sum += pairs[2 * p];
+        for (int p = first; p < first + steps.steps; ++p) {
+            sum += pairs[2 * p];
+        }
+        if (lane() == 0) {
+            shared_at<float>(S::kDeltaSum)[own_channel()] += sum;
         }
     }
 
