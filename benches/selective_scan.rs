@@ -4,52 +4,15 @@
 
 mod common;
 
-use common::{CpuTime, channels, criterion, pattern, rows_dims, sequence_dims, shapes, throughput};
+use common::{CpuTime, ScanInputs, criterion, rows_dims, sequence_dims, shapes, throughput};
 use criterion::Criterion;
-use ssm_baseline::{Scan, ScanGradients, Shape, loops};
+use ssm_baseline::{ScanGradients, Shape, loops};
 use ssm_kernels::Result;
 use ssm_kernels::prelude::*;
 
-struct Inputs {
-    shape: Shape,
-    /// x, dt, z, dout.
-    sequences: [Vec<f32>; 4],
-    rows: [Vec<f32>; 2],
-    A: Vec<f32>,
-    D: Vec<f32>,
-    dt_bias: Vec<f32>,
-}
-
-impl Inputs {
-    fn new(shape: Shape) -> Self {
-        Self {
-            shape,
-            sequences: std::array::from_fn(|i| pattern(shape.sequence(), i, (-2.0, 2.0))),
-            rows: std::array::from_fn(|i| pattern(shape.rows(), 4 + i, (-1.0, 1.0))),
-            A: pattern(shape.states(), 6, (-16.0, -1.0)),
-            D: pattern(shape.dim, 7, (-1.0, 1.0)),
-            dt_bias: pattern(shape.dim, 8, (-3.0, -1.0)),
-        }
-    }
-
-    fn plain(&self) -> Scan<'_> {
-        let ([x, dt, z, _], [B, C]) = (&self.sequences, &self.rows);
-        Scan { shape: self.shape, x, dt, A: &self.A, B, C, D: &self.D, z, dt_bias: &self.dt_bias }
-    }
-
-    fn scan(&self) -> Result<SelectiveScan<'_, f32>> {
-        let shape = &self.shape;
-        let [x, dt, z, _] = std::array::from_fn(|i| View::new(&self.sequences[i], sequence_dims(shape)));
-        let [B, C] = std::array::from_fn(|i| View::new(&self.rows[i], rows_dims(shape)));
-        let A = View::new(&self.A, [("dim", shape.dim), ("dstate", shape.dstate)]);
-        let scan = SelectiveScan::new(x, dt, A, B, C)?.D(channels(&self.D)).z(z);
-        Ok(scan.dt_bias(channels(&self.dt_bias)).dt_softplus(true))
-    }
-}
-
 fn forward(criterion: &mut Criterion<CpuTime>) -> Result<()> {
     for (name, shape) in shapes() {
-        let inputs = Inputs::new(shape);
+        let inputs = ScanInputs::new(shape);
         let mut group = criterion.benchmark_group(format!("selective_scan/forward/{name}"));
         group.throughput(throughput(&shape));
         let (scan, cpu, mut out) = (inputs.scan()?, Cpu::single_thread(), vec![0.0; shape.sequence()]);
@@ -109,7 +72,7 @@ impl Outputs {
 
 fn backward(criterion: &mut Criterion<CpuTime>) -> Result<()> {
     for (name, shape) in shapes() {
-        let (inputs, mut outputs) = (Inputs::new(shape), Outputs::new(&shape));
+        let (inputs, mut outputs) = (ScanInputs::new(shape), Outputs::new(&shape));
         let mut group = criterion.benchmark_group(format!("selective_scan/backward/{name}"));
         group.throughput(throughput(&shape));
         let (scan, cpu) = (inputs.scan()?, Cpu::single_thread());

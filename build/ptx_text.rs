@@ -6,11 +6,13 @@ use std::collections::HashSet;
 /// The newest PTX version that the drivers of CUDA 12.0 read.
 const NEWEST: (u32, u32) = (8, 0);
 
-/// Lowers `.version`, makes paths relative, and drops comments and what only a debugger of inlined calls wants: it is half
-/// of the text. `.loc file line column` stays where the line is another than before.
+/// Lowers `.version`, makes paths relative, shortens names of parameters and labels, and drops comments and what only a
+/// debugger of inlined calls wants: it is half of the text. `.loc file line column` stays where the line is another than
+/// before.
 pub fn normalise(ptx: &str) -> String {
     let used = used_labels(ptx);
     let mut text = String::with_capacity(ptx.len());
+    let mut entry = String::new();
     let mut depth: Option<i32> = None;
     let (mut place, mut next_place) = (String::new(), None);
     for line in ptx.lines() {
@@ -22,14 +24,17 @@ pub fn normalise(ptx: &str) -> String {
             depth = (now > 0 || !opened).then_some(now);
             continue;
         }
-        let label = line.trim_end().strip_suffix(':').filter(|label| label.starts_with("$L__tmp"));
+        let label = line.trim_end().strip_suffix(':').filter(|label| is_debug_label(label));
         if label.is_some_and(|label| !used.contains(label))
             || is_newer_hint(line)
             || line.trim_start().starts_with("//")
         {
             continue;
         }
-        let line = rewrite(line);
+        if let Some(name) = entries(line).first() {
+            entry = format!("{name}_param_");
+        }
+        let line = rewrite(line, &entry);
         if line.trim_start().starts_with(".loc") {
             next_place = Some(line);
             continue;
@@ -60,15 +65,21 @@ fn is_newer_hint(line: &str) -> bool {
     line.trim_start().starts_with(".pragma \"used_bytes_mask")
 }
 
-/// Labels that an instruction or a kept directive mentions; the others mark places for debug sections.
-fn used_labels(ptx: &str) -> HashSet<&str> {
-    let is_label = |c: char| c == '$' || c == '_' || c.is_ascii_alphanumeric();
-    let lines = ptx.lines().filter(|line| line.contains("$L__tmp") && !line.trim_end().ends_with(':'));
-    let words = lines.flat_map(|line| line.split(move |c| !is_label(c)));
-    words.filter(|word| word.starts_with("$L__tmp")).collect()
+/// May mark nothing but a place for debug sections.
+fn is_debug_label(label: &str) -> bool {
+    label.starts_with("$L__tmp") || label.starts_with("$L__func_")
 }
 
-fn rewrite(line: &str) -> String {
+/// Labels that an instruction or a kept directive mentions.
+fn used_labels(ptx: &str) -> HashSet<&str> {
+    let is_label = |c: char| c == '$' || c == '_' || c.is_ascii_alphanumeric();
+    let lines = ptx.lines().filter(|line| line.contains("$L__") && !line.trim_end().ends_with(':'));
+    let words = lines.flat_map(|line| line.split(move |c| !is_label(c)));
+    words.filter(|word| is_debug_label(word)).collect()
+}
+
+/// `entry`: what names of the entry's parameters begin with, which are its own anyway.
+fn rewrite(line: &str, entry: &str) -> String {
     let body = line.trim_start();
     if let Some(version) = body.strip_prefix(".version") {
         let mut parts = version.split_whitespace().next().unwrap_or("").split('.').map(|part| part.parse().ok());
@@ -88,7 +99,8 @@ fn rewrite(line: &str) -> String {
         return place.split_whitespace().collect::<Vec<_>>().join(" ");
     }
     // Blanks between operands are a twentieth of the text.
-    let line = without_path_hashes(line.trim_end());
+    let line = without_path_hashes(line.trim_end()).replace("$L__BB", "$L");
+    let line = if entry.is_empty() { line } else { line.replace(entry, "param_") };
     if line.ends_with(';') { line.replace(" \t", " ").replace(", ", ",") } else { line }
 }
 
@@ -187,7 +199,18 @@ mod tests {
     fn comments_and_lines_that_repeat_themselves_go() {
         let ptx = "\t// begin inline asm\n\t.loc\t1 7 5\n\tret;\n\n\t.loc\t1 7 9\n\tret;\n\t.loc\t2 7 9\n\t.loc\t1 8 9\n\
                    $L__BB0_1:\n\tret;\n";
-        assert_eq!(normalise(ptx), ".loc 1 7 5\n\tret;\n\tret;\n$L__BB0_1:\n.loc 1 8 9\n\tret;\n");
+        assert_eq!(normalise(ptx), ".loc 1 7 5\n\tret;\n\tret;\n$L0_1:\n.loc 1 8 9\n\tret;\n");
+    }
+
+    #[test]
+    fn names_that_are_an_entrys_own_are_short() {
+        let ptx = ".visible .entry scan(\n\t.param .u32 scan_param_0\n)\n{\n$L__func_begin0:\n$L__BB0_1:\n\
+                   \tld.param.u32 \t%r1, [scan_param_0+4];\n\tbra.uni \t$L__BB0_1;\n}\n\
+                   .visible .entry scan2(\n\t.param .u32 scan2_param_0\n)\n";
+        let short = ".visible .entry scan(\n\t.param .u32 param_0\n)\n{\n$L0_1:\n\
+                     \tld.param.u32 %r1,[param_0+4];\n\tbra.uni $L0_1;\n}\n\
+                     .visible .entry scan2(\n\t.param .u32 param_0\n)\n";
+        assert_eq!(normalise(ptx), short);
     }
 
     #[test]

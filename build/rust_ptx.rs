@@ -14,6 +14,7 @@ pub const OPTIONS: &[&str] = &[
     "-Zunstable-options",
     "-Cpanic=immediate-abort",
     "-Ctarget-cpu=sm_80",
+    "-Cllvm-args=-unroll-runtime=false",
 ];
 
 /// Without it a barrier between two equal conditions comes out twice, once in each arm (rust-lang/rust#137086).

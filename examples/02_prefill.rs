@@ -17,11 +17,10 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// What the layer's matrix products would give, (seqlen, ..); and its parameters.
 struct Layer {
-    x: Vec<f32>,
-    z: Vec<f32>,
-    dt: Vec<f32>,
-    B: Vec<f32>,
-    C: Vec<f32>,
+    /// x, dt and z.
+    channels: [Vec<f32>; 3],
+    /// B and C.
+    rows: [Vec<f32>; 2],
     A: Vec<f32>,
     D: Vec<f32>,
     weight: Vec<f32>,
@@ -33,22 +32,21 @@ struct States {
     scan: Vec<f32>,
 }
 
-fn wave(count: usize, phase: f32) -> Vec<f32> {
-    (0..count).map(|i| (i as f32 * 0.37 + phase).sin()).collect()
-}
-
 fn sequence(count: usize) -> [(&'static str, usize); 3] {
     [("batch", 1), ("seqlen", count), ("dim", DIM)]
 }
 
+/// Steps `from..from + count` of a tensor of channels.
+fn steps(data: &[f32], from: usize, count: usize) -> View<'_, f32> {
+    View::new(&data[from * DIM..][..count * DIM], sequence(count))
+}
+
 impl Layer {
     fn new(len: usize) -> Self {
+        let wave = |count: usize, phase: f32| (0..count).map(|i| (i as f32 * 0.37 + phase).sin()).collect();
         Self {
-            x: wave(len * DIM, 0.0),
-            z: wave(len * DIM, 1.0),
-            dt: wave(len * DIM, 2.0),
-            B: wave(len * DSTATE, 3.0),
-            C: wave(len * DSTATE, 4.0),
+            channels: [0.0, 1.0, 2.0].map(|phase| wave(len * DIM, phase)),
+            rows: [3.0, 4.0].map(|phase| wave(len * DSTATE, phase)),
             A: (0..DIM * DSTATE).map(|i| -((i % DSTATE + 1) as f32)).collect(),
             D: wave(DIM, 5.0),
             weight: wave(DIM * WIDTH, 6.0),
@@ -59,30 +57,26 @@ impl Layer {
         View::new(&self.weight, [("dim", DIM), ("width", WIDTH)])
     }
 
-    fn parameters(&self) -> [View<'_, f32>; 2] {
-        [View::new(&self.A, [("dim", DIM), ("dstate", DSTATE)]), View::new(&self.D, [("dim", DIM)])]
-    }
-
-    /// Steps `from..from + count` of a tensor with `per_step` numbers a step.
-    fn steps(data: &[f32], per_step: usize, from: usize, count: usize) -> &[f32] {
-        &data[from * per_step..][..count * per_step]
+    /// dt, z, B, C of steps `from..from + count`, A and D.
+    fn scan_inputs(&self, from: usize, count: usize) -> [View<'_, f32>; 6] {
+        let [_, dt, z] = self.channels.each_ref().map(|data| steps(data, from, count));
+        let rows = [("batch", 1), ("seqlen", count), ("ngroups", 1), ("dstate", DSTATE)];
+        let [B, C] = self.rows.each_ref().map(|data| View::new(&data[from * DSTATE..][..count * DSTATE], rows));
+        let A = View::new(&self.A, [("dim", DIM), ("dstate", DSTATE)]);
+        [dt, z, B, C, A, View::new(&self.D, [("dim", DIM)])]
     }
 
     /// The first `count` steps, and the states behind them.
     fn prefill(&self, count: usize) -> Result<(Vec<f32>, States)> {
         let (mut u, mut out) = (vec![0.0; count * DIM], vec![0.0; count * DIM]);
         let mut states = States { conv: vec![0.0; DIM * (WIDTH - 1)], scan: vec![0.0; DIM * DSTATE] };
-        let channels = |data| View::new(Self::steps(data, DIM, 0, count), sequence(count));
-        let conv = CausalConv1d::new(channels(&self.x), self.weight())?.silu(true);
+        let conv = CausalConv1d::new(steps(&self.channels[0], 0, count), self.weight())?.silu(true);
         let mut u_view = ViewMut::new(&mut u, sequence(count));
         let mut last = ViewMut::new(&mut states.conv, [("batch", 1), ("dim", DIM), ("state_len", WIDTH - 1)]);
         Cpu::new().forward(&conv, CausalConv1dOutputs::new(&mut u_view).final_state(&mut last))?;
 
-        let [A, D] = self.parameters();
-        let rows = [("batch", 1), ("seqlen", count), ("ngroups", 1), ("dstate", DSTATE)];
-        let [B, C] = [&self.B, &self.C].map(|data| View::new(Self::steps(data, DSTATE, 0, count), rows));
-        let scan = SelectiveScan::new(channels(&u), channels(&self.dt), A, B, C)?;
-        let scan = scan.D(D).z(channels(&self.z)).dt_softplus(true);
+        let [dt, z, B, C, A, D] = self.scan_inputs(0, count);
+        let scan = SelectiveScan::new(View::new(&u, sequence(count)), dt, A, B, C)?.D(D).z(z).dt_softplus(true);
         let mut out_view = ViewMut::new(&mut out, sequence(count));
         let mut last = ViewMut::new(&mut states.scan, [("batch", 1), ("dim", DIM), ("dstate", DSTATE)]);
         Cpu::new().forward(&scan, SelectiveScanOutputs::new(&mut out_view).final_state(&mut last))?;
@@ -92,17 +86,13 @@ impl Layer {
     /// The step at `t`, in place of the states.
     fn decode(&self, t: usize, states: &mut States) -> Result<Vec<f32>> {
         let (mut u, mut out) = (vec![0.0; DIM], vec![0.0; DIM]);
-        let channels = |data| View::new(Self::steps(data, DIM, t, 1), sequence(1));
-        let conv = CausalConv1dUpdate::new(channels(&self.x), self.weight())?.silu(true);
+        let conv = CausalConv1dUpdate::new(steps(&self.channels[0], t, 1), self.weight())?.silu(true);
         let mut u_view = ViewMut::new(&mut u, sequence(1));
         let mut conv_state = ViewMut::new(&mut states.conv, [("slots", 1), ("dim", DIM), ("state_len", WIDTH - 1)]);
         Cpu::new().forward(&conv, CausalConv1dUpdateOutputs::new(&mut u_view, &mut conv_state))?;
 
-        let [A, D] = self.parameters();
-        let rows = [("batch", 1), ("seqlen", 1), ("ngroups", 1), ("dstate", DSTATE)];
-        let [B, C] = [&self.B, &self.C].map(|data| View::new(Self::steps(data, DSTATE, t, 1), rows));
-        let update = StateUpdate::new(View::new(&u, sequence(1)), channels(&self.dt), A, B, C)?;
-        let update = update.D(D).z(channels(&self.z)).dt_softplus(true);
+        let [dt, z, B, C, A, D] = self.scan_inputs(t, 1);
+        let update = StateUpdate::new(View::new(&u, sequence(1)), dt, A, B, C)?.D(D).z(z).dt_softplus(true);
         let mut out_view = ViewMut::new(&mut out, sequence(1));
         let mut state = ViewMut::new(&mut states.scan, [("batch", 1), ("dim", DIM), ("dstate", DSTATE)]);
         Cpu::new().forward(&update, StateUpdateOutputs::new(&mut state, &mut out_view))?;

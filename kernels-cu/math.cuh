@@ -25,90 +25,92 @@ __device__ __forceinline__ float exp_approx(float v) {
     return fmaf(e, fmaf(-t, kLn2, v), e);
 }
 
-// ln(1 + e^v), and v itself above 20.
-__device__ __forceinline__ float softplus(float v) {
-    return v > 20.0f ? v : log1pf(expf(v));
-}
-
-// v / (1 + e^-v). Far below zero e^v may be subnormal although v e^v is not: e^(v/2) keeps all its bits.
-__device__ __forceinline__ float silu(float v) {
-    if (v < -80.0f) {
-        const float e = expf(0.5f * v);
-        return v * e * e;
-    }
-    return __fdiv_rn(v, 1.0f + expf(-v));
-}
-
-// 1 / (1 + e^-v), without overflow on either side.
-__device__ __forceinline__ float sigmoid(float v) {
-    const float e = expf(-fabsf(v));
-    return __fdiv_rn(v < 0.0f ? e : 1.0f, 1.0f + e);
-}
-
-// delta from the raw step with its bias, and its derivative by that. The comparisons keep NaN.
-__device__ __forceinline__ float effective_step(float raw, const SsmStep &step, float &slope) {
-    float delta = step.softplus ? softplus(raw) : raw;
-    slope = step.softplus && !(raw > 20.0f) ? sigmoid(raw) : 1.0f;
-    if (step.limited && delta < step.min) {
-        delta = step.min;
-        slope = 0.0f;
-    }
-    if (step.limited && delta > step.max) {
-        delta = step.max;
-        slope = 0.0f;
-    }
-    return delta;
-}
-
-__device__ __forceinline__ float effective_step(float raw, const SsmStep &step) {
-    float slope;
-    return effective_step(raw, step, slope);
-}
-
-__device__ __forceinline__ float reciprocal_approx(float v) {
+// 1 / v for 1 <= v <= 2, within an ulp.
+__device__ __forceinline__ float reciprocal(float v) {
     float value;
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(value) : "f"(v));
     return value;
 }
 
-// e^-|v|, of which softplus, the logistic function and silu are made without overflow; below -80 by its root, which keeps
-// what would be subnormal.
-struct Exponential {
-    float root;
-    float value;
-    bool small;
-
-    __device__ __forceinline__ explicit Exponential(float v) : small(v < -80.0f) {
-        root = exp_approx(-fabsf(small ? 0.5f * v : v));
-        value = small ? root * root : root;
-    }
-};
-
-// ln(1 + e^v) and its derivative, of one exponential; above 20, v itself.
-__device__ __forceinline__ float softplus_by(float v, float &slope) {
-    const float e = Exponential(v).value;
-    const float inverse = reciprocal_approx(1.0f + e);
-    slope = v > 20.0f ? 1.0f : (v < 0.0f ? e : 1.0f) * inverse;
-    // (ln(1 + e) - e) / e^2 for 0 <= e <= 1, as the CPU has it: 1.2 ulp of ln(1 + e).
-    float tail = 0.0020844345f;
-    tail = fmaf(tail, e, -0.013691349f);
-    tail = fmaf(tail, e, 0.042114507f);
-    tail = fmaf(tail, e, -0.08323886f);
-    tail = fmaf(tail, e, 0.124795325f);
-    tail = fmaf(tail, e, -0.16135173f);
-    tail = fmaf(tail, e, 0.19899623f);
-    tail = fmaf(tail, e, -0.24988864f);
-    tail = fmaf(tail, e, 0.33332714f);
-    tail = fmaf(tail, e, -0.49999988f);
-    return v > 20.0f ? v : fmaxf(v, 0.0f) + fmaf(e * e, tail, e);
+// |v|, or `most` if that is less; NaN stays.
+__device__ __forceinline__ float limited_magnitude(float v, float most) {
+    asm("min.NaN.f32 %0, %1, %2;" : "=f"(v) : "f"(fabsf(v)), "f"(most));
+    return v;
 }
 
-// v / (1 + e^-v) and its derivative.
+// e^-|v|, as exp_approx, subnormal results included.
+__device__ __forceinline__ float exp_of_minus_magnitude(float v) {
+    const float magnitude = limited_magnitude(v, 110.0f);
+    const float t = magnitude * kLog2e;
+    float e;
+    asm("ex2.approx.f32 %0, %1;" : "=f"(e) : "f"(-t));
+    return fmaf(e, fmaf(t, kLn2, -magnitude), e);
+}
+
+// ln(1 + y) for 0 <= y <= 1: y times a polynomial whose largest relative error is the least, 1.7 ulp.
+__device__ __forceinline__ float log1p_unit(float y) {
+    float sum = -0.003244012f;
+    sum = fmaf(sum, y, 0.0198514f);
+    sum = fmaf(sum, y, -0.056959413f);
+    sum = fmaf(sum, y, 0.10603642f);
+    sum = fmaf(sum, y, -0.15305585f);
+    sum = fmaf(sum, y, 0.19675936f);
+    sum = fmaf(sum, y, -0.24954133f);
+    sum = fmaf(sum, y, 0.33329964f);
+    sum = fmaf(sum, y, -0.49999902f);
+    return fmaf(sum, y, 1.0f) * y;
+}
+
+// ln(1 + e^v); above 20 that is v itself.
+__device__ __forceinline__ float softplus(float v) {
+    return fmaxf(v, 0.0f) + log1p_unit(exp_of_minus_magnitude(v));
+}
+
+// The same, and its derivative.
+__device__ __forceinline__ float softplus_by(float v, float &slope) {
+    const float e = exp_of_minus_magnitude(v);
+    slope = (v < 0.0f ? e : 1.0f) * reciprocal(1.0f + e);
+    return fmaxf(v, 0.0f) + log1p_unit(e);
+}
+
+// e^(-|v|/2), of which silu takes the square: far below zero e^v may be subnormal although v e^v is not.
+__device__ __forceinline__ float root_of_exp(float v) {
+    const float magnitude = limited_magnitude(v * 0.5f, 87.0f);
+    const float t = magnitude * kLog2e;
+    const float power = exp2_approx(-t);
+    return fmaf(power, fmaf(t, kLn2, -magnitude), power);
+}
+
+// v / (1 + e^-v).
+__device__ __forceinline__ float silu(float v) {
+    const float root = root_of_exp(v);
+    return (v < 0.0f ? v * root * root : v) * reciprocal(fmaf(root, root, 1.0f));
+}
+
+// The same, and its derivative.
 __device__ __forceinline__ float silu_by(float v, float &slope) {
-    const Exponential e(v);
-    const float inverse = reciprocal_approx(1.0f + e.value);
-    const float other = e.value * inverse;
+    const float root = root_of_exp(v);
+    const float inverse = reciprocal(fmaf(root, root, 1.0f));
+    const float other = root * root * inverse;
     const float gate = v < 0.0f ? other : inverse;
     slope = fmaf(v * (v < 0.0f ? inverse : other), gate, gate);
-    return e.small ? v * e.root * e.root : v * gate;
+    return (v < 0.0f ? v * root * root : v) * inverse;
+}
+
+// delta from the raw steps with their bias.
+template <int COUNT>
+__device__ __forceinline__ void effective_steps(float (&steps)[COUNT], const SsmStep &step) {
+    if (step.softplus) {
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) {
+            steps[i] = softplus(steps[i]);
+        }
+    }
+    if (step.limited) {
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) {
+            steps[i] = steps[i] < step.min ? step.min : steps[i];
+            steps[i] = steps[i] > step.max ? step.max : steps[i];
+        }
+    }
 }

@@ -97,10 +97,11 @@ __device__ __forceinline__ void stage(
     }
 }
 
+template <int THREADS = kThreads>
 __device__ __forceinline__ void load_quads(const float4 *from, float (&v)[kStates]) {
 #pragma unroll
     for (int k = 0; k < kQuads; ++k) {
-        const float4 quad = from[k * kThreads];
+        const float4 quad = from[k * THREADS];
         v[4 * k] = quad.x;
         v[4 * k + 1] = quad.y;
         v[4 * k + 2] = quad.z;
@@ -108,18 +109,19 @@ __device__ __forceinline__ void load_quads(const float4 *from, float (&v)[kState
     }
 }
 
+template <int THREADS = kThreads>
 __device__ __forceinline__ void store_quads(float4 *to, const float (&v)[kStates]) {
 #pragma unroll
     for (int k = 0; k < kQuads; ++k) {
-        to[k * kThreads] = make_float4(v[4 * k], v[4 * k + 1], v[4 * k + 2], v[4 * k + 3]);
+        to[k * THREADS] = make_float4(v[4 * k], v[4 * k + 1], v[4 * k + 2], v[4 * k + 3]);
     }
 }
 
 // This lane's states of a tensor into `own` in shared memory, or back; those that do not exist are `absent`. State i lies
-// at own[i / 4 * 4 * kThreads + i % 4 * apart]: `apart` is 1 for quads, kThreads for single states without bank
+// at own[i / 4 * 4 * THREADS + i % 4 * apart]: `apart` is 1 for quads, THREADS for single states without bank
 // conflicts. Neighbouring quads of states belong to neighbouring lanes; place i has state i ^ flip. A loop, because there are
 // many of these copies and few states that they move.
-template <int LANES>
+template <int LANES, int THREADS = kThreads>
 __device__ __forceinline__ void copy_states_of(
     float *own, int apart, uint64_t address, int64_t offset, int64_t stride, uint32_t slab, uint32_t dstate, float absent,
     bool save, uint32_t flip = 0) {
@@ -129,7 +131,7 @@ __device__ __forceinline__ void copy_states_of(
     for (int i = 0; i < kStates; ++i) {
         const uint32_t state = i ^ flip;
         const uint32_t n = slab * Shape<LANES>::kSlab + state / kQuad * (kQuad * LANES) + lane * kQuad + state % kQuad;
-        float *place = own + i / kQuad * (kQuad * kThreads) + i % kQuad * apart;
+        float *place = own + i / kQuad * (kQuad * THREADS) + i % kQuad * apart;
         const bool exists = n < dstate && address;
         if (!save) {
             *place = exists ? base[n * stride] : absent;

@@ -2,7 +2,7 @@
 //! src/ops/causal_conv1d; which kernel runs where: src/gpu/causal_conv1d.
 //!
 //! `_channels`: one thread per channel, which walks over the steps of a tile; `_steps`: one warp per channel, a lane per
-//! step, which pass inputs to each other. A kernel is made for up to 4 taps or for up to 16; of fewer the first are left out.
+//! step, which pass inputs to each other. A kernel is made for 2, 3 or 4 taps, or for up to 16: there the first may be left out.
 
 #[cfg(ssm_unit = "causal_conv1d_bwd")]
 #[path = "causal_conv1d_bwd.rs"]
@@ -309,6 +309,12 @@ impl Chunks {
 #[inline(always)]
 pub fn push<const W: usize>(window: &mut [f32; W], next: f32) {
     each!(w < W => { window[w] = if w + 1 < W { window[w + 1] } else { next } });
+}
+
+/// Moves a window back by one step.
+#[inline(always)]
+pub fn push_front<const W: usize>(window: &mut [f32; W], mut next: f32) {
+    each!(w < W => { core::mem::swap(&mut window[w], &mut next) });
 }
 
 /// The inputs that taps of step `t` reach before it.

@@ -77,7 +77,7 @@ fn partial(params: &SsmCausalConv1dBwd, tile: u32, width: u32, w: u32, d: u32) -
 /// One thread per channel.
 #[inline(always)]
 fn channels<T: Io, const W: usize>(params: &SsmCausalConv1dBwd) {
-    let (dim, width) = (params.tiles.dim, params.taps.width);
+    let dim = params.tiles.dim;
     let (number, chunk, thread) = place(divide(dim + N_THREADS - 1, N_THREADS).0);
     let d = chunk * N_THREADS + thread;
     let Some(tile) = params.tiles.tile(number) else { return };
@@ -89,6 +89,7 @@ fn channels<T: Io, const W: usize>(params: &SsmCausalConv1dBwd) {
         let (taps, counted) = (Taps::<W>::load(&params.taps, d), Counted::<W>::load(&params.taps, d));
         let channel = Channel::new(params, &tile, d, taps.before());
         let (from, end, reach, before) = (channel.from, channel.end, channel.reach(), taps.before());
+        let width = taps.width();
         let (given, sums) = (channel.dout.given(), params.partials != 0);
         let (mut g, mut of_taps, mut of_bias) = ([0.0; W], [0.0; W], 0.0);
         let mut window = window_before::<T, W>(&channel.inputs, from);
@@ -136,7 +137,7 @@ fn channels<T: Io, const W: usize>(params: &SsmCausalConv1dBwd) {
 /// made when those by the outputs of the next are.
 #[inline(always)]
 fn steps<T: Io, const W: usize>(params: &SsmCausalConv1dBwd) {
-    let (dim, width) = (params.tiles.dim, params.taps.width);
+    let dim = params.tiles.dim;
     let (number, chunk, thread) = place(divide(dim + N_WARPS - 1, N_WARPS).0);
     let (d, lane) = (chunk * N_WARPS + thread / 32, thread % 32);
     let Some(tile) = params.tiles.tile(number) else { return };
@@ -149,6 +150,7 @@ fn steps<T: Io, const W: usize>(params: &SsmCausalConv1dBwd) {
         let taps = Taps::<W>::load(&params.taps, d);
         let channel = Channel::new(params, &tile, d, taps.before());
         let (from, end, reach, before) = (channel.from, channel.end, channel.reach(), taps.before());
+        let width = taps.width();
         let (given, sums, own) = (channel.dout.given(), params.partials != 0, lane as i32);
         let (mut of_taps, mut of_bias) = ([0.0; W], 0.0);
         let mut x = Chunks { previous: 0.0, current: 0.0 };
@@ -237,16 +239,22 @@ macro_rules! entries {
 }
 entries! {
     "f32", F32:
+    causal_conv1d_bwd_f32_channels2, causal_conv1d_bwd_f32_steps2, 2;
+    causal_conv1d_bwd_f32_channels3, causal_conv1d_bwd_f32_steps3, 3;
     causal_conv1d_bwd_f32_channels4, causal_conv1d_bwd_f32_steps4, 4;
     causal_conv1d_bwd_f32_channels16, causal_conv1d_bwd_f32_steps16, 16;
 }
 entries! {
     "f16", F16:
+    causal_conv1d_bwd_f16_channels2, causal_conv1d_bwd_f16_steps2, 2;
+    causal_conv1d_bwd_f16_channels3, causal_conv1d_bwd_f16_steps3, 3;
     causal_conv1d_bwd_f16_channels4, causal_conv1d_bwd_f16_steps4, 4;
     causal_conv1d_bwd_f16_channels16, causal_conv1d_bwd_f16_steps16, 16;
 }
 entries! {
     "bf16", BF16:
+    causal_conv1d_bwd_bf16_channels2, causal_conv1d_bwd_bf16_steps2, 2;
+    causal_conv1d_bwd_bf16_channels3, causal_conv1d_bwd_bf16_steps3, 3;
     causal_conv1d_bwd_bf16_channels4, causal_conv1d_bwd_bf16_steps4, 4;
     causal_conv1d_bwd_bf16_channels16, causal_conv1d_bwd_bf16_steps16, 16;
 }

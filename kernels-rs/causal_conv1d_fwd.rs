@@ -135,16 +135,22 @@ macro_rules! entries {
 }
 entries! {
     "f32", F32, 4:
+    causal_conv1d_fwd_f32_channels2, causal_conv1d_fwd_f32_steps2, 2, 4;
+    causal_conv1d_fwd_f32_channels3, causal_conv1d_fwd_f32_steps3, 3, 4;
     causal_conv1d_fwd_f32_channels4, causal_conv1d_fwd_f32_steps4, 4, 4;
     causal_conv1d_fwd_f32_channels16, causal_conv1d_fwd_f32_steps16, 16, 1;
 }
 entries! {
     "f16", F16, 2:
+    causal_conv1d_fwd_f16_channels2, causal_conv1d_fwd_f16_steps2, 2, 4;
+    causal_conv1d_fwd_f16_channels3, causal_conv1d_fwd_f16_steps3, 3, 4;
     causal_conv1d_fwd_f16_channels4, causal_conv1d_fwd_f16_steps4, 4, 4;
     causal_conv1d_fwd_f16_channels16, causal_conv1d_fwd_f16_steps16, 16, 1;
 }
 entries! {
     "bf16", BF16, 2:
+    causal_conv1d_fwd_bf16_channels2, causal_conv1d_fwd_bf16_steps2, 2, 4;
+    causal_conv1d_fwd_bf16_channels3, causal_conv1d_fwd_bf16_steps3, 3, 4;
     causal_conv1d_fwd_bf16_channels4, causal_conv1d_fwd_bf16_steps4, 4, 4;
     causal_conv1d_fwd_bf16_channels16, causal_conv1d_fwd_bf16_steps16, 16, 1;
 }

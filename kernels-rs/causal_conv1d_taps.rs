@@ -1,15 +1,19 @@
 //! The taps of one channel, and sums over them.
 
-use super::fma;
+use super::{fma, push, push_front};
 use crate::load_store::{BF16, F16, F32, Io};
 use crate::params::{SSM_DTYPE_F16, SSM_DTYPE_F32, SsmTaps};
 
-/// An element of 16 bits whose dtype is known at run time.
+/// An element whose dtype is known at run time.
 ///
 /// # Safety
 /// As for [`Io::load`].
 #[inline(always)]
-unsafe fn load_half(dtype: u32, address: u64, offset: i64) -> f32 {
+unsafe fn load_as(dtype: u32, address: u64, offset: i64) -> f32 {
+    if dtype == SSM_DTYPE_F32 {
+        // SAFETY: the caller's.
+        return unsafe { F32::load(address, offset) };
+    }
     // SAFETY: the caller's. One load serves both.
     let (half, upper) = unsafe { (F16::load(address, offset), BF16::load(address, offset)) };
     if dtype == SSM_DTYPE_F16 { half } else { upper }
@@ -28,6 +32,15 @@ macro_rules! each {
 }
 pub(crate) use each;
 
+/// Taps that a kernel has room for at most; one with room for fewer has just as many.
+const MOST_TAPS: usize = 16;
+
+/// Number of taps, of at most `W`: known to the compiler where there are just as many.
+#[inline(always)]
+fn width<const W: usize>(taps: &SsmTaps) -> u32 {
+    if W < MOST_TAPS { W as u32 } else { taps.width }
+}
+
 /// Taps and bias of one channel; of `W` taps the first `skipped` are not there.
 #[derive(Clone, Copy)]
 pub struct Taps<const W: usize> {
@@ -41,17 +54,12 @@ impl<const W: usize> Taps<W> {
     /// `d` is a channel.
     #[inline(always)]
     pub unsafe fn load(taps: &SsmTaps, d: u32) -> Self {
-        let (skipped, d64) = (W as u32 - taps.width, d as i64);
-        // SAFETY: the contract checked the tensors. Where a tap is not there, another is read, and not used.
+        // SAFETY: the contract checked the tensors.
         unsafe {
-            let weight = weights(taps, d, |w| if Self::has(skipped, w) { w as u32 - skipped } else { 0 });
-            let offset = d64 * taps.bias_dim_stride;
-            let bias = match (taps.bias, taps.dtype) {
-                (0, _) => 0.0,
-                (bias, SSM_DTYPE_F32) => F32::load(bias, offset),
-                (bias, dtype) => load_half(dtype, bias, offset),
-            };
-            Self { weight, bias, skipped }
+            let weight = weights(taps, d, |i| i, push);
+            let offset = d as i64 * taps.bias_dim_stride;
+            let bias = if taps.bias == 0 { 0.0 } else { load_as(taps.dtype, taps.bias, offset) };
+            Self { weight, bias, skipped: W as u32 - width::<W>(taps) }
         }
     }
 
@@ -114,9 +122,10 @@ impl<const W: usize> Counted<W> {
     /// `d` is a channel.
     #[inline(always)]
     pub unsafe fn load(taps: &SsmTaps, d: u32) -> Self {
+        let width = width::<W>(taps);
         // SAFETY: the contract checked the tensor.
-        let weight = unsafe { weights(taps, d, |w| if (w as u32) < taps.width { w as u32 } else { 0 }) };
-        Self { weight, width: taps.width }
+        let weight = unsafe { weights(taps, d, |i| width - 1 - i, push_front) };
+        Self { weight, width }
     }
 
     /// The sum over those taps that are given something of what they give back, as in [`Taps::sum_of`].
@@ -135,21 +144,24 @@ impl<const W: usize> Counted<W> {
     }
 }
 
-/// The weights of a channel, each from the tap that `tap` names.
+/// The weights of a channel, moved in one by one by `push`, tap `tap(i)` as the `i`-th. A loop, for the text's sake.
 ///
 /// # Safety
 /// `d` is a channel, and the taps are.
 #[inline(always)]
-unsafe fn weights<const W: usize>(taps: &SsmTaps, d: u32, tap: impl Fn(usize) -> u32) -> [f32; W] {
+unsafe fn weights<const W: usize>(
+    taps: &SsmTaps,
+    d: u32,
+    tap: impl Fn(u32) -> u32,
+    push: impl Fn(&mut [f32; W], f32),
+) -> [f32; W] {
     let (mut weight, base) = ([0.0; W], d as i64 * taps.weight_dim_stride);
-    let offset = |w: usize| base + tap(w) as i64 * taps.weight_width_stride;
-    // SAFETY: the caller's.
-    unsafe {
-        if taps.dtype == SSM_DTYPE_F32 {
-            each!(w < W => { weight[w] = F32::load(taps.weight, offset(w)) });
-        } else {
-            each!(w < W => { weight[w] = load_half(taps.dtype, taps.weight, offset(w)) });
-        }
+    let mut i = 0;
+    while i < width::<W>(taps) {
+        let offset = base + tap(i) as i64 * taps.weight_width_stride;
+        // SAFETY: the caller's.
+        push(&mut weight, unsafe { load_as(taps.dtype, taps.weight, offset) });
+        i += 1;
     }
     weight
 }

@@ -125,16 +125,22 @@ macro_rules! entries {
 }
 entries! {
     "f32", F32:
+    causal_conv1d_update_f32_taps2, 2;
+    causal_conv1d_update_f32_taps3, 3;
     causal_conv1d_update_f32_taps4, 4;
     causal_conv1d_update_f32_taps16, 16;
 }
 entries! {
     "f16", F16:
+    causal_conv1d_update_f16_taps2, 2;
+    causal_conv1d_update_f16_taps3, 3;
     causal_conv1d_update_f16_taps4, 4;
     causal_conv1d_update_f16_taps16, 16;
 }
 entries! {
     "bf16", BF16:
+    causal_conv1d_update_bf16_taps2, 2;
+    causal_conv1d_update_bf16_taps3, 3;
     causal_conv1d_update_bf16_taps4, 4;
     causal_conv1d_update_bf16_taps16, 16;
 }

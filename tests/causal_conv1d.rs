@@ -208,7 +208,10 @@ fn infinities<B: Backend, T: Element>() {
         (4, true, Order::Dense),
         (4, false, Order::ChannelLast),
         (7, true, Order::ChannelLast),
+        (3, true, Order::Dense),
+        (3, false, Order::ChannelLast),
         (2, false, Order::Dense),
+        (2, true, Order::ChannelLast),
     ] {
         for value in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
             let spec = ConvSpec { silu, order, seed: count, ..ConvSpec::all(2, 3, width, 40) };
@@ -233,7 +236,9 @@ fn absent<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let (mut count, value) = (0, [f32::INFINITY, f32::NAN]);
     for (i, lengths) in [vec![40], vec![2], vec![130], vec![0, 5, 1, 33]].into_iter().enumerate() {
-        for (width, order) in [(4, Order::Dense), (4, Order::ChannelLast), (7, Order::Dense), (7, Order::ChannelLast)] {
+        for (width, order) in
+            [2, 3, 4, 7].into_iter().flat_map(|width| [(width, Order::Dense), (width, Order::ChannelLast)])
+        {
             for how in [[true, false], [false, true], [true, true]] {
                 let spec = ConvSpec { silu: i == 3, order, seed: count, ..ConvSpec::all(2, 3, width, lengths[0]) };
                 let spec = if lengths.len() > 1 { spec.packed(&lengths) } else { spec };

@@ -300,6 +300,36 @@ fn threads_and_instructions_do_not_change_bits() {
     });
 }
 
+/// Of a guess of several tokens only the first is accepted: the next call counts it alone, and all is as without the guess.
+#[test]
+fn a_ring_goes_back_behind_a_guess() {
+    let (x, weight): (Vec<f32>, _) = ((1..15).map(|t| (t * t % 11) as f32).collect(), [0.5f32, -1.0, 2.0, 0.25]);
+    let sequence = |count| [("batch", 1), ("dim", 1), ("seqlen", count)];
+    let weight = View::new(&weight, [("dim", 1), ("width", 4)]);
+    let mut expected = [f32::NAN; 14];
+    let conv = CausalConv1d::new(View::new(&x, sequence(14)), weight).expect("valid");
+    let mut view = ViewMut::new(&mut expected, sequence(14));
+    Cpu::new().forward(&conv, CausalConv1dOutputs::new(&mut view)).expect("valid");
+    for accepted in 0..3 {
+        // Three inputs that taps reach, and three tokens of a guess.
+        let mut ring = [0.0f32; 3 + 3];
+        let mut run = |x: &[f32], seen: usize| {
+            let (mut out, seen) = (vec![f32::NAN; x.len()], [seen as i32]);
+            let update = CausalConv1dUpdate::new(View::new(x, sequence(x.len())), weight).expect("valid");
+            let mut state = ViewMut::new(&mut ring, [("slots", 1), ("dim", 1), ("state_len", 6)]);
+            let mut view = ViewMut::new(&mut out, sequence(x.len()));
+            let outputs = CausalConv1dUpdateOutputs::new(&mut view, &mut state);
+            Cpu::new().forward(&update.cache_seqlens(&seen), outputs).expect("valid");
+            out
+        };
+        let mut out = run(&x[..8], 0);
+        let guess: Vec<f32> = (0..3).map(|i| if i < accepted { x[8 + i] } else { 77.0 }).collect();
+        out.extend(&run(&guess, 8)[..accepted]);
+        out.extend(run(&x[8 + accepted..], 8 + accepted));
+        assert_eq!(out, expected, "{accepted} accepted");
+    }
+}
+
 /// One tap of 1 is the identity, and a tap of 1 in front of k others of 0 a delay by k steps, which need no oracle.
 #[test]
 fn single_taps_are_delays() {

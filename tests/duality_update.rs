@@ -178,6 +178,30 @@ fn one_per_head_is_all_alike<B: Backend, T: Element>() {
 
 suites!(updates_are_a_scan, tokens_are_calls, batch_is_rows, one_per_head_is_all_alike);
 
+/// Constant B and C are views in groups of one channel that stand still along batch and time: no tensor is spread out.
+#[test]
+fn constant_projections_are_views() {
+    let (batch, dim, dstate, seqlen) = (3, 10, 5, 6);
+    let spec = ScanSpec { constant_B: true, constant_C: true, ..ScanSpec::all(batch, dim, dstate, seqlen) };
+    let scan = ScanCase::<f32>::new(&spec);
+    let expected = NaiveScan { case: &scan, every: None }.yardsticks();
+    let [B, C] = [&scan.B, &scan.C].map(|projection| match projection {
+        ProjectionBuffer::Constant(buffer) => buffer.dense().into_iter().map(|value| value as f32).collect::<Vec<_>>(),
+        ProjectionBuffer::Variable(_) => unreachable!("asked for constant ones"),
+    });
+    let groups = [("batch", batch, 0), ("seqlen", seqlen, 0), ("ngroups", dim, dstate as i64), ("dstate", dstate, 1)];
+    let [B, C] = [&B, &C].map(|values| View::strided(values, groups));
+    let option = |buffer: &Option<Buffer<f32>>| buffer.clone().expect("asked for");
+    let (D, z, dt_bias) = (option(&scan.D), option(&scan.z), option(&scan.dt_bias));
+    let update = StateUpdate::new(scan.x.view(), scan.dt.view(), scan.A.view(), B, C).expect("valid");
+    let update = update.D(D.view()).z(z.view()).dt_bias(dt_bias.view()).dt_softplus(true);
+    let (mut out, mut state) = (Buffer::poisoned(&scan.x.dims(), Order::Dense), option(&scan.initial_state));
+    let (mut out_view, mut state_view) = (out.view_mut(), state.view_mut());
+    Cpu::new().forward(&update, StateUpdateOutputs::new(&mut state_view, &mut out_view)).expect("valid");
+    expect_accurate("out", &out, &expected[0]);
+    expect_accurate("state", &state, &expected[1]);
+}
+
 /// The CPU backend's bits depend neither on the number of threads nor on the instructions. Some cases are large enough for
 /// several tasks.
 #[test]

@@ -18,21 +18,20 @@ fn traffic<T: Element>(spec: &ScanSpec) -> ScanTraffic {
     scan_forward(&Emulator::new(), &case, &mut outputs).expect("a valid case runs")
 }
 
-/// Blocks of 128 / lanes channels, all full: z and out are moved once; each lane of a channel loads its x and dt (in one
-/// transaction); A is loaded once; B and C once per block that shares them.
+/// Blocks that are all full: x, dt, z and out are moved once, whatever lanes a channel has; A is loaded once; B and C once per
+/// block that shares them. That the state loops have no bank conflicts is held by `limits.toml`.
 fn every_byte_once<T: Element>() {
-    for (dim, dstate, lanes) in [(256, 16, 1), (128, 24, 2), (64, 64, 4), (32, 128, 8), (16, 256, 16), (8, 512, 32)] {
+    for (dim, dstate, lanes) in [(256, 16, 1), (128, 24, 2), (64, 64, 4), (32, 128, 8), (8, 512, 32)] {
         let (batch, seqlen, size) = (2, 70, size_of::<T>() as u64);
         let spec = ScanSpec { every: None, final_state: true, ..ScanSpec::all(batch, dim, dstate, seqlen) };
         let moved = traffic::<T>(&spec);
         let sequence = (batch * dim * seqlen) as u64 * size;
         let states = (batch * dim * dstate * 4) as u64;
-        let blocks = (dim * lanes / 128) as u64;
+        let blocks = (dim * lanes / if lanes == 1 { 128 } else { 256 }) as u64;
         let shared = (batch * dstate * seqlen) as u64 * size * blocks;
         assert_eq!((moved.z, moved.out), (sequence, [0, sequence]), "dstate {dstate}");
-        assert_eq!((moved.x, moved.dt), (lanes as u64 * sequence, lanes as u64 * sequence), "dstate {dstate}");
+        assert_eq!((moved.x, moved.dt), (sequence, sequence), "dstate {dstate}");
         assert_eq!((moved.A, moved.B, moved.C), (states, shared, shared), "dstate {dstate}");
-        assert_eq!(moved.bank_conflicts, 0, "dstate {dstate}");
     }
     say(format_args!("every byte once {}", T::DTYPE));
 }

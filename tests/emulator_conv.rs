@@ -8,7 +8,8 @@ use ssm_kernels::prelude::*;
 use ssm_kernels::{Axes, Device, Element};
 
 const BATCH: usize = 2;
-const WIDTH: usize = 4;
+/// One of each kernel.
+const WIDTHS: [usize; 4] = [2, 3, 4, 16];
 
 /// Memory order of x and out, dim and seqlen.
 #[derive(Debug, Clone, Copy)]
@@ -31,11 +32,11 @@ impl Shape {
     }
 
     /// Elements that are read again because taps reach over the borders of tiles: before them, and behind them.
-    fn halos(self) -> [usize; 2] {
+    fn halos(self, width: usize) -> [usize; 2] {
         let steps = if self.channel_last { 64 } else { 512 };
         let borders = (1..self.seqlen.div_ceil(steps)).map(|tile| tile * steps);
-        let behind: usize = borders.clone().map(|border| (self.seqlen - border).min(WIDTH - 1)).sum();
-        [borders.count() * (WIDTH - 1), behind].map(|steps| BATCH * self.dim * steps)
+        let behind: usize = borders.clone().map(|border| (self.seqlen - border).min(width - 1)).sum();
+        [borders.count() * (width - 1), behind].map(|steps| BATCH * self.dim * steps)
     }
 
     /// Sectors that the elements cover, row by row where steps are neighbours.
@@ -65,31 +66,31 @@ fn only(device: &Emulator) -> Report {
 }
 
 /// Forward: x once per tile, and before each tile but the first as many steps as taps reach; out once, in whole sectors.
-fn forward<T: Element>(shape: Shape) {
+fn forward<T: Element>(shape: Shape, width: usize) {
     let (device, size) = (Emulator::new(), size_of::<T>());
     let x = device.upload(&vec![T::from_f32(0.5); shape.elements()]).expect("room");
-    let weight = device.upload(&vec![0.25f32; shape.dim * WIDTH]).expect("room");
+    let weight = device.upload(&vec![0.25f32; shape.dim * width]).expect("room");
     let mut out = device.alloc::<T>(shape.elements()).expect("room");
-    let op = CausalConv1d::new(view(&x, shape), weight.view([("dim", shape.dim), ("width", WIDTH)])).expect("valid");
+    let op = CausalConv1d::new(view(&x, shape), weight.view([("dim", shape.dim), ("width", width)])).expect("valid");
     {
         let mut out = ViewMut::from_parts(out.slice_mut(), shape.axes());
         device.gpu().forward(&op.silu(true), CausalConv1dOutputs::new(&mut out)).expect("clean");
     }
     let report = only(&device);
-    let [before, _] = shape.halos();
-    assert_eq!(report.bytes_loaded(x.raw()), ((shape.elements() + before) * size) as u64, "{shape:?}");
-    assert_eq!(report.bytes_loaded(out.raw()), 0, "{shape:?}");
-    assert_eq!(report.bytes_stored(out.raw()), (shape.elements() * size) as u64, "{shape:?}");
-    assert_eq!(report.sectors_stored(), shape.sectors(size), "{shape:?}");
+    let [before, _] = shape.halos(width);
+    assert_eq!(report.bytes_loaded(x.raw()), ((shape.elements() + before) * size) as u64, "{shape:?}, {width} taps");
+    assert_eq!(report.bytes_loaded(out.raw()), 0, "{shape:?}, {width} taps");
+    assert_eq!(report.bytes_stored(out.raw()), (shape.elements() * size) as u64, "{shape:?}, {width} taps");
+    assert_eq!(report.sectors_stored(), shape.sectors(size), "{shape:?}, {width} taps");
 }
 
 /// Backward: x likewise, and x and dout behind each tile but the last as far as its inputs reach; dx once.
-fn backward<T: Element>(shape: Shape) {
+fn backward<T: Element>(shape: Shape, width: usize) {
     let (device, size) = (Emulator::new(), size_of::<T>());
     let [x, dout] = [0.5, 0.25].map(|value| device.upload(&vec![T::from_f32(value); shape.elements()]).expect("room"));
-    let weight = device.upload(&vec![0.25f32; shape.dim * WIDTH]).expect("room");
+    let weight = device.upload(&vec![0.25f32; shape.dim * width]).expect("room");
     let mut dx = device.alloc::<T>(shape.elements()).expect("room");
-    let op = CausalConv1d::new(view(&x, shape), weight.view([("dim", shape.dim), ("width", WIDTH)])).expect("valid");
+    let op = CausalConv1d::new(view(&x, shape), weight.view([("dim", shape.dim), ("width", width)])).expect("valid");
     {
         let mut dx = ViewMut::from_parts(dx.slice_mut(), shape.axes());
         let upstream = CausalConv1dUpstream::new().dout(view(&dout, shape));
@@ -97,23 +98,27 @@ fn backward<T: Element>(shape: Shape) {
         device.gpu().backward(&op.silu(true), upstream, gradients).expect("clean");
     }
     let report = only(&device);
-    let [before, behind] = shape.halos();
-    assert_eq!(report.bytes_loaded(x.raw()), ((shape.elements() + before + behind) * size) as u64, "{shape:?}");
-    assert_eq!(report.bytes_loaded(dout.raw()), ((shape.elements() + behind) * size) as u64, "{shape:?}");
-    assert_eq!(report.bytes_stored(dx.raw()), (shape.elements() * size) as u64, "{shape:?}");
+    let [before, behind] = shape.halos(width);
+    assert_eq!(
+        report.bytes_loaded(x.raw()),
+        ((shape.elements() + before + behind) * size) as u64,
+        "{shape:?}, {width} taps"
+    );
+    assert_eq!(report.bytes_loaded(dout.raw()), ((shape.elements() + behind) * size) as u64, "{shape:?}, {width} taps");
+    assert_eq!(report.bytes_stored(dx.raw()), (shape.elements() * size) as u64, "{shape:?}, {width} taps");
     // The sums do not move with the memory: where rows begin inside sectors, so do chunks.
     if shape.channel_last || (shape.seqlen * size).is_multiple_of(32) {
-        assert_eq!(report.sectors_stored(), shape.sectors(size), "{shape:?}");
+        assert_eq!(report.sectors_stored(), shape.sectors(size), "{shape:?}, {width} taps");
     }
 }
 
 #[test]
 fn x_is_read_once_and_whole_sectors_are_stored() {
-    for shape in SHAPES {
-        forward::<f32>(shape);
-        forward::<bf16>(shape);
-        backward::<f32>(shape);
-        backward::<bf16>(shape);
+    for (shape, width) in SHAPES.into_iter().flat_map(|shape| WIDTHS.map(|width| (shape, width))) {
+        forward::<f32>(shape, width);
+        forward::<bf16>(shape, width);
+        backward::<f32>(shape, width);
+        backward::<bf16>(shape, width);
     }
 }
 

@@ -48,7 +48,6 @@ pub struct ScanTraffic {
     pub C: u64,
     /// Loaded, stored.
     pub out: [u64; 2],
-    pub bank_conflicts: u64,
 }
 
 /// What a scan reads, on the device.
@@ -161,7 +160,6 @@ pub fn scan_forward<T: Element>(
         B: inputs.B.loaded(&report),
         C: inputs.C.loaded(&report),
         out: out.map_or([0; 2], |out| [report.bytes_loaded(out.raw()), report.bytes_stored(out.raw())]),
-        bank_conflicts: report.bank_conflicts(),
     })
 }
 

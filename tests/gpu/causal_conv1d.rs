@@ -34,7 +34,7 @@ fn forward_parameters() {
     recorder.gpu().forward(&op, CausalConv1dOutputs::new(&mut out).final_state(&mut last)).expect("launched");
     let (kernel, grid, block, p) = recorder.only::<SsmCausalConv1dFwd>();
     // x lies along the steps: tiles of 512 of them, three a sequence, and four channels to a block.
-    assert_eq!((kernel.as_str(), grid, block), ("causal_conv1d_fwd_bf16_steps4", [18, 1, 1], [128, 1, 1]));
+    assert_eq!((kernel.as_str(), grid, block), ("causal_conv1d_fwd_bf16_steps3", [18, 1, 1], [128, 1, 1]));
     assert_eq!((p.tiles.cu_seqlens, tiles(p.tiles), p.silu), (0, (1100, [512, 3, 2, 10]), 1));
     assert_eq!((sequence(p.x), sequence(p.out)), ((at(1), [11000, 1100, 1]), (at(5), [11000, 1, 10])));
     assert_eq!((state(p.initial_state), state(p.final_state)), ((at(4), [1, 2, 20]), (at(6), [1, 2, 20])));
@@ -54,6 +54,23 @@ fn forward_without_options() {
     assert_eq!((kernel.as_str(), grid), ("causal_conv1d_fwd_f32_channels16", [36, 1, 1]));
     assert_eq!((tiles(p.tiles), p.silu, p.taps.dtype), ((1100, [64, 18, 2, 10]), 0, params::SSM_DTYPE_F16));
     assert_eq!((p.taps.bias, p.initial_state.address, p.final_state.address), (0, 0, 0));
+}
+
+/// 2, 3 and 4 taps have kernels of their own.
+#[test]
+fn kernels_by_width() {
+    let recorder = Recorder::default();
+    for (width, made_for) in [(1, 16), (2, 2), (3, 3), (4, 4), (5, 16), (16, 16)] {
+        let weight = || view(at(2), [("dim", 10), ("width", width)]);
+        let x = || view(at(1), CHANNEL_LAST);
+        let op = CausalConv1d::<'_, f32, f32, Device>::new(x(), weight()).expect("valid");
+        let plans = [recorder.gpu().forward_plan(&op), recorder.gpu().backward_plan(&op)];
+        let update = CausalConv1dUpdate::<'_, f32, f32, Device>::new(x(), weight()).expect("valid");
+        let kernels = plans.map(|plan| plan.expect("valid").kernel);
+        assert_eq!(kernels, ["fwd", "bwd"].map(|way| format!("causal_conv1d_{way}_f32_channels{made_for}")));
+        let plan = recorder.gpu().forward_plan(&update).expect("valid");
+        assert_eq!(plan.kernel, format!("causal_conv1d_update_f32_taps{made_for}"));
+    }
 }
 
 #[test]

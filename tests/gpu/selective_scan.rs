@@ -129,13 +129,13 @@ fn lanes_and_slabs() {
         let op = scan::<f32>(300, dstate, 8, 2);
         let plan = recorder.gpu().forward_plan(&op).expect("valid");
         assert_eq!(plan.lanes, lanes, "dstate {dstate}");
-        // At 32 lanes A and the states of each slab wait: for each of 2 sequences and 76 blocks, 2 units of 8 KiB.
-        let waiting = if lanes == 32 { 2 * 76 * slabs * 2 * 8192 } else { 0 };
+        // At 32 lanes A and the states of each slab wait: for each of 2 sequences and 38 blocks, 2 units of 16 KiB.
+        let waiting = if lanes == 32 { 2 * 38 * slabs * 2 * 16384 } else { 0 };
         assert_eq!(plan.workspace_bytes, waiting, "dstate {dstate}");
         recorder.gpu().forward(&op, SelectiveScanOutputs::new(&mut out(300, 8))).expect("launched");
         let (kernel, grid, _, p) = recorder.only::<SsmSelectiveScanFwd>();
         assert_eq!(kernel, format!("selective_scan_fwd_f32_lanes{lanes}"));
-        let channels = 128 / lanes;
+        let channels = if lanes == 1 { 128 } else { 256 / lanes };
         assert_eq!(grid, [2 * 150usize.div_ceil(channels) as u32, 2, 1], "dstate {dstate}");
         assert_eq!(p.slab_states, if lanes == 32 { WORKSPACE } else { 0 });
         // SAFETY: nothing is read or written.

@@ -17,8 +17,9 @@ type Conv<'a, T, W> = CausalConv1d<'a, T, W, Device>;
 /// Threads of a block, and the warps that they are, as in the kernels.
 const THREADS: usize = 128;
 const WARPS: usize = THREADS / 32;
-/// Taps that kernels have room for.
-const TAPS: [usize; 2] = [4, 16];
+/// Taps that kernels are made for; and those that the kernel of all other widths has room for.
+const TAPS: [usize; 3] = [2, 3, 4];
+const MOST_TAPS: usize = 16;
 /// Kernels count steps in 32 bits, a few chunks beyond the last included.
 const MOST_STEPS: usize = i32::MAX as usize - 1023;
 
@@ -79,9 +80,9 @@ fn checked_length(op: &'static str, seqlen: usize) -> Result<i64> {
     })
 }
 
-/// The fewest that are enough.
+/// Those of the kernel for `width` taps.
 fn taps_of_kernel(width: usize) -> usize {
-    TAPS.into_iter().find(|&taps| taps >= width).unwrap_or(TAPS[1])
+    if TAPS.contains(&width) { width } else { MOST_TAPS }
 }
 
 fn taps<W: Element>(weights: &Weights<'_, W, Device>) -> params::SsmTaps {

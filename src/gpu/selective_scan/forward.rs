@@ -2,7 +2,7 @@
 //! them, and each part from its own state.
 
 use super::passes::{Rows, Sum};
-use super::{Grid, Places, Scan, THREADS, lanes, projection};
+use super::{Grid, MOST_LANES, Places, STATES_PER_LANE, Scan, THREADS, lanes, projection, unit};
 use crate::error::Result;
 use crate::gpu::launcher::{Launch, Launcher};
 use crate::gpu::{Gpu, narrow, params, ptx};
@@ -11,7 +11,7 @@ use crate::ops::{Forward, Operator, Workspace};
 use crate::plan::Plan;
 use crate::tensor::{Device, Element};
 
-pub(super) const LANES: [usize; 6] = [1, 2, 4, 8, 16, 32];
+pub(super) const LANES: [usize; 5] = [1, 2, 4, 8, 32];
 
 impl<'a, T: Element, L: Launcher> Forward<Scan<'a, T>> for Gpu<L> {
     fn forward_plan(&self, op: &Scan<'a, T>) -> Result<Plan> {
@@ -44,6 +44,26 @@ impl<'a, T: Element, L: Launcher> Forward<Scan<'a, T>> for Gpu<L> {
     }
 }
 
+/// So many that 128 channels share B and C where a channel has one lane or two.
+fn threads(lanes: usize) -> usize {
+    if lanes == 1 { THREADS } else { 2 * THREADS }
+}
+
+/// Of a block, as `Tile` in the kernel counts it. `constants`: whether B and C are.
+fn shared_bytes<T>(grid: &Grid, constants: [u32; 2]) -> usize {
+    let (channels, slab) = (grid.threads / grid.lanes, grid.lanes * STATES_PER_LANE);
+    let vectors = if grid.lanes <= 8 { 2 } else { 1 };
+    let steps = vectors * 16 / size_of::<T>();
+    let pairs = (channels * (2 * steps + 4) * size_of::<f32>()).max(unit(grid.threads));
+    let staged = (5 * channels + 2 * slab) * steps * size_of::<T>();
+    let projections = 2 * steps * slab * size_of::<f32>();
+    let earlier = if grid.lanes == MOST_LANES { channels * steps * size_of::<f32>() } else { 0 };
+    let constant = constants.iter().filter(|&&constant| constant != 0).count() * unit(grid.threads);
+    // Three values of each channel; the first chunk; where six tensors lie.
+    let values = 3 * channels * size_of::<f32>() + 16 + 6 * 32;
+    pairs + staged + projections + earlier + values + constant
+}
+
 /// Where what lies in the workspace.
 pub(super) struct Layout {
     grid: Grid,
@@ -54,7 +74,8 @@ pub(super) struct Layout {
 
 impl Layout {
     pub fn new<T: Element>(inputs: &Inputs<'_, T, Device>) -> Self {
-        let mut grid = Grid::new(inputs, lanes(inputs.dims.dstate, &LANES), |_, tiles| tiles);
+        let lanes = lanes(inputs.dims.dstate, &LANES);
+        let mut grid = Grid::new(inputs, lanes, threads(lanes), |_, tiles| tiles);
         let mut places = Places::default();
         // A and the states of each slab.
         let slab_states = places.take(grid.keep(if grid.waits() { 2 } else { 0 }, inputs.dims.elements()));
@@ -131,8 +152,8 @@ impl<L: Launcher> Gpu<L> {
             module,
             kernel,
             grid: grid.launch(op)?,
-            block: [THREADS as u32, 1, 1],
-            shared_bytes: 0,
+            block: [grid.threads as u32, 1, 1],
+            shared_bytes: shared_bytes::<T>(grid, [params.B.constant, params.C.constant]) as u32,
             params: bytemuck::bytes_of(params),
         };
         // SAFETY: `fill` made the parameters of this kernel from views that the contract checked, and from places in a

@@ -2,7 +2,7 @@
 
 use super::forward::Layout as ForwardLayout;
 use super::passes::Rows;
-use super::{Grid, KEPT_PER_ELEMENT, MOST_LANES, Places, STATES_PER_LANE, Scan, THREADS, UNIT, lanes};
+use super::{Grid, KEPT_PER_ELEMENT, MOST_LANES, Places, STATES_PER_LANE, Scan, THREADS, lanes, unit};
 use crate::error::Result;
 use crate::gpu::narrow;
 use crate::ops::Operator;
@@ -44,7 +44,7 @@ impl Layout {
         let dims = inputs.dims;
         let Dims { dim, dstate, nseqs, .. } = dims;
         let lanes = lanes(dstate, &LANES);
-        let mut grid = Grid::new(inputs, lanes, |run, tiles| (run / CHANNELS_PER_SUM).clamp(1, tiles));
+        let mut grid = Grid::new(inputs, lanes, THREADS, |run, tiles| (run / CHANNELS_PER_SUM).clamp(1, tiles));
         let longest = inputs.longest();
         let constant =
             |projection: &AlignedProjection<'_, T, Device>| matches!(projection, AlignedProjection::Constant(_));
@@ -120,7 +120,7 @@ impl Layout {
             + constant(&inputs.C);
         let shared_A = usize::from(lanes >= 8);
         // States before each step of a tile, A, and sums over time.
-        (tile + shared_A + constant_sums) * UNIT + floats * size_of::<f32>()
+        (tile + shared_A + constant_sums) * unit(THREADS) + floats * size_of::<f32>()
     }
 }
 

@@ -15,7 +15,7 @@ use crate::tensor::{Device, Element};
 
 type Scan<'a, T> = SelectiveScan<'a, T, Device>;
 
-/// Threads of a block, as in the kernels.
+/// Threads of a block, as in the kernels; forward has more where a channel has several lanes.
 const THREADS: usize = 128;
 /// States that a lane holds in registers, as in the kernels.
 const STATES_PER_LANE: usize = 16;
@@ -28,7 +28,9 @@ const MANY_BLOCKS: usize = 512;
 /// Bytes that blocks may keep in the workspace for each element of x, beyond `MANY_BLOCKS`.
 const KEPT_PER_ELEMENT: usize = 2;
 /// Bytes of a block's registers, 16 f32 of each thread: the unit of what blocks keep in the workspace.
-const UNIT: usize = THREADS * STATES_PER_LANE * size_of::<f32>();
+const fn unit(threads: usize) -> usize {
+    threads * STATES_PER_LANE * size_of::<f32>()
+}
 /// Sequences are cut into so many parts that their channels make this many blocks or fewer: half of the multiprocessors of
 /// the largest devices.
 const FEW_BLOCKS: usize = 64;
@@ -39,6 +41,7 @@ const LEAST_PART: usize = 4096;
 #[derive(Debug, Clone, Copy)]
 struct Grid {
     lanes: usize,
+    threads: usize,
     slabs: usize,
     /// Channels that share their rows of B and C.
     run: usize,
@@ -58,10 +61,15 @@ struct Grid {
 
 impl Grid {
     /// `most_blocks`: of a run, from its channels and its tiles of channels.
-    fn new<T: Element>(inputs: &Inputs<'_, T, Device>, lanes: usize, most_blocks: fn(usize, usize) -> usize) -> Self {
+    fn new<T: Element>(
+        inputs: &Inputs<'_, T, Device>,
+        lanes: usize,
+        threads: usize,
+        most_blocks: fn(usize, usize) -> usize,
+    ) -> Self {
         let dims = inputs.dims;
         let run = greatest_common_divisor(inputs.B.channels(dims.dim), inputs.C.channels(dims.dim)).max(1);
-        let tiles = run.div_ceil(THREADS / lanes);
+        let tiles = run.div_ceil(threads / lanes);
         let tiles_per_block = tiles.div_ceil(most_blocks(run, tiles).max(1));
         let blocks_per_run = tiles.div_ceil(tiles_per_block);
         let blocks = dims.dim / run * blocks_per_run;
@@ -71,6 +79,7 @@ impl Grid {
         let part = if split > 1 { part_steps(longest, split, inputs.checkpoint_every()) } else { 0 };
         Self {
             lanes,
+            threads,
             slabs: dims.dstate.div_ceil(lanes * STATES_PER_LANE).max(1),
             run,
             blocks_per_run,
@@ -87,7 +96,8 @@ impl Grid {
     /// What blocks keep in the workspace, in units of each slab: sequences take turns where there is more of it than the
     /// elements of x justify (many short sequences, or a long one among them). Returns its bytes.
     fn keep(&mut self, units: usize, elements: usize) -> usize {
-        let a_turn = [self.split, self.blocks, self.slabs, units].into_iter().fold(UNIT, usize::saturating_mul);
+        let a_turn =
+            [self.split, self.blocks, self.slabs, units].into_iter().fold(unit(self.threads), usize::saturating_mul);
         if let Some(affordable) = elements.saturating_mul(KEPT_PER_ELEMENT).checked_div(a_turn) {
             let busy = MANY_BLOCKS.div_ceil(self.blocks.saturating_mul(self.split));
             self.seq_blocks = self.seq_blocks.min(affordable.max(busy));

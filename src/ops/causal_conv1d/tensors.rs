@@ -41,7 +41,7 @@ impl<'o, T: Element, S: Storage> CausalConv1dOutputs<'o, T, S> {
     }
 }
 
-/// Gradients of the loss with respect to the outputs, at least one of the two; an absent one counts as zero.
+/// Gradients of the loss with respect to the outputs, at least one of the two; an absent one is left out.
 #[derive(Debug)]
 pub struct CausalConv1dUpstream<'u, T: 'u, S: Storage = Host> {
     dout: Option<View<'u, T, S>>,

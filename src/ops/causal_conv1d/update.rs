@@ -23,6 +23,9 @@ const CACHE: [&str; 3] = ["slots", "dim", "state_len"];
 /// last ones stay. Repeated calls are one call of [`CausalConv1d`](super::CausalConv1d). The definition is that of
 /// `causal_conv1d_update_ref` in Dao-AILab/causal-conv1d.
 ///
+/// To go back behind tokens that were not accepted, let `cache_seqlens` of the next call count the accepted ones alone: a ring
+/// with `state_len >= width - 1 +` the tokens of a call still has the inputs before any of them.
+///
 /// With `state_indices` row `b` of x belongs to slot `state_indices[b]` of the state. A negative index is padding: out is 0
 /// there, and no slot changes.
 ///

@@ -48,6 +48,11 @@ impl Call {
         (self.batch * self.dim * self.seqlen) as f64
     }
 
+    /// Elements from the beginning of one row of steps to the next, which is aligned unless all are misaligned.
+    fn pitch(&self) -> usize {
+        if self.misaligned { self.seqlen } else { self.seqlen.next_multiple_of(8) }
+    }
+
     pub fn state_steps(&self) -> f64 {
         self.elements() * self.dstate as f64
     }
@@ -230,7 +235,10 @@ fn sequence(call: &Call) -> Axes {
     let Call { batch, dim, seqlen, .. } = *call;
     match call.channel_last {
         true => Axes::dense([("batch", batch), ("seqlen", seqlen), ("dim", dim)]),
-        false => Axes::dense([("batch", batch), ("dim", dim), ("seqlen", seqlen)]),
+        false => {
+            let pitch = call.pitch() as i64;
+            Axes::strided([("batch", batch, dim as i64 * pitch), ("dim", dim, pitch), ("seqlen", seqlen, 1)])
+        }
     }
 }
 
@@ -238,14 +246,19 @@ fn projection(call: &Call) -> Axes {
     let Call { batch, dstate, seqlen, .. } = *call;
     match call.channel_last {
         true => Axes::dense([("batch", batch), ("seqlen", seqlen), ("ngroups", 1), ("dstate", dstate)]),
-        false => Axes::dense([("batch", batch), ("ngroups", 1), ("dstate", dstate), ("seqlen", seqlen)]),
+        false => {
+            let pitch = call.pitch() as i64;
+            let group = dstate as i64 * pitch;
+            let groups = [("batch", batch, group), ("ngroups", 1, group)];
+            Axes::strided([groups[0], groups[1], ("dstate", dstate, pitch), ("seqlen", seqlen, 1)])
+        }
     }
 }
 
 fn make<T: Element>(call: Call, emulator: Option<&Emulator>) -> Result<Done> {
     let mut room = Room { emulator, next: 0 };
-    let elements = call.batch * call.dim * call.seqlen;
-    let rows = call.batch * call.dstate * call.seqlen;
+    let elements = call.batch * call.dim * call.pitch();
+    let rows = call.batch * call.dstate * call.pitch();
     let [x, dt, z, dout] = ["x", "dt", "z", "dout"].map(|name| room.elements(name, &call, elements));
     let [B, C] = ["B", "C"].map(|name| room.elements(name, &call, rows));
     let (x, dt, z, dout, B, C) = (x?, dt?, z?, dout?, B?, C?);
@@ -290,7 +303,7 @@ fn forward<'e, T: Element>(
     gpu: &Recorded<'_, 'e>,
     scan: &SelectiveScan<'_, T, Device>,
 ) -> Result<Outputs<'e, T>> {
-    let mut out = room.elements("out", call, call.batch * call.dim * call.seqlen)?;
+    let mut out = room.elements("out", call, call.batch * call.dim * call.pitch())?;
     gpu.forward(scan, SelectiveScanOutputs::new(&mut ViewMut::from_parts(out.slice_mut(), sequence(call))))?;
     Ok(vec![out])
 }
@@ -303,7 +316,7 @@ fn backward<'e, T: Element>(
     scan: &SelectiveScan<'_, T, Device>,
     dout: View<'_, T, Device>,
 ) -> Result<Outputs<'e, T>> {
-    let elements = call.batch * call.dim * call.seqlen;
+    let elements = call.batch * call.dim * call.pitch();
     let every = scan.checkpoint_every()?;
     let chunks = *scan.chunk_offsets(every)?.last().unwrap_or(&0);
     let (dim, dstate) = (("dim", call.dim), ("dstate", call.dstate));
@@ -311,7 +324,7 @@ fn backward<'e, T: Element>(
     let checkpoints = View::from_parts(checkpoints.slice(), Axes::dense([("nchunks", chunks), dim, dstate]));
     let upstream = SelectiveScanUpstream::new().dout(dout).checkpoints(every, checkpoints);
     let [dx, ddt, dz] = ["dx", "ddt", "dz"].map(|name| room.elements(name, call, elements));
-    let [dB, dC] = ["dB", "dC"].map(|name| room.elements(name, call, call.batch * call.dstate * call.seqlen));
+    let [dB, dC] = ["dB", "dC"].map(|name| room.elements(name, call, call.batch * call.dstate * call.pitch()));
     let (mut dx, mut ddt, mut dz, mut dB, mut dC) = (dx?, ddt?, dz?, dB?, dC?);
     let mut dA = room.floats("dA", call.dim * call.dstate)?;
     let (mut dD, mut ddt_bias) = (room.floats("dD", call.dim)?, room.floats("ddt_bias", call.dim)?);

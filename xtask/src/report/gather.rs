@@ -15,8 +15,8 @@ use crate::ptxas::Usage;
 
 /// The call that slots are counted on: blocks of 128 channels, sums over sequences and blocks.
 const MAIN: [usize; 3] = [2, 256, 2048];
-/// States that need 2, 4, 8, 16 and 32 lanes.
-const STATES: [usize; 5] = [32, 64, 128, 256, 512];
+/// States that need 2, 4, 8 and 32 lanes.
+const STATES: [usize; 4] = [32, 64, 128, 512];
 /// (batch, dim, seqlen) of the plans.
 const PLANNED: [[usize; 3]; 12] = [
     [1, 256, 1 << 20],

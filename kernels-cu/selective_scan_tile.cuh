@@ -1,0 +1,204 @@
+// The forward scan's shared memory, and its arithmetic on the states of a tile.
+#pragma once
+
+#include "selective_scan.cuh"
+#include "stage.cuh"
+
+namespace {
+
+// How a block's channels and a tile's steps lie over threads and shared memory; places are in bytes.
+// src/gpu/selective_scan/forward.rs counts the same bytes.
+template <typename T, int LANES>
+struct Tile {
+    // So many that 128 channels share B and C, where a channel has one lane or two.
+    static constexpr int kThreads = LANES == 1 ? 128 : 256;
+    static constexpr int kChannels = kThreads / LANES;
+    static constexpr int kSlab = LANES * kStates;
+    static constexpr bool kSlabs = LANES == 32;
+    // A sector of each row, as long as B and C leave room.
+    static constexpr int kSteps = (LANES <= 8 ? 2 : 1) * kVector<T>;
+    static constexpr int kFours = kSteps / kFour;
+
+    using Rows = StagedTile<T, kChannels, kSteps>;
+    using States = StagedTile<T, kSlab, kSteps>;
+
+    // Per channel delta and delta x of each step, in f32; the pad keeps channels apart in the banks. Then, in the first half
+    // of each four steps, what the states give to the output. Also the way of states into registers and back.
+    static constexpr int kPairRow = 2 * kSteps + 4;
+    static constexpr int kOwn = kThreads * kStates * 4;
+    static constexpr int kPairs = kChannels * kPairRow * 4 > kOwn ? kChannels * kPairRow * 4 : kOwn;
+    // x and z, of this tile and the next, and dt.
+    static constexpr int kX = kPairs;
+    static constexpr int kDt = kX + 2 * Rows::kBytes;
+    static constexpr int kZ = kDt + Rows::kBytes;
+    // B and C, as they come and in f32.
+    static constexpr int kRawProjections = kZ + 2 * Rows::kBytes;
+    static constexpr int kProjections = kRawProjections + 2 * States::kBytes;
+    static constexpr int kProjection = kSteps * kSlab * 4;
+    // Sums over earlier slabs.
+    static constexpr int kEarlier = kProjections + 2 * kProjection;
+    // What a channel has one of, and the block.
+    static constexpr int kBias = kEarlier + (kSlabs ? kChannels * kSteps * 4 : 0);
+    static constexpr int kD = kBias + kChannels * 4;
+    static constexpr int kDeltaSum = kD + kChannels * 4;
+    static constexpr int kFirstChunk = kDeltaSum + kChannels * 4;
+    // Of x, dt, z, out, B and C.
+    static constexpr int kSources = kFirstChunk + 16;
+    // Constant B and C, of each thread's states.
+    static constexpr int kConstants = kSources + 6 * static_cast<int>(sizeof(Source));
+
+    static __device__ __forceinline__ float *pairs(int channel) {
+        return shared_at<float>(channel * (kPairRow * 4));
+    }
+    static __device__ __forceinline__ float *projection(int of_C) {
+        return shared_at<float>(kProjections + of_C * kProjection);
+    }
+    // Where the output of steps `position` to `position` + 3 of a channel lies.
+    static __device__ __forceinline__ float *sums(int channel, int position) {
+        return kSlabs ? shared_at<float>(kEarlier) + channel * kSteps + position : pairs(channel) + 2 * position;
+    }
+};
+
+// A lane's states of a channel: A, which has log2(e) in it if `decaying`, and h.
+struct States {
+    float A[kStates];
+    float h[kStates];
+    bool decaying;
+};
+
+// Where no state of this lane can grow, A takes log2(e) in. That it is rounded once and for all makes an error of |delta A|
+// in each step, and what decays forgets the steps as fast.
+__device__ __forceinline__ void settle(States &states, const SsmStep &step) {
+    // Below -1e38, A log2(e) may be infinite, and 0 times it no number.
+    bool all = step.softplus ? !(step.limited && step.max < 0.0f) : step.limited && step.min >= 0.0f;
+#pragma unroll
+    for (int i = 0; i < kStates; ++i) {
+        all = all && states.A[i] <= 0.0f && states.A[i] >= -1e38f;
+    }
+    if (all) {
+#pragma unroll
+        for (int i = 0; i < kStates; ++i) {
+            states.A[i] *= kLog2e;
+        }
+    }
+    states.decaying = all;
+}
+
+// One step of this lane's first QUADS quads of states; returns its share of sum C h. `B`, `C`: its quads, `apart` from one
+// to the next.
+template <int QUADS, bool DECAYING>
+__device__ __forceinline__ float advance(
+    States &states, float delta, float delta_x, const float4 *B, int B_apart, const float4 *C, int C_apart) {
+    float even = 0.0f, odd = 0.0f;
+#pragma unroll
+    for (int quad = 0; quad < QUADS; ++quad) {
+        const float4 b4 = B[quad * B_apart];
+        const float4 c4 = C[quad * C_apart];
+        const float b[kQuad] = {b4.x, b4.y, b4.z, b4.w};
+        const float c[kQuad] = {c4.x, c4.y, c4.z, c4.w};
+#pragma unroll
+        for (int j = 0; j < kQuad; ++j) {
+            const int i = quad * kQuad + j;
+            const float exponent = delta * states.A[i];
+            const float decay = DECAYING || states.decaying ? exp2_approx(exponent) : exp_approx(exponent);
+            states.h[i] = fmaf(decay, states.h[i], delta_x * b[j]);
+            float &y = j % 2 == 0 ? even : odd;
+            y = i < 2 ? states.h[i] * c[j] : fmaf(states.h[i], c[j], y);
+        }
+    }
+    return even + odd;
+}
+
+// The sums over a channel's lanes of `kFour` values, of which this lane is left with one or all. Returns the number of
+// the first that it has.
+template <int LANES>
+__device__ __forceinline__ int sum_together(float (&y)[kFour], uint32_t lane) {
+    if constexpr (LANES < kFour) {
+#pragma unroll
+        for (int i = 0; i < kFour; ++i) {
+            y[i] = sum_over_lanes<LANES>(y[i]);
+        }
+        return 0;
+    } else {
+        const bool second = (lane & (LANES / 2)) != 0, odd = (lane & (LANES / 4)) != 0;
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+            const float keep = second ? y[i + 2] : y[i];
+            const float give = second ? y[i] : y[i + 2];
+            y[i] = keep + __shfl_xor_sync(0xffffffffu, give, LANES / 2);
+        }
+        const float keep = odd ? y[1] : y[0];
+        const float give = odd ? y[0] : y[1];
+        y[0] = sum_over_lanes<LANES / 4>(keep + __shfl_xor_sync(0xffffffffu, give, LANES / 4));
+        return 2 * second + odd;
+    }
+}
+
+// Sums are written where other lanes of the channel read delta.
+template <int LANES>
+__device__ __forceinline__ void after_reads() {
+    if constexpr (LANES > 1) {
+        __syncwarp();
+    }
+}
+
+// Steps of a tile from `first` to `last`, in fours, where no state grows. Steps that the tile lacks have delta = 0.
+template <typename T, int LANES, int QUADS>
+__device__ __forceinline__ void decay_through(
+    States &states, uint32_t channel, uint32_t lane, int first, int last, bool adds) {
+    using S = Tile<T, LANES>;
+    const float4 *B = reinterpret_cast<const float4 *>(S::projection(0)) + lane;
+    const float4 *C = reinterpret_cast<const float4 *>(S::projection(1)) + lane;
+    float *const pairs = S::pairs(channel);
+#pragma unroll 1
+    for (int p = first; p < last; p += kFour) {
+        const float4 *steps = reinterpret_cast<const float4 *>(pairs + 2 * p);
+        const float4 early = steps[0], late = steps[1];
+        const float delta[kFour] = {early.x, early.z, late.x, late.z};
+        const float delta_x[kFour] = {early.y, early.w, late.y, late.w};
+        float y[kFour];
+#pragma unroll
+        for (int j = 0; j < kFour; ++j) {
+            const int row = (p + j) * (S::kSlab / kQuad);
+            y[j] = advance<QUADS, true>(states, delta[j], delta_x[j], B + row, LANES, C + row, LANES);
+        }
+        const int mine = sum_together<LANES>(y, lane);
+        after_reads<LANES>();
+        float *sums = S::sums(channel, p);
+        if constexpr (LANES < kFour) {
+            if (lane == 0) {
+                *reinterpret_cast<float4 *>(sums) = make_float4(y[0], y[1], y[2], y[3]);
+            }
+        } else if (lane % (LANES / kFour) == 0) {
+            sums[mine] = S::kSlabs && adds ? sums[mine] + y[0] : y[0];
+        }
+    }
+}
+
+// The same one step after another, whatever the states do, with constant B and C as well.
+template <typename T, int LANES>
+__device__ __forceinline__ void go_through(
+    States &states, uint32_t channel, uint32_t lane, int first, int last, bool adds, int constant_B, int constant_C) {
+    using S = Tile<T, LANES>;
+    const float4 *B = constant_B ? shared_at<const float4>(constant_B) + thread()
+                                 : reinterpret_cast<const float4 *>(S::projection(0)) + lane;
+    const float4 *C = constant_C ? shared_at<const float4>(constant_C) + thread()
+                                 : reinterpret_cast<const float4 *>(S::projection(1)) + lane;
+    constexpr int kRow = S::kSlab / kQuad;
+    const float *const pairs = S::pairs(channel);
+#pragma unroll 1
+    for (int p = first; p < last; ++p) {
+        const float delta = pairs[2 * p], delta_x = pairs[2 * p + 1];
+        float y = advance<kQuads, false>(
+            states, delta, delta_x, B + (constant_B ? 0 : p * kRow), constant_B ? S::kThreads : LANES,
+            C + (constant_C ? 0 : p * kRow), constant_C ? S::kThreads : LANES);
+        y = sum_over_lanes<LANES>(y);
+        after_reads<LANES>();
+        if (lane == 0) {
+            float *sum = S::sums(channel, p / kFour * kFour) + p % kFour;
+            *sum = S::kSlabs && adds ? *sum + y : y;
+        }
+    }
+}
+
+}  // namespace

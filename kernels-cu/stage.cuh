@@ -1,0 +1,184 @@
+// Tiles of a tensor on their way through shared memory: some rows (channels, or states) of a window of steps.
+//
+// A tile lies in shared memory as it lies outside: the steps of a row side by side, or the rows of a step. Aligned tiles are
+// copied 16 bytes at a time while other work goes on, others element by element with neighbouring threads at neighbouring
+// addresses. No byte outside the tensor is touched: what a tile lacks is 0.
+#pragma once
+
+#include "load_store.cuh"
+
+namespace {
+
+// Steps of a row that a thread works on at once.
+constexpr int kFour = 4;
+
+extern __shared__ float4 shared_memory[];
+
+template <typename P>
+__device__ __forceinline__ P *shared_at(int bytes) {
+    return reinterpret_cast<P *>(reinterpret_cast<char *>(shared_memory) + bytes);
+}
+
+// This thread's number, read anew: what is made of it is not worth registers from one tile to the next.
+__device__ __forceinline__ uint32_t thread() {
+    uint32_t number;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(number));
+    return number;
+}
+
+// Steps base + low to base + high - 1; `base` is a multiple of the tile's steps, which keeps rows aligned.
+struct Window {
+    int base;
+    uint32_t low;
+    uint32_t high;
+};
+
+// Where a tile comes from or goes to: row r, time t at address + (r * row_stride + t * step_stride) elements.
+struct __align__(16) Source {
+    char *address;
+    int64_t row_stride;
+    int64_t step_stride;
+    // The dimension that lies side by side is that of steps; and it does so at addresses of 16 bytes.
+    uint32_t by_step;
+    uint32_t aligned;
+
+    template <typename T>
+    static __device__ __forceinline__ Source of(uint64_t address, int64_t offset, int64_t row_stride, int64_t step_stride) {
+        constexpr int64_t kBytes = sizeof(typename T::Bits);
+        Source source{reinterpret_cast<char *>(address) + offset * kBytes, row_stride, step_stride, 0, 0};
+        source.by_step = step_stride == 1 || (row_stride != 1 && step_stride <= row_stride);
+        const int64_t across = (source.by_step ? row_stride : step_stride) * kBytes;
+        const int64_t along = source.by_step ? step_stride : row_stride;
+        source.aligned = along == 1 && ((reinterpret_cast<int64_t>(source.address) | across) & 15) == 0;
+        return source;
+    }
+    template <typename T>
+    __device__ __forceinline__ typename T::Bits *at(uint32_t row, int t) const {
+        __builtin_assume(__isGlobal(address));
+        return reinterpret_cast<typename T::Bits *>(address) + (row * row_stride + t * step_stride);
+    }
+};
+
+__device__ __forceinline__ void copy_16_bytes(void *to, const void *from) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;"
+                 :: "r"(static_cast<uint32_t>(__cvta_generic_to_shared(to))), "l"(__cvta_generic_to_global(from))
+                 : "memory");
+}
+
+__device__ __forceinline__ void wait_for_copies() {
+    asm volatile("cp.async.wait_all;" ::: "memory");
+}
+
+template <int POWER_OF_TWO>
+constexpr uint32_t kLog2 = POWER_OF_TWO > 1 ? 1 + kLog2<POWER_OF_TWO / 2> : 0;
+template <>
+constexpr uint32_t kLog2<0> = 0;
+
+// Tiles are brought by single warps: what it takes to find them is more than the copies themselves.
+template <typename T, int ROWS, int STEPS>
+struct StagedTile {
+    using Bits = typename T::Bits;
+    static constexpr int kBytes = ROWS * STEPS * static_cast<int>(sizeof(Bits));
+    static constexpr uint32_t kWarp = 32;
+
+    // Brings `rows` rows; the copies are waited for by `wait_for_copies`.
+    static __device__ __forceinline__ void bring(Bits *to, const Source &from, uint32_t rows, const Window &window) {
+        const bool whole = from.aligned && window.low == 0 && window.high == STEPS && (from.by_step || rows == ROWS);
+        if (!whole) {
+            bring_elements(to, from, rows, window);
+            return;
+        }
+        // Vectors of a line along which elements lie side by side, and of all lines.
+        const uint32_t shift = from.by_step ? kLog2<STEPS / kVector<T>> : kLog2<ROWS / kVector<T>>;
+        const uint32_t vectors = (from.by_step ? rows : STEPS) << shift;
+        const int64_t apart = from.by_step ? from.row_stride : from.step_stride;
+        const Bits *lines = from.at<T>(0, window.base);
+        const uint32_t lane = thread() % kWarp;
+        to += lane * kVector<T>;
+        if constexpr (ROWS / kVector<T> <= kWarp) {
+            const Bits *source = lines + (lane >> shift) * apart + (lane & ((1 << shift) - 1)) * kVector<T>;
+#pragma unroll 2
+            for (uint32_t i = lane; i < vectors; i += kWarp) {
+                copy_16_bytes(to, source);
+                to += kWarp * kVector<T>;
+                source += (kWarp >> shift) * apart;
+            }
+        } else {
+#pragma unroll 1
+            for (uint32_t i = lane; i < vectors; i += kWarp) {
+                copy_16_bytes(to, lines + (i >> shift) * apart + (i & ((1 << shift) - 1)) * kVector<T>);
+                to += kWarp * kVector<T>;
+            }
+        }
+    }
+
+    // Neighbouring threads along what lies side by side.
+    static __device__ __forceinline__ void bring_elements(
+        Bits *to, const Source &from, uint32_t rows, const Window &window) {
+        const uint32_t lane = thread() % kWarp;
+        to += lane;
+        if (from.by_step) {
+            // The same step of every so many rows.
+            const uint32_t m = lane % STEPS, high = m >= window.low && m < window.high ? rows : 0;
+            const Bits *source = from.at<T>(lane / STEPS, window.base + static_cast<int>(m));
+#pragma unroll 4
+            for (uint32_t row = lane / STEPS; row < ROWS; row += kWarp / STEPS) {
+                *to = row < high ? *source : Bits{0};
+                to += kWarp;
+                source += kWarp / STEPS * from.row_stride;
+            }
+            return;
+        }
+#pragma unroll 1
+        for (uint32_t i = lane; i < ROWS * STEPS; i += kWarp) {
+            const uint32_t row = i % ROWS, m = i / ROWS;
+            const bool there = row < rows && m >= window.low && m < window.high;
+            *to = there ? *from.at<T>(row, window.base + static_cast<int>(m)) : Bits{0};
+            to += kWarp;
+        }
+    }
+
+    // The place of the first of four steps of a row.
+    static __device__ __forceinline__ int place(bool by_step, int row, int four) {
+        return by_step ? row * STEPS + four * kFour : four * kFour * ROWS + row;
+    }
+
+    // Four steps of a row from their place on.
+    static __device__ __forceinline__ void read(const Bits *from, bool by_step, float (&v)[kFour]) {
+        if (by_step) {
+            constexpr int kWords = kFour / T::kPerWord;
+            uint32_t words[kWords];
+            if constexpr (kWords == 2) {
+                const uint2 both = *reinterpret_cast<const uint2 *>(from);
+                words[0] = both.x;
+                words[1] = both.y;
+            } else {
+                const uint4 all = *reinterpret_cast<const uint4 *>(from);
+                words[0] = all.x;
+                words[1] = all.y;
+                words[2] = all.z;
+                words[3] = all.w;
+            }
+#pragma unroll
+            for (int i = 0; i < kWords; ++i) {
+                T::unpack(words[i], v + i * T::kPerWord);
+            }
+        } else {
+#pragma unroll
+            for (int i = 0; i < kFour; ++i) {
+                v[i] = T::decode(from[i * ROWS]);
+            }
+        }
+    }
+
+    // Four steps of a row to memory, where they are aligned.
+    static __device__ __forceinline__ void write(Bits *to, const float (&v)[kFour]) {
+        if constexpr (T::kPerWord == 2) {
+            *reinterpret_cast<uint2 *>(to) = make_uint2(T::pack(v), T::pack(v + 2));
+        } else {
+            *reinterpret_cast<float4 *>(to) = make_float4(v[0], v[1], v[2], v[3]);
+        }
+    }
+};
+
+}  // namespace
