@@ -6,6 +6,8 @@
 
 constexpr float kLog2e = 1.4426950408889634f;
 constexpr float kLn2 = 0.6931471805599453f;
+// What kLn2 is off by: a hundred times that is two ulp.
+constexpr float kLn2Low = -1.9046543e-9f;
 
 // 2^x by the special-function unit: 2 ulp, subnormal results are 0.
 __device__ __forceinline__ float exp2_approx(float x) {
@@ -73,28 +75,41 @@ __device__ __forceinline__ float softplus_by(float v, float &slope) {
     return fmaxf(v, 0.0f) + log1p_unit(e);
 }
 
-// e^(-|v|/2), of which silu takes the square: far below zero e^v may be subnormal although v e^v is not.
-__device__ __forceinline__ float root_of_exp(float v) {
-    const float magnitude = limited_magnitude(v * 0.5f, 87.0f);
-    const float t = magnitude * kLog2e;
-    const float power = exp2_approx(-t);
-    return fmaf(power, fmaf(t, kLn2, -magnitude), power);
-}
+// 1 / (1 + e^-v) and 1 / (1 + e^v), of which silu is made. Far below zero the first is subnormal although its product with v
+// is not: there it is in units of 2^-40, and the second is 1.
+struct Gate {
+    static constexpr float kUnit = 0x1p-40f;
+    bool far;
+    float gate;
+    float other;
+
+    __device__ __forceinline__ explicit Gate(float v) : far(v < -60.0f) {
+        const float magnitude = limited_magnitude(v, 174.0f);
+        const float t = magnitude * kLog2e;
+        // Exact: t is above 80.
+        const float power = exp2_approx(far ? 40.0f - t : -t);
+        const float e = fmaf(power, fmaf(t, kLn2Low, fmaf(t, kLn2, -magnitude)), power);
+        const float inverse = reciprocal(1.0f + e);
+        const float small = e * inverse;
+        gate = v < 0.0f ? small : inverse;
+        other = v < 0.0f ? inverse : small;
+    }
+    __device__ __forceinline__ float scaled(float value) const {
+        return far ? value * kUnit : value;
+    }
+};
 
 // v / (1 + e^-v).
 __device__ __forceinline__ float silu(float v) {
-    const float root = root_of_exp(v);
-    return (v < 0.0f ? v * root * root : v) * reciprocal(fmaf(root, root, 1.0f));
+    const Gate g(v);
+    return g.scaled(v * g.gate);
 }
 
 // The same, and its derivative.
 __device__ __forceinline__ float silu_by(float v, float &slope) {
-    const float root = root_of_exp(v);
-    const float inverse = reciprocal(fmaf(root, root, 1.0f));
-    const float other = root * root * inverse;
-    const float gate = v < 0.0f ? other : inverse;
-    slope = fmaf(v * (v < 0.0f ? inverse : other), gate, gate);
-    return (v < 0.0f ? v * root * root : v) * inverse;
+    const Gate g(v);
+    slope = g.scaled(fmaf(v * g.other, g.gate, g.gate));
+    return g.scaled(v * g.gate);
 }
 
 // delta from the raw steps with their bias.
