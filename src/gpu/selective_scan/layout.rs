@@ -14,7 +14,7 @@ const LANES: [usize; 4] = [1, 4, 8, 32];
 const CHANNELS_PER_SUM: usize = 64;
 
 /// f32 that a block keeps of the part that it is at work on.
-const NUMBERS: usize = 20;
+const NUMBERS: usize = 40;
 
 /// Steps whose states shared memory holds, and steps whose inputs it holds, as `Places` in the kernel has them.
 const fn tile_and_stretch(lanes: usize) -> [usize; 2] {
@@ -107,12 +107,13 @@ impl Layout {
             AlignedProjection::Variable { .. } => 0,
             AlignedProjection::Constant(_) => channels * slab,
         };
-        let (earlier, sums) = match lanes {
-            MOST_LANES => (3 * stretch * channels, stretch * 32 * THREADS),
-            _ => (0, 0),
+        let (earlier, sums, quads) = match lanes {
+            MOST_LANES => (3 * stretch * channels, stretch * 32 * THREADS, 0),
+            _ => (0, 0, 4 * THREADS),
         };
         let floats = (5 * stretch + 5) * channels
             + NUMBERS
+            + quads
             + 2 * stretch * variants * slab
             + earlier
             + sums
