@@ -1,5 +1,5 @@
 //! The small passes of the selective scan: carries between chunks, and sums of partial sums.
-//! The scan itself: kernels-cu/selective_scan.cu. Equations: src/ops/selective_scan.
+//! The scan itself: kernels-cu/selective_scan_fwd.cu and _bwd.cu. Equations: src/ops/selective_scan.
 
 use crate::load_store::{BF16, F16, F32, Io};
 use crate::math;
