@@ -89,8 +89,14 @@ struct Backward {
 #pragma unroll 1
         for (uint32_t slab = 0; slab < b.slabs(); ++slab) {
             b.load_A(slab, A);
-            b.copy_states(p.dlast, b.row(), slab, b.own_states(0), false);
-            load_quads(b.own_states(0), lane.carry);
+#pragma unroll
+            for (int i = 0; i < kStates; ++i) {
+                lane.carry[i] = 0.0f;
+            }
+            if (p.dlast.address) {
+                b.copy_states(p.dlast, b.row(), slab, b.own_states(0), false);
+                load_quads(b.own_states(0), lane.carry);
+            }
             if (S::kSlabs) {
                 store_quads(b.waiting(slab, 2), A);
                 suspend(slab, lane);
@@ -120,7 +126,7 @@ struct Backward {
             for (int what = 0; what < (p.carry_only ? 1 : 4); ++what) {
                 const SsmState &to = (&p.dfirst)[what];
                 const bool per_sequence = what == 0 && !p.first_per_part;
-                if (!(per_sequence && blockIdx.z > 0)) {
+                if (to.address && !(per_sequence && blockIdx.z > 0)) {
                     float4 *from = what < 2 ? b.own_states(what) : b.own(what == 2 ? b.sum_B() : b.sum_C());
                     b.copy_states(to, per_sequence ? b.seq() : b.row(), slab, from, true);
                 }
