@@ -127,7 +127,7 @@ __device__ __forceinline__ void copy_states_of(
     bool save, uint32_t flip = 0) {
     float *base = reinterpret_cast<float *>(address) + offset;
     const uint32_t lane = threadIdx.x % LANES;
-#pragma unroll 1
+#pragma unroll 4
     for (int i = 0; i < kStates; ++i) {
         const uint32_t state = i ^ flip;
         const uint32_t n = slab * Shape<LANES>::kSlab + state / kQuad * (kQuad * LANES) + lane * kQuad + state % kQuad;

@@ -83,8 +83,14 @@ struct Block {
         copy(own(), p.A.address, d * p.A.dim_stride, p.A.dstate_stride, slab, kAbsentA, false);
         from_own(states.A);
         const SsmState &from = p.initial_state;
-        copy(own(), from.address, row() * from.batch_stride + d * from.dim_stride, from.dstate_stride, slab, 0.0f, false);
-        from_own(states.h);
+#pragma unroll
+        for (int i = 0; i < kStates; ++i) {
+            states.h[i] = 0.0f;
+        }
+        if (from.address) {
+            copy(own(), from.address, row() * from.batch_stride + d * from.dim_stride, from.dstate_stride, slab, 0.0f, false);
+            from_own(states.h);
+        }
     }
 
     __device__ __forceinline__ void save(const SsmState &s, int64_t row, uint32_t slab, const States &states) const {
