@@ -12,7 +12,7 @@ use common::compare::expect_accurate;
 use common::emulator::EmulatorBackend;
 use common::say;
 use common::scan::{NaiveScan, ScanBuffers, ScanCase, ScanSpec};
-use ssm_kernels::Element;
+use ssm_kernels::{Dtype, Element};
 
 /// One case forward under the accuracy rule.
 fn check_forward<T: Element>(backend: &EmulatorBackend, spec: &ScanSpec, case: &ScanCase<T>) {
@@ -34,9 +34,14 @@ fn every_lane<T: Element>() {
     let mut count = 0;
     for lanes in [1, 2, 4, 8, 32] {
         for (dstate, dim) in [(16, 70), (3, 5), (8, 130), (20, 33)] {
-            for (seqlen, split) in [(37, None), (300, Some(3))] {
+            for (seqlen, split) in [(37, None), (303, Some(3))] {
+                count += 1;
+                // The 16-bit types differ in loads and stores alone.
+                if T::DTYPE != Dtype::F32 && count % 3 != 0 {
+                    continue;
+                }
                 let order = [Order::Dense, Order::ChannelLast][count % 2];
-                let reverse = count % 3 == 0;
+                let reverse = count / 2 % 2 == 0;
                 let spec = ScanSpec { order, reverse, ..ScanSpec::all(1, dim, dstate, seqlen) };
                 let case = ScanCase { lanes: Some(lanes), split, ..ScanCase::<T>::new(&spec) };
                 check_forward(&backend, &spec, &case);
@@ -44,7 +49,6 @@ fn every_lane<T: Element>() {
                 if lanes != 2 && dim < 100 {
                     check_case(&backend, case, &spec, How { split, checkpoints: reverse, ..ALL });
                 }
-                count += 1;
             }
         }
     }
@@ -65,9 +69,9 @@ fn every_lane_bf16() {
 #[test]
 fn long_sequences() {
     let Ok(backend) = EmulatorBackend::open() else { return };
-    for packed in [None, Some(vec![8200, 3, 0, 1000])] {
+    for (batch, packed) in [(2, None), (1, Some(vec![8200, 3, 0, 1000]))] {
         let seqlen = packed.as_ref().map_or(8200, |lengths| lengths.iter().sum());
-        let spec = ScanSpec { packed, ..ScanSpec::all(2, 2, 3, seqlen) };
+        let spec = ScanSpec { packed, ..ScanSpec::all(batch, 2, 3, seqlen) };
         check_forward(&backend, &spec, &ScanCase::<f32>::new(&spec));
     }
     for (batch, packed) in [(2, None), (1, Some(vec![5, 1400, 0, 700]))] {
