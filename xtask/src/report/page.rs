@@ -58,11 +58,9 @@ fn head(gathered: &Gathered, made_by: &str) -> String {
          one if they hold more than half of it together: a device joins them again, the emulator may do so later. Ways that \
          ptxas adds for rare operands of a division count as not taken. It is checked that exponentials (within \
          2 %), shuffles and barriers (10 %), which are the same in PTX and machine code, agree in every kernel.\n\
-         - **State loop**: the innermost loop (from a branch back) around a basic block with eight MUFU.EX2 or more, in machine \
-         code; left out are its pointwise blocks, those with fewer special functions or with global memory, and neither \
-         shuffles nor loads of 16 bytes of shared memory. The divisor of \
-         one pass, state steps per lane, is the number of MUFU.EX2 in its state blocks. The state-loop column of a call is all \
-         that its state loops executed, per state step: a backward scan that runs forward twice and back once has three.\n\
+         - **State loop**: an innermost loop (from a branch back) with eight MUFU.EX2 or more and without global memory, in machine \
+         code. The divisor of one pass, state steps per lane, is the number of its MUFU.EX2. The state-loop column of a call is \
+         all that its state loops executed, per state step: a backward scan that runs forward twice and back once has three.\n\
          - **Sectors**: 32 bytes of global memory, counted warp by warp and instruction by instruction; what a cache would \
          merge is not merged.\n\
          - The original's numbers were counted once in its machine code: see `xtask/src/report/original.rs`.\n\n\

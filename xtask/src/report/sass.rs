@@ -222,7 +222,7 @@ mod tests {
         let function = &functions[0];
         assert_eq!(function.name, "small");
         let sizes: Vec<usize> = function.blocks.iter().map(|block| block.instructions.len()).collect();
-        assert_eq!(sizes, [4, 3, 2, 8, 2, 2, 1]);
+        assert_eq!(sizes, [4, 3, 2, 12, 2, 2, 1]);
         assert_eq!(function.loops(), [Loop { first: 1, blocks: vec![1, 2, 3] }]);
         assert_eq!(function.innermost_loops(), [None, Some(0), Some(0), Some(0), None, None, None]);
         let rare: Vec<bool> = function.blocks.iter().map(|block| block.is_rare).collect();

@@ -13,7 +13,7 @@ use super::classes::Class;
 use super::flow;
 use super::sass::{Block, Function, Instruction};
 
-/// Exponentials of a block from which on they are state steps: softplus, silu and their gradients have at most three.
+/// Exponentials of a loop from which on they are state steps: softplus, silu and their gradients have fewer.
 const STATES: usize = 8;
 /// Weight of an instruction that is not moved, and of a way that is never taken.
 const PINNED: i64 = 4;
@@ -54,9 +54,9 @@ pub fn lines(report: &Report) -> PtxLines {
 /// A loop that works on states.
 #[derive(Debug, Clone, Default)]
 pub struct StateLoop {
-    /// In one pass, rare ways and pointwise blocks left out.
+    /// In one pass, rare ways left out.
     pub instructions: ByClass,
-    /// State steps of a lane in one pass: the exponentials of its state blocks.
+    /// State steps of a lane in one pass: its exponentials.
     pub exponentials: f64,
     pub passes: u64,
 }
@@ -165,44 +165,40 @@ fn agree(function: &Function, lines: &PtxLines, weights: &[u64]) -> Result<(), S
     Ok(())
 }
 
-/// Which blocks belong to state loops, and these loops. A state loop is the innermost loop around a block with eight
-/// exponentials or more, without its pointwise blocks: those with fewer special functions or with global memory, and neither
-/// shuffles nor rows of B or C.
+/// Which blocks belong to state loops, and these loops: the innermost ones with eight exponentials or more that do not touch
+/// global memory, as loops over pointwise work do.
 fn state_loops(function: &Function, weights: &[u64]) -> (Vec<bool>, Vec<StateLoop>) {
     let (loops, innermost) = (function.loops(), function.innermost_loops());
-    let exponentials = |block: usize| {
-        let instructions = &function.blocks[block].instructions;
-        instructions.iter().filter(|one| one.is_exponential()).count()
-    };
-    let is_state = |block: usize| exponentials(block) >= STATES;
-    let mut found: Vec<usize> =
-        (0..weights.len()).filter(|&block| is_state(block)).filter_map(|b| innermost[b]).collect();
-    found.sort_unstable();
-    found.dedup();
     let mut within = vec![false; weights.len()];
     let mut counted = Vec::new();
-    for which in found {
-        let (blocks, passes) = (&loops[which].blocks, weights[loops[which].first]);
-        let (kept, mut one) = (|block: usize| is_state(block) || !is_pointwise(function, block), StateLoop::default());
-        for &block in blocks.iter().filter(|&&block| kept(block)) {
+    for (which, one) in loops.iter().enumerate() {
+        let exponentials = |block: usize| {
+            let instructions = &function.blocks[block].instructions;
+            instructions.iter().filter(|one| one.is_exponential()).count()
+        };
+        let all: usize = one.blocks.iter().map(|&block| exponentials(block)).sum();
+        let is_innermost = one.blocks.iter().all(|&block| innermost[block] == Some(which));
+        let passes = weights[one.first];
+        if all < STATES || passes == 0 || !is_innermost || one.blocks.iter().any(|&block| is_global(function, block)) {
+            continue;
+        }
+        let mut found = StateLoop { passes, ..StateLoop::default() };
+        for &block in &one.blocks {
             within[block] = true;
-            let share = weights[block] as f64 / passes.max(1) as f64;
-            one.exponentials += if is_state(block) { exponentials(block) as f64 * share } else { 0.0 };
+            let share = weights[block] as f64 / passes as f64;
+            found.exponentials += exponentials(block) as f64 * share;
             for instruction in &function.blocks[block].instructions {
-                one.instructions[Class::of(instruction) as usize] += share;
+                found.instructions[Class::of(instruction) as usize] += share;
             }
         }
-        one.passes = passes;
-        counted.extend((passes > 0).then_some(one));
+        counted.push(found);
     }
     (within, counted)
 }
 
-fn is_pointwise(function: &Function, block: usize) -> bool {
-    let instructions = &function.blocks[block].instructions;
-    let on_states = |one: &Instruction| Class::of(one) == Class::Shuffle || one.opcode.starts_with("LDS.128");
-    let pointwise = [Class::Special, Class::GlobalLoadStore, Class::AsyncCopy];
-    instructions.iter().any(|one| pointwise.contains(&Class::of(one))) && !instructions.iter().any(on_states)
+fn is_global(function: &Function, block: usize) -> bool {
+    let global = [Class::GlobalLoadStore, Class::AsyncCopy];
+    function.blocks[block].instructions.iter().any(|one| global.contains(&Class::of(one)))
 }
 
 #[cfg(test)]
