@@ -74,9 +74,7 @@ fn long_sequences() {
         let spec = ScanSpec { packed, ..ScanSpec::all(batch, 2, 3, seqlen) };
         check_forward(&backend, &spec, &ScanCase::<f32>::new(&spec));
     }
-    for (batch, packed) in [(2, None), (1, Some(vec![5, 1400, 0, 700]))] {
-        let seqlen = packed.as_ref().map_or(1500, |lengths| lengths.iter().sum());
-        let spec = ScanSpec { packed, ..ScanSpec::all(batch, 2, 3, seqlen) };
-        check_case(&backend, ScanCase::<f32>::new(&spec), &spec, ALL);
-    }
+    // Backward whole batches are cut in `selective_scan_backward_edges`.
+    let spec = ScanSpec { packed: Some(vec![5, 1400, 0, 700]), ..ScanSpec::all(1, 2, 3, 2105) };
+    check_case(&backend, ScanCase::<f32>::new(&spec), &spec, ALL);
 }

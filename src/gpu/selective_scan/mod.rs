@@ -14,7 +14,7 @@ use crate::ops::selective_scan::{AlignedProjection, Dims, Inputs, SelectiveScan,
 use crate::plan::Plan;
 use crate::tensor::{Device, Element};
 use tiles::{
-    Direction, Forced, KEPT_PER_ELEMENT, MANY_BLOCKS, MOST_GRID_Y, MOST_LANES, STATES_PER_LANE, Shape, Tiles, unit,
+    Direction, Forced, MANY_BLOCKS, MOST_GRID_Y, MOST_LANES, STATES_PER_LANE, Shape, Tiles, kept_at_most, unit,
 };
 
 type Scan<'a, T> = SelectiveScan<'a, T, Device>;
@@ -71,9 +71,11 @@ impl Grid {
     fn keep(&mut self, units: usize, elements: usize) -> usize {
         let a_turn =
             [self.split, self.blocks, self.slabs, units].into_iter().fold(unit(self.threads), usize::saturating_mul);
-        if let Some(affordable) = elements.saturating_mul(KEPT_PER_ELEMENT).checked_div(a_turn) {
-            let busy = MANY_BLOCKS.div_ceil(self.blocks.saturating_mul(self.split));
-            self.seq_blocks = self.seq_blocks.min(affordable.max(busy));
+        if let Some(affordable) = kept_at_most(elements, self.split).checked_div(a_turn) {
+            let busy = (MANY_BLOCKS / self.blocks.saturating_mul(self.split)).max(1);
+            // All blocks as many turns as the others, but for one.
+            let turns = self.nseqs.div_ceil(self.seq_blocks.min(affordable.max(busy)).max(1));
+            self.seq_blocks = self.nseqs.div_ceil(turns.max(1));
         }
         a_turn.saturating_mul(self.seq_blocks)
     }

@@ -11,10 +11,11 @@ const QUAD: usize = 4;
 pub(super) const MOST_LANES: usize = 32;
 /// Blocks along y; sequences beyond take turns.
 pub(super) const MOST_GRID_Y: u32 = 65_535;
-/// Blocks that a launch keeps at the least, when sequences take turns so that the workspace stays small: as many as the
+/// Blocks that a launch keeps, or nearly so many, when sequences take turns so that the workspace stays small: as many as the
 /// largest devices hold at once.
 pub(super) const MANY_BLOCKS: usize = 512;
-/// Bytes that blocks may keep in the workspace for each element of x, beyond `MANY_BLOCKS`.
+/// Bytes that blocks may keep in the workspace for each element of x, beyond `MANY_BLOCKS`; less than
+/// two thirds of it where parts have rows of states, so that the whole workspace stays below 4.
 pub(super) const KEPT_PER_ELEMENT: usize = 2;
 /// Channels for each partial sum of dB and dC at the least: 8 dstate / 64 bytes of workspace per element for both.
 const CHANNELS_PER_SUM: usize = 64;
@@ -25,11 +26,11 @@ const USUAL_CALL: usize = 1 << 25;
 /// Threads that fill a device: two warps for each scheduler of the largest, 132 multiprocessors of four, since one alone
 /// issues at most every second clock.
 const FILL: usize = 1 << 15;
-/// Lanes that forward takes to fill a device, beyond those that hold the states: 16 states are then a quad of each lane. With two
-/// lanes a state step costs 1.15 times the instructions of one lane, with four 1.5 times.
+/// Lanes that forward takes to fill a device: with the last, 16 states are a quad of each lane. With two lanes a state step
+/// costs 1.15 times the instructions of one lane, with four 1.5 times.
 const LANES_TO_FILL: [usize; 3] = [1, 2, 4];
-/// Parts are made for so many blocks, if they keep `LONG_PART` steps, and else for `FEW_BLOCKS`, two for each multiprocessor of the
-/// largest devices: the more blocks, the more even is their share, but each begins and ends with its states.
+/// Parts are made for so many blocks, if they keep `LONG_PART` steps, and else for `FEW_BLOCKS`, two for each multiprocessor of
+/// the largest devices: the more blocks, the more even is their share, but each begins and ends with its states.
 const BLOCKS: usize = 512;
 const FEW_BLOCKS: usize = 256;
 /// Steps from which on a block's own beginning and end do not matter, and a window of the backward direction keeps less than
@@ -41,6 +42,11 @@ pub(super) const NUMBERS: usize = 20;
 /// Bytes of a block's registers, 16 f32 of each thread: the unit of what blocks keep in the workspace.
 pub(super) const fn unit(threads: usize) -> usize {
     threads * STATES_PER_LANE * size_of::<f32>()
+}
+
+/// Bytes of the workspace that blocks may keep, beyond those of `MANY_BLOCKS`.
+pub(super) const fn kept_at_most(elements: usize, split: usize) -> usize {
+    if split > 1 { elements.saturating_add(elements / 4) } else { elements.saturating_mul(KEPT_PER_ELEMENT) }
 }
 
 /// Steps whose states shared memory holds in the backward direction, and steps whose inputs it holds, as `Places` in the
@@ -166,8 +172,8 @@ impl Shape {
         USUAL_CALL / self.longest.max(1)
     }
 
-    /// Steps of a part where a sequence has so many blocks. The rows of states and sums of each part and sequence, which are there even
-    /// where a sequence has no such part, bound it from below.
+    /// Steps of a part where a sequence has so many blocks. Every sequence has rows of states for as many parts as the longest,
+    /// so that packed with many shorter ones it is cut into fewer.
     fn part(&self, blocks: usize) -> usize {
         let of = |all: usize| self.longest.saturating_mul(blocks) / all / self.every * self.every;
         let part = if of(BLOCKS) >= LONG_PART { of(BLOCKS) } else { of(FEW_BLOCKS).min(LONG_PART) };
