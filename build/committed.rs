@@ -159,7 +159,7 @@ mod tests {
     }
 
     fn sources(changed: &str) -> Sources {
-        let paths = ["kernels-cu/selective_scan.cu", "kernels-cu/other.cu", "kernels-cu/math.cuh", PARAMS];
+        let paths = ["kernels-cu/selective_scan_fwd.cu", "kernels-cu/other.cu", "kernels-cu/math.cuh", PARAMS];
         let paths = paths.into_iter().chain(["kernels-rs/lib.rs", "kernels-rs/deep/math.rs"]);
         let value = |path: &str| hash(if path == changed { "new" } else { "old" });
         Sources { hashes: paths.map(|path| (path.to_string(), value(path))).collect() }
@@ -181,7 +181,7 @@ mod tests {
         let (cuda, rust) = (unit("selective_scan_fwd_f16"), unit("discretise_bwd_f32"));
         let cases = [
             ("", false, false),
-            ("kernels-cu/selective_scan.cu", true, false),
+            ("kernels-cu/selective_scan_fwd.cu", true, false),
             ("kernels-cu/other.cu", false, false),
             ("kernels-cu/math.cuh", true, false),
             ("kernels-rs/deep/math.rs", false, true),

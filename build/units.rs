@@ -56,9 +56,9 @@ macro_rules! by_rustc {
 }
 
 pub const UNITS: &[Unit] = &[
-    cuda("selective_scan_fwd_f32", "kernels-cu/selective_scan.cu", &["-DSSM_F32"]),
-    cuda("selective_scan_fwd_f16", "kernels-cu/selective_scan.cu", &["-DSSM_F16"]),
-    cuda("selective_scan_fwd_bf16", "kernels-cu/selective_scan.cu", &["-DSSM_BF16"]),
+    cuda("selective_scan_fwd_f32", "kernels-cu/selective_scan_fwd.cu", &["-DSSM_F32"]),
+    cuda("selective_scan_fwd_f16", "kernels-cu/selective_scan_fwd.cu", &["-DSSM_F16"]),
+    cuda("selective_scan_fwd_bf16", "kernels-cu/selective_scan_fwd.cu", &["-DSSM_BF16"]),
     cuda("selective_scan_bwd_f32", "kernels-cu/selective_scan_bwd.cu", &["-DSSM_F32"]),
     cuda("selective_scan_bwd_f16", "kernels-cu/selective_scan_bwd.cu", &["-DSSM_F16"]),
     cuda("selective_scan_bwd_bf16", "kernels-cu/selective_scan_bwd.cu", &["-DSSM_BF16"]),

@@ -63,16 +63,17 @@ __device__ __forceinline__ float log1p_unit(float y) {
     return fmaf(sum, y, 1.0f) * y;
 }
 
-// ln(1 + e^v); above 20 that is v itself.
+// ln(1 + e^v) from e = e^-|v|; above 20 that is v itself.
+__device__ __forceinline__ float softplus_of(float v, float e) {
+    return fmaxf(v, 0.0f) + log1p_unit(e);
+}
 __device__ __forceinline__ float softplus(float v) {
-    return fmaxf(v, 0.0f) + log1p_unit(exp_of_minus_magnitude(v));
+    return softplus_of(v, exp_of_minus_magnitude(v));
 }
 
-// The same, and its derivative.
-__device__ __forceinline__ float softplus_by(float v, float &slope) {
-    const float e = exp_of_minus_magnitude(v);
-    slope = (v < 0.0f ? e : 1.0f) * reciprocal(1.0f + e);
-    return fmaxf(v, 0.0f) + log1p_unit(e);
+// Its derivative, 1 / (1 + e^-v), from the same.
+__device__ __forceinline__ float logistic_of(float v, float e) {
+    return (v < 0.0f ? e : 1.0f) * reciprocal(1.0f + e);
 }
 
 // 1 / (1 + e^-v) and 1 / (1 + e^v), of which silu is made. Far below zero the first is subnormal although its product with v

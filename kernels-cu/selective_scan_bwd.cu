@@ -162,9 +162,11 @@ struct Backward {
     // The stretch of a tile.
     __device__ __forceinline__ void bring(int tile, bool ahead) const {
         const int step0 = first_of_stretch(tile);
+        Piece<T, LANES> piece(b, step0, end());
 #pragma unroll 1
         for (int first = 0; first < S::kStretch; first += S::kPiece) {
-            Piece<T, LANES>(b, step0, first, end()).stage(ahead);
+            piece.stage(ahead);
+            piece.on();
         }
         if (!S::kSlabs) {
             stage_projections(b, step0, min(static_cast<int>(S::kStretch), end() - step0), 0, ahead);
@@ -172,9 +174,11 @@ struct Backward {
         __syncthreads();
     }
     __device__ __forceinline__ void send(int tile) const {
+        Piece<T, LANES> piece(b, first_of_stretch(tile), end());
 #pragma unroll 1
         for (int first = 0; first < S::kStretch; first += S::kPiece) {
-            Piece<T, LANES>(b, first_of_stretch(tile), first, end()).write();
+            piece.write();
+            piece.on();
         }
     }
     // What a slab needs, that was another's.
@@ -277,6 +281,7 @@ struct Backward {
         const uint32_t first = blockIdx.x / p.blocks_per_run * p.run + in_run;
         __syncthreads();
         b.keep(seq, tile, first, min(static_cast<uint32_t>(S::kChannels), p.run - in_run));
+        b.keep_quads();
         __syncthreads();
         Lane<LANES> lane;
         start(lane);

@@ -3,61 +3,12 @@
 #pragma once
 
 #include "selective_scan.cuh"
+#include "shared_memory.cuh"
 
 namespace {
 
 constexpr int kWarp = 32;
 constexpr int kWarps = kThreads / kWarp;
-
-extern __shared__ float4 shared_memory[];
-
-// Shared memory is read and written at 32-bit addresses that are kept and moved: places relative to `shared_memory` would be
-// added to its address, which is computed anew, in every step.
-__device__ __forceinline__ uint32_t shared_base() {
-    uint32_t base = static_cast<uint32_t>(__cvta_generic_to_shared(shared_memory));
-    asm volatile("" : "+r"(base));
-    return base;
-}
-__device__ __forceinline__ float get(uint32_t at) {
-    float v;
-    asm volatile("ld.shared.f32 %0, [%1];" : "=f"(v) : "r"(at) : "memory");
-    return v;
-}
-__device__ __forceinline__ float2 get2(uint32_t at) {
-    float2 v;
-    asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(at) : "memory");
-    return v;
-}
-__device__ __forceinline__ void get4(uint32_t at, float (&v)[kQuad]) {
-    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
-                 : "=f"(v[0]), "=f"(v[1]), "=f"(v[2]), "=f"(v[3]) : "r"(at) : "memory");
-}
-__device__ __forceinline__ int get_int(uint32_t at) {
-    int v;
-    asm volatile("ld.shared.s32 %0, [%1];" : "=r"(v) : "r"(at) : "memory");
-    return v;
-}
-__device__ __forceinline__ void set_int(uint32_t at, int v) {
-    asm volatile("st.shared.s32 [%0], %1;" :: "r"(at), "r"(v) : "memory");
-}
-__device__ __forceinline__ void set(uint32_t at, float v) {
-    asm volatile("st.shared.f32 [%0], %1;" :: "r"(at), "f"(v) : "memory");
-}
-__device__ __forceinline__ void set2(uint32_t at, float x, float y) {
-    asm volatile("st.shared.v2.f32 [%0], {%1, %2};" :: "r"(at), "f"(x), "f"(y) : "memory");
-}
-__device__ __forceinline__ void set4(uint32_t at, const float *v) {
-    asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};"
-                 :: "r"(at), "f"(v[0]), "f"(v[1]), "f"(v[2]), "f"(v[3]) : "memory");
-}
-
-// The number of this thread, asked for anew: what the compiler makes of it it would else make before all loops and keep in
-// registers that are not there.
-__device__ __forceinline__ uint32_t this_thread() {
-    uint32_t thread;
-    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
-    return thread;
-}
 
 // What a block keeps of the part that it is at work on.
 enum Number {
@@ -67,10 +18,9 @@ enum Number {
     kEnd,
     kEvery,
     kFirstChunk,
-    // The time of step 0, the row of the batch, the sequence, the row of the part's states and sums; the block's tile of
-    // channels, the first of these and how many.
+    // The time of step 0, the sequence, the row of the part's states and sums; the block's tile of channels, the first of
+    // these and how many.
     kOrigin,
-    kBatch,
     kSequence,
     kPartRow,
     kChannelTile,
@@ -78,15 +28,16 @@ enum Number {
     kChannelCount,
     // Whether all channels have their steps side by side, and begin where a piece can be moved at once.
     kAligned,
-    // Of B, then of C: the group, and the slice of partial sums.
-    kGroup,
-    kSlice = kGroup + 2,
-    // The address of the states before the tiles of the block, in two halves.
-    kTileStates = kSlice + 2,
     // The first step of the window, and its last tile.
-    kWindow = kTileStates + 2,
+    kWindow,
     kLastTile,
-    kNumbers = 20,
+    // Addresses, in two halves: of the states before the tiles of the block; where x, dt, z, dout, dx, ddt and dz have the
+    // block's first channel, B and C its group, and dB and dC, or their partial sums, that too.
+    kTileStates = (kLastTile + 2) / 2 * 2,
+    kSequences = kTileStates + 2,
+    kProjections = kSequences + 2 * 7,
+    kProjectionSums = kProjections + 2 * 2,
+    kNumbers = (kProjectionSums + 2 * 2 + 3) / 4 * 4,
 };
 
 // Places in shared memory, in bytes. First, the states before each step of the tile; once those are read, sums over channels.
@@ -126,9 +77,11 @@ struct Places : Shape<LANES> {
     static constexpr int kD = kChannelSums + 2 * kPairBytes;
     // Numbers of the part, for want of registers.
     static constexpr int kKept = kD + kPairBytes / 2;
+    // Where a thread's quads of B and C lie in a row, if quads are flipped.
+    static constexpr int kQuadsAt = kKept + 4 * kNumbers;
     // A, where registers have no room for it beside many sums.
     static constexpr bool kSharedA = LANES >= 8;
-    static constexpr int kA = kKept + 4 * kNumbers;
+    static constexpr int kA = kQuadsAt + (kFlips ? kThreads * 16 : 0);
     // Sums over earlier slabs, and over channels, at 32 lanes.
     static constexpr int kEarlier = kA + (kSharedA ? kUnitBytes : 0);
     static constexpr int kSums = kSlabs ? kEarlier + 3 * kStretch * kChannels * 4 : 0;
@@ -175,13 +128,13 @@ struct Rates {
         return S::kSharedA ? base + S::kA + this_thread() * 16 : 0;
     }
     __device__ __forceinline__ void quad(uint32_t at, int k, float (&A)[kQuad]) const {
-        if (S::kSharedA) {
+        if constexpr (S::kSharedA) {
             get4(at + k * kThreads * 16, A);
-            return;
-        }
+        } else {
 #pragma unroll
-        for (int j = 0; j < kQuad; ++j) {
-            A[j] = in_registers[S::kSharedA ? 0 : k * kQuad + j];
+            for (int j = 0; j < kQuad; ++j) {
+                A[j] = in_registers[k * kQuad + j];
+            }
         }
     }
     __device__ __forceinline__ void put(uint32_t base, const float (&A)[kStates]) {
@@ -222,6 +175,19 @@ struct Block {
     __device__ __forceinline__ uint32_t flip() const {
         return S::flip_of(this_thread());
     }
+    __device__ __forceinline__ void keep_quads() const {
+        if constexpr (S::kFlips) {
+#pragma unroll
+            for (int k = 0; k < kQuads; ++k) {
+                set_int(base + S::kQuadsAt + this_thread() * 16 + k * 4, S::quad_at(flip(), lane(), k));
+            }
+        }
+    }
+    __device__ __forceinline__ void quads_at(uint32_t (&at)[kQuads]) const {
+        asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(at[0]), "=r"(at[1]), "=r"(at[2]), "=r"(at[3])
+                     : "r"(base + S::kQuadsAt + this_thread() * 16) : "memory");
+    }
 
     // The part's numbers, for all threads after the next barrier.
     __device__ __forceinline__ void keep(uint32_t seq, uint32_t tile, uint32_t first, uint32_t count) const {
@@ -232,31 +198,47 @@ struct Block {
         const int every = static_cast<int>(min(p.spans.every, static_cast<int64_t>(max(span.len, 1))));
         const bool aligned = S::kMoved && all_aligned(span.batch, first);
         if (threadIdx.x == 0) {
-            int kept[kNumbers] = {span.begin, span.end, every, first_chunk, static_cast<int>(span.time(0)),
-                                  static_cast<int>(span.batch), static_cast<int>(seq),
-                                  static_cast<int>(seq * p.spans.parts + blockIdx.z), static_cast<int>(tile),
-                                  static_cast<int>(first), static_cast<int>(count), aligned};
+            const int kept[kWindow] = {span.begin, span.end, every, first_chunk, static_cast<int>(span.time(0)),
+                                       static_cast<int>(seq), static_cast<int>(seq * p.spans.parts + blockIdx.z),
+                                       static_cast<int>(tile), static_cast<int>(first), static_cast<int>(count), aligned};
 #pragma unroll
-            for (int of_C = 0; of_C < 2; ++of_C) {
-                const uint32_t in_group = (of_C ? p.C : p.B).channels_per_group;
-                kept[kGroup + of_C] = first / in_group;
-                kept[kSlice + of_C] = first % in_group / p.run * p.blocks_per_run + blockIdx.x % p.blocks_per_run;
-            }
-            const int64_t units = block_row() * (p.window_tiles - 1);
-            const uint64_t tiles = p.tile_states + units * S::kUnitBytes;
-            kept[kTileStates] = static_cast<int>(tiles);
-            kept[kTileStates + 1] = static_cast<int>(tiles >> 32);
-#pragma unroll
-            for (int i = 0; i < kNumbers; ++i) {
+            for (int i = 0; i < kWindow; ++i) {
                 set_int(base + S::kKept + 4 * i, kept[i]);
             }
+            keep_address(kTileStates, p.tile_states + block_row() * (p.window_tiles - 1) * S::kUnitBytes);
+        }
+        keep_tensors(span.batch, first);
+    }
+    __device__ __forceinline__ void keep_address(int number, uint64_t address) const {
+        set_address(base + S::kKept + 4 * number, address);
+    }
+    // A thread each, the projections in another warp.
+    __device__ __forceinline__ void keep_tensors(int64_t batch, uint32_t first) const {
+        constexpr int kBytes = sizeof(typename T::Bits);
+        const uint32_t i = this_thread(), of_C = i - kWarp;
+        if (i < 7) {
+            const SsmSequence &s = i < 4 ? (&p.x)[i] : (&p.dx)[i - 4];
+            keep_address(kSequences + 2 * i, s.address + (batch * s.batch_stride + first * s.dim_stride) * kBytes);
+        }
+        if (of_C < 2) {
+            const SsmProjection &from = of_C ? p.C : p.B;
+            const SsmProjectionSum &sum = of_C ? p.dC : p.dB;
+            const uint32_t in_group = from.channels_per_group;
+            const int64_t group = first / in_group;
+            const int64_t row = batch * from.batch_stride + group * from.ngroups_stride;
+            keep_address(kProjections + 2 * of_C, from.address + row * kBytes);
+            const int64_t slice = first % in_group / p.run * p.blocks_per_run + blockIdx.x % p.blocks_per_run;
+            const int64_t target = batch * sum.batch_stride + group * sum.ngroups_stride;
+            keep_address(
+                kProjectionSums + 2 * of_C,
+                sum.address + (sum.partial ? (target + slice * sum.partial_stride) * 4 : target * kBytes));
         }
     }
     __device__ __forceinline__ int number(int number) const {
         return get_int(base + S::kKept + 4 * number);
     }
-    __device__ __forceinline__ uint32_t batch() const {
-        return number(kBatch);
+    __device__ __forceinline__ uint64_t address(int of) const {
+        return get_address(base + S::kKept + 4 * of);
     }
     __device__ __forceinline__ uint32_t seq() const {
         return number(kSequence);
@@ -322,12 +304,10 @@ struct Block {
         return (static_cast<int64_t>(turn) * gridDim.x + blockIdx.x) * slabs();
     }
     __device__ __forceinline__ float4 *before_tile(int tile, uint32_t slab) const {
-        const uint64_t high = static_cast<uint32_t>(number(kTileStates + 1));
-        const uint64_t first = high << 32 | static_cast<uint32_t>(number(kTileStates));
         // The first tile's are the window's own.
         const int unit_of_window = (p.sparse ? tile / S::kTiles : tile) - 1;
         const int64_t unit = static_cast<int64_t>(slab) * (p.window_tiles - 1) + unit_of_window;
-        return reinterpret_cast<float4 *>(first + unit * S::kUnitBytes) + this_thread();
+        return reinterpret_cast<float4 *>(address(kTileStates) + unit * S::kUnitBytes) + this_thread();
     }
     __device__ __forceinline__ float4 *waiting(uint32_t slab, int what) const {
         return reinterpret_cast<float4 *>(p.slab_states) + ((block_row() + slab) * 5 + what) * kUnit + threadIdx.x;

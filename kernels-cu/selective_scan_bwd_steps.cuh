@@ -56,9 +56,15 @@ struct Projections {
             C_step = b.p.C.constant ? 0 : C_step;
             to_C = C - B;
         }
+        if constexpr (S::kFlips) {
+            uint32_t at[kQuads];
+            b.quads_at(at);
 #pragma unroll
-        for (int k = 0; k < kOwn; ++k) {
-            quads[k] = B + S::quad_at(b.flip(), b.lane(), k);
+            for (int k = 0; k < kQuads; ++k) {
+                quads[k] = B + at[k];
+            }
+        } else {
+            quads[0] = B + S::quad_at(0, b.lane(), 0);
         }
     }
     __device__ __forceinline__ uint32_t at(int k) const {

@@ -28,8 +28,8 @@ __device__ __forceinline__ void store_words(void *to, const uint32_t (&words)[1]
     *static_cast<uint32_t *>(to) = words[0];
 }
 
-// Steps of a stretch, as many as a thread moves at once: from step0 on, numbered as they lie in memory. Number 0 is at time
-// `lowest`.
+// Steps of a stretch, as many as a thread moves at once, numbered as they lie in memory: from the stretch's first on, then
+// `on` to the next.
 template <typename T, int LANES>
 struct Piece {
     using S = Places<LANES>;
@@ -37,40 +37,50 @@ struct Piece {
     static constexpr int kSteps = S::kPiece;
     static constexpr int kWords = kSteps / T::kPerWord;
     const Block<T, LANES> &b;
-    // The channel, and its number among those of the tensors.
+    const bool reverse;
+    // The channel, and whether it is one.
     const uint32_t thread;
-    const uint32_t d;
     const bool there;
-    const int64_t batch;
-    // Of the stretch.
-    const int first;
-    const int steps;
-    const int lowest;
-    const bool whole;
+    const bool aligned;
+    // The time of number 0, and the steps from the first in scan order to the end.
+    int lowest;
+    int steps;
+    // The row of number 0 of those that a channel has in shared memory, and from a number's row to the next.
+    uint32_t row;
+    const uint32_t row_on;
 
-    __device__ __forceinline__ Piece(const Block<T, LANES> &b, int stretch, int first, int end)
-        : b(b), thread(this_thread()), d(b.first_channel() + thread), there(thread < b.channels()), batch(b.batch()),
-          first(first), steps(min(kSteps, end - stretch - first)),
-          lowest(b.time(stretch + first + (b.p.spans.reverse ? kSteps - 1 : 0))),
-          whole(steps == kSteps && b.number(kAligned) && lowest % kSteps == 0) {}
+    __device__ __forceinline__ Piece(const Block<T, LANES> &b, int stretch, int end)
+        : b(b), reverse(b.p.spans.reverse), thread(this_thread()), there(thread < b.channels()),
+          aligned(S::kMoved && b.number(kAligned)), lowest(b.time(stretch + (reverse ? kSteps - 1 : 0))),
+          steps(end - stretch), row((reverse ? kSteps - 1 : 0) * S::kChannels + thread),
+          row_on(reverse ? -S::kChannels : S::kChannels) {}
 
-    // The step in scan order of a number, from the piece's first on.
-    __device__ __forceinline__ int step(int i) const {
-        return b.p.spans.reverse ? kSteps - 1 - i : i;
+    __device__ __forceinline__ void on() {
+        lowest += reverse ? -kSteps : kSteps;
+        steps -= kSteps;
+        row += kSteps * S::kChannels;
     }
-    // This thread's place for step number i among values of which a channel has `bytes`.
+    // Whether there is a step of this number, and whether all are and can be moved at once.
+    __device__ __forceinline__ bool has(int i) const {
+        return (reverse ? kSteps - 1 - i : i) < steps;
+    }
+    __device__ __forceinline__ bool whole() const {
+        return aligned && steps >= kSteps && lowest % kSteps == 0;
+    }
+    // This thread's place for number i among values of which a channel has `bytes`.
     __device__ __forceinline__ uint32_t place(int values, int bytes, int i) const {
-        return b.base + values + ((first + step(i)) * S::kChannels + thread) * bytes;
+        return b.base + row * bytes + i * (row_on * bytes) + values;
     }
-    __device__ __forceinline__ Bits *at(const SsmSequence &s) const {
-        return reinterpret_cast<Bits *>(s.address) + (batch * s.batch_stride +
-               d * s.dim_stride + lowest * s.seqlen_stride);
+    // Of sequence `which` (`kSequences`), at number 0.
+    __device__ __forceinline__ Bits *at(int which, const SsmSequence &s) const {
+        return reinterpret_cast<Bits *>(b.address(kSequences + 2 * which)) +
+               (thread * s.dim_stride + lowest * s.seqlen_stride);
     }
 
     // 0 for steps that are not there.
-    __device__ __forceinline__ void load(const SsmSequence &s, float (&v)[kSteps]) const {
-        const Bits *from = at(s);
-        if (S::kMoved && whole) {
+    __device__ __forceinline__ void load(int which, const SsmSequence &s, float (&v)[kSteps]) const {
+        const Bits *from = at(which, s);
+        if (S::kMoved && whole()) {
             uint32_t words[kWords];
             load_words(from, words);
 #pragma unroll
@@ -81,15 +91,15 @@ struct Piece {
         }
 #pragma unroll
         for (int i = 0; i < kSteps; ++i) {
-            v[i] = step(i) < steps ? T::decode(from[i * s.seqlen_stride]) : 0.0f;
+            v[i] = has(i) ? T::decode(from[i * s.seqlen_stride]) : 0.0f;
         }
     }
-    __device__ __forceinline__ void store(const SsmSequence &s, const float (&v)[kSteps]) const {
+    __device__ __forceinline__ void store(int which, const SsmSequence &s, const float (&v)[kSteps]) const {
         if (!s.address) {
             return;
         }
-        Bits *to = at(s);
-        if (S::kMoved && whole) {
+        Bits *to = at(which, s);
+        if (S::kMoved && whole()) {
             uint32_t words[kWords];
 #pragma unroll
             for (int i = 0; i < kWords; ++i) {
@@ -100,25 +110,36 @@ struct Piece {
         }
 #pragma unroll
         for (int i = 0; i < kSteps; ++i) {
-            if (step(i) < steps) {
+            if (has(i)) {
                 to[i * s.seqlen_stride] = T::encode(v[i]);
             }
         }
     }
 
-    // delta from the raw steps, and its derivative by them. The comparisons keep NaN.
-    __device__ __forceinline__ void effective_steps(float (&delta)[kSteps], float (&slope)[kSteps]) const {
+    // delta from the raw steps, and, on the way back, its derivative by them. The comparisons keep NaN.
+    __device__ __forceinline__ void effective_steps(bool ahead, float (&delta)[kSteps], float (&slope)[kSteps]) const {
         const SsmStep &rule = b.p.step;
-        const float bias = load_vector(b.p.dt_bias, d, 0.0f);
+        const float bias = load_vector(b.p.dt_bias, b.first_channel() + thread, 0.0f);
 #pragma unroll
         for (int i = 0; i < kSteps; ++i) {
             delta[i] += bias;
             slope[i] = 1.0f;
         }
         if (rule.softplus) {
+            float e[kSteps];
 #pragma unroll
             for (int i = 0; i < kSteps; ++i) {
-                delta[i] = softplus_by(delta[i], slope[i]);
+                e[i] = exp_of_minus_magnitude(delta[i]);
+            }
+            if (!ahead) {
+#pragma unroll
+                for (int i = 0; i < kSteps; ++i) {
+                    slope[i] = logistic_of(delta[i], e[i]);
+                }
+            }
+#pragma unroll
+            for (int i = 0; i < kSteps; ++i) {
+                delta[i] = softplus_of(delta[i], e[i]);
             }
         }
         if (rule.limited) {
@@ -137,9 +158,9 @@ struct Piece {
         const SsmSelectiveScanBwd &p = b.p;
         float delta[kSteps] = {}, slope[kSteps] = {}, x[kSteps] = {};
         if (there) {
-            load(p.dt, delta);
-            load(p.x, x);
-            effective_steps(delta, slope);
+            load(1, p.dt, delta);
+            load(0, p.x, x);
+            effective_steps(ahead, delta, slope);
         }
         if (thread < S::kChannels) {
             put_pairs(S::kDeltaX, delta, x);
@@ -149,9 +170,9 @@ struct Piece {
         }
         float g[kSteps] = {}, gate[kSteps] = {};
         if (there && p.dout.address) {
-            load(p.dout, g);
+            load(3, p.dout, g);
             if (p.z.address) {
-                load(p.z, gate);
+                load(2, p.z, gate);
 #pragma unroll
                 for (int i = 0; i < kSteps; ++i) {
                     const float silu = silu_by(gate[i], gate[i]);
@@ -182,7 +203,7 @@ struct Piece {
 #pragma unroll
         for (int i = 0; i < kSteps; ++i) {
             // Steps that are not there have a delta.
-            const float step_delta = step(i) < steps ? delta[i] : 0.0f;
+            const float step_delta = has(i) ? delta[i] : 0.0f;
             sum = b.p.carry_only ? sum + step_delta : fmaf(g[i], x[i], sum);
         }
         b.add_to(S::kChannelSums, thread, sum);
@@ -202,14 +223,14 @@ struct Piece {
             ddt[i] = pair.y;
             dz[i] = get(place(S::kGate, 4, i));
         }
-        store(p.dx, dx);
-        store(p.ddt, ddt);
-        store(p.dz, dz);
+        store(4, p.dx, dx);
+        store(5, p.ddt, ddt);
+        store(6, p.dz, dz);
         if (p.ddt_bias.address) {
             float sum = 0.0f;
 #pragma unroll
             for (int i = 0; i < kSteps; ++i) {
-                sum += step(i) < steps ? ddt[i] : 0.0f;
+                sum += has(i) ? ddt[i] : 0.0f;
             }
             b.add_to(S::kChannelSums + S::kPairBytes, thread, sum);
         }
@@ -229,11 +250,9 @@ __device__ __forceinline__ void stage_projections(
         if (from.constant) {
             continue;
         }
-        const void *base = reinterpret_cast<const void *>(from.address);
         const uint32_t dstate = of_C && !p.dout.address ? 0 : p.dstate;
+        const void *row = reinterpret_cast<const void *>(b.address(kProjections + 2 * of_C));
         const bool by_time = from.seqlen_stride < from.dstate_stride;
-        const int64_t group = b.number(kGroup + of_C);
-        const int64_t offset = static_cast<int64_t>(b.batch()) * from.batch_stride + group * from.ngroups_stride;
 #pragma unroll 2
         for (int i = this_thread(); i < S::kStretch * S::kSlab; i += kThreads) {
             const int s = by_time ? i % S::kStretch : i / S::kSlab;
@@ -241,7 +260,7 @@ __device__ __forceinline__ void stage_projections(
             const uint32_t n = slab * S::kSlab + in_slab;
             float value = 0.0f;
             if (s < steps && n < dstate) {
-                value = T::load(base, offset + n * from.dstate_stride + b.time(step0 + s) * from.seqlen_stride);
+                value = T::load(row, n * from.dstate_stride + b.time(step0 + s) * from.seqlen_stride);
             }
             const uint32_t place = S::kRows + (2 * s + of_C) * S::kRow + in_slab * 4;
 #pragma unroll

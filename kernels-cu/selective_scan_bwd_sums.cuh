@@ -74,15 +74,13 @@ __device__ __forceinline__ void put_sums(const Block<T, LANES> &b, uint32_t stat
 template <typename T, int LANES>
 __device__ __forceinline__ void write_sum(const Block<T, LANES> &b, int of_C, int64_t t, uint32_t n, float sum) {
     const SsmProjectionSum &target = of_C ? b.p.dC : b.p.dB;
-    const int64_t batch = b.batch(), group = b.number(kGroup + of_C);
-    const int64_t offset =
-        batch * target.batch_stride + group * target.ngroups_stride + n * target.dstate_stride + t * target.seqlen_stride;
+    const int64_t offset = n * target.dstate_stride + t * target.seqlen_stride;
+    void *row = reinterpret_cast<void *>(b.address(kProjectionSums + 2 * of_C));
     if (!target.partial) {
-        T::store(reinterpret_cast<void *>(target.address), offset, sum);
+        T::store(row, offset, sum);
         return;
     }
-    const int64_t slice = b.number(kSlice + of_C);
-    float *place = reinterpret_cast<float *>(target.address) + slice * target.partial_stride + offset;
+    float *place = static_cast<float *>(row) + offset;
     // The block's first tile of channels sets the sum, the others add to it.
     *place = b.number(kChannelTile) > 0 ? *place + sum : sum;
 }

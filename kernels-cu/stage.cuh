@@ -6,25 +6,12 @@
 #pragma once
 
 #include "load_store.cuh"
+#include "shared_memory.cuh"
 
 namespace {
 
 // Steps of a row that a thread works on at once.
 constexpr int kFour = 4;
-
-extern __shared__ float4 shared_memory[];
-
-template <typename P>
-__device__ __forceinline__ P *shared_at(int bytes) {
-    return reinterpret_cast<P *>(reinterpret_cast<char *>(shared_memory) + bytes);
-}
-
-// This thread's number, read anew: what is made of it is not worth registers from one tile to the next.
-__device__ __forceinline__ uint32_t thread() {
-    uint32_t number;
-    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(number));
-    return number;
-}
 
 // Steps base + low to base + high - 1; `base` is a multiple of the tile's steps, which keeps rows aligned.
 struct Window {
@@ -93,7 +80,7 @@ struct StagedTile {
         const uint32_t vectors = (from.by_step ? rows : STEPS) << shift;
         const int64_t apart = from.by_step ? from.row_stride : from.step_stride;
         const Bits *lines = from.at<T>(0, window.base);
-        const uint32_t lane = thread() % kWarp;
+        const uint32_t lane = this_thread() % kWarp;
         to += lane * kVector<T>;
         if constexpr (ROWS / kVector<T> <= kWarp) {
             const Bits *source = lines + (lane >> shift) * apart + (lane & ((1 << shift) - 1)) * kVector<T>;
@@ -115,7 +102,7 @@ struct StagedTile {
     // Neighbouring threads along what lies side by side.
     static __device__ __forceinline__ void bring_elements(
         Bits *to, const Source &from, uint32_t rows, const Window &window) {
-        const uint32_t lane = thread() % kWarp;
+        const uint32_t lane = this_thread() % kWarp;
         to += lane;
         if (from.by_step) {
             // The same step of every so many rows.

@@ -1,9 +1,9 @@
-//! The small passes of the selective scan, one thread per element: carries between chunks, and sums of partial sums.
-//! The scan itself: kernels-cu/selective_scan.cu. Equations: src/ops/selective_scan.
+//! The small passes of the selective scan: carries between chunks, and sums of partial sums.
+//! The scan itself: kernels-cu/selective_scan_fwd.cu and _bwd.cu. Equations: src/ops/selective_scan.
 
 use crate::load_store::{BF16, F16, F32, Io};
 use crate::math;
-use crate::params::{SsmSelectiveScanCarry, SsmSelectiveScanSum};
+use crate::params::{SsmSelectiveScanCarry, SsmSelectiveScanSum, SsmWide};
 use crate::wide::each;
 
 #[cfg(ssm_unit = "selective_scan_carry")]
@@ -33,25 +33,48 @@ unsafe extern "ptx-kernel" fn selective_scan_carry_f32(params: SsmSelectiveScanC
 mod sum {
     use super::*;
 
+    /// Elements of a thread: quarters of the last dimension, so that threads side by side have elements side by side. The
+    /// host counts as many.
+    const QUARTERS: u64 = 4;
+
     #[inline(always)]
     fn sum<T: Io>(params: &SsmSelectiveScanSum) {
-        each(params.extents, |index| {
-            // SAFETY: `each` gives every index to one thread; the host laid the slices out.
-            unsafe {
-                // Of no slices the sum is 0; of one it is that slice, sign of zero included.
-                let mut sum = 0.0;
-                let mut first = 0;
-                while first < params.slices {
-                    let mut own = params.source.load_slice::<F32>(index, first as i64 * params.slice_stride);
-                    let mut slice = first + 1;
-                    while slice < first + params.group {
-                        own += params.source.load_slice::<F32>(index, slice as i64 * params.slice_stride);
-                        slice += 1;
-                    }
-                    sum = if first == 0 { own } else { sum + own };
-                    first += params.group;
+        let [e0, e1, e2, e3] = params.extents;
+        let quarter = e3.div_ceil(QUARTERS);
+        each([e0, e1, e2, quarter], |index| {
+            let apart = |tensor: &SsmWide| (quarter as i64 * tensor.strides[3], tensor.offset(index));
+            let (from_apart, from) = apart(&params.source);
+            let (to_apart, to) = apart(&params.target);
+            let slice = |slice: u64| {
+                let mut own = [0.0; QUARTERS as usize];
+                let mut q = 0;
+                while q < QUARTERS && index[3] + q * quarter < e3 {
+                    let at = from + q as i64 * from_apart + slice as i64 * params.slice_stride;
+                    // SAFETY: an index of the domain; the host laid the slices out.
+                    own[q as usize] = unsafe { F32::load(params.source.address, at) };
+                    q += 1;
                 }
-                params.target.store::<T>(index, || sum);
+                own
+            };
+            let add = |a: [f32; 4], b: [f32; 4]| [a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]];
+            // Of no slices the sum is 0; of one it is that slice, sign of zero included.
+            let mut sum = [0.0; QUARTERS as usize];
+            let mut first = 0;
+            while first < params.slices {
+                let mut own = slice(first);
+                let mut next = first + 1;
+                while next < first + params.group {
+                    own = add(own, slice(next));
+                    next += 1;
+                }
+                sum = if first == 0 { own } else { add(sum, own) };
+                first += params.group;
+            }
+            let mut q = 0;
+            while q < QUARTERS && index[3] + q * quarter < e3 {
+                // SAFETY: as above, and `each` gives every index to one thread.
+                unsafe { T::store(params.target.address, to + q as i64 * to_apart, sum[q as usize]) };
+                q += 1;
             }
         });
     }

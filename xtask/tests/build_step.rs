@@ -125,7 +125,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-const SCAN: &str = "kernels-cu/selective_scan.cu";
+const SCAN: &str = "kernels-cu/selective_scan_fwd.cu";
 const FAILS: &str = ": > \"$CALLED\"; echo 'this compiler fails' >&2; exit 1";
 /// Writes one kernel to the file after `-o`.
 const COMPILES: &str = r#": > "$CALLED"

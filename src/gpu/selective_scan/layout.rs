@@ -110,12 +110,13 @@ impl Layout {
             AlignedProjection::Variable { .. } => 0,
             AlignedProjection::Constant(_) => channels * slab,
         };
-        let (earlier, sums) = match lanes {
-            MOST_LANES => (3 * stretch * channels, stretch * 32 * THREADS),
-            _ => (0, 0),
+        let (earlier, sums, quads) = match lanes {
+            MOST_LANES => (3 * stretch * channels, stretch * 32 * THREADS, 0),
+            _ => (0, 0, 4 * THREADS),
         };
         let floats = (5 * stretch + 5) * channels
             + NUMBERS
+            + quads
             + 2 * stretch * variants * slab
             + earlier
             + sums

@@ -14,6 +14,8 @@ type Carry<'a> = SelectiveScanCarry<'a, Device>;
 /// Threads of a block; further elements take turns beyond so many blocks.
 const THREADS: u64 = 128;
 const MOST_BLOCKS: u64 = 1 << 16;
+/// Elements of a sum that a thread adds up, as in the kernel.
+const SUMS_OF_THREAD: u64 = 4;
 
 impl<'a, L: Launcher> Forward<Carry<'a>> for Gpu<L> {
     fn forward_plan(&self, op: &Carry<'a>) -> Result<Plan> {
@@ -190,16 +192,17 @@ impl<L: Launcher> Gpu<L> {
             group: sum.group.max(1) as u64,
             slice_stride: sum.slice_stride,
         };
-        self.launch_pass("selective_scan", &kernel, params.extents.iter().product(), bytemuck::bytes_of(&params))
+        let [e0, e1, e2, e3] = params.extents;
+        let threads = e0 * e1 * e2 * e3.div_ceil(SUMS_OF_THREAD);
+        self.launch_pass("selective_scan", &kernel, threads, bytemuck::bytes_of(&params))
     }
 
-    /// One thread per element.
-    fn launch_pass(&self, op: &'static str, kernel: &str, elements: u64, params: &[u8]) -> Result<()> {
-        if elements == 0 {
+    fn launch_pass(&self, op: &'static str, kernel: &str, threads: u64, params: &[u8]) -> Result<()> {
+        if threads == 0 {
             return Ok(());
         }
         let (module, kernel) = ptx::find(op, kernel)?;
-        let blocks = elements.div_ceil(THREADS).min(MOST_BLOCKS) as u32;
+        let blocks = threads.div_ceil(THREADS).min(MOST_BLOCKS) as u32;
         let (grid, block) = ([blocks, 1, 1], [THREADS as u32, 1, 1]);
         // SAFETY: the callers made the parameters of this kernel from views that the contract checked and from places in
         // the workspace; whoever made the device views guarantees their memory until the work is done.

@@ -37,7 +37,7 @@ const FEW_BLOCKS: usize = 256;
 /// `KEPT_PER_ELEMENT` bytes for each element.
 const LONG_PART: usize = 1024;
 /// f32 that a block of the backward direction keeps of the part that it is at work on.
-pub(super) const NUMBERS: usize = 20;
+pub(super) const NUMBERS: usize = 40;
 
 /// Bytes of a block's registers, 16 f32 of each thread: the unit of what blocks keep in the workspace.
 pub(super) const fn unit(threads: usize) -> usize {

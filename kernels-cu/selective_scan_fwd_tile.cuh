@@ -180,9 +180,9 @@ template <typename T, int LANES>
 __device__ __forceinline__ void go_through(
     States &states, uint32_t channel, uint32_t lane, int first, int last, bool adds, int constant_B, int constant_C) {
     using S = Tile<T, LANES>;
-    const float4 *B = constant_B ? shared_at<const float4>(constant_B) + thread()
+    const float4 *B = constant_B ? shared_at<const float4>(constant_B) + this_thread()
                                  : reinterpret_cast<const float4 *>(S::projection(0)) + lane;
-    const float4 *C = constant_C ? shared_at<const float4>(constant_C) + thread()
+    const float4 *C = constant_C ? shared_at<const float4>(constant_C) + this_thread()
                                  : reinterpret_cast<const float4 *>(S::projection(1)) + lane;
     constexpr int kRow = S::kSlab / kQuad;
     const float *const pairs = S::pairs(channel);

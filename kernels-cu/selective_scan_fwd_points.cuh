@@ -1,0 +1,214 @@
+// Pointwise work of the forward scan, dealt out over the block by vectors of steps: delta and delta x of a tile, before the
+// states go through it, and its outputs, after.
+#pragma once
+
+#include "selective_scan_fwd_block.cuh"
+
+namespace {
+
+template <typename T, int LANES>
+struct Pointwise {
+    using B = Block<T, LANES>;
+    using S = Tile<T, LANES>;
+    using Bits = typename T::Bits;
+    static constexpr int kThreads = S::kThreads;
+    const B &b;
+
+    __device__ __forceinline__ explicit Pointwise(const B &b) : b(b) {}
+
+    // A thread's way through a tile's channels and steps, four steps at a time: neighbouring threads have neighbouring
+    // addresses, and from one turn to the next every place moves by as much.
+    struct Walk {
+        uint32_t channel;
+        int four;
+        uint32_t channels_on;
+        int fours_on;
+
+        __device__ __forceinline__ explicit Walk(bool by_step) {
+            const uint32_t u = this_thread();
+            channel = by_step ? u / S::kFours : u % S::kChannels;
+            four = by_step ? u % S::kFours : u / S::kChannels;
+            channels_on = by_step ? kThreads / S::kFours : 0;
+            fours_on = by_step ? 0 : kThreads / S::kChannels;
+        }
+        __device__ __forceinline__ bool more() const {
+            return channel < S::kChannels && four < S::kFours;
+        }
+        __device__ __forceinline__ void on() {
+            channel += channels_on;
+            four += fours_on;
+        }
+    };
+    // Where a walk is in a raw tile.
+    struct Cursor {
+        const Bits *at;
+        int on;
+        bool by_step;
+
+        __device__ __forceinline__ Cursor(const Walk &walk, int which, int parity) : by_step(B::source(which).by_step) {
+            at = B::raw(which, parity) + S::Rows::place(by_step, walk.channel, walk.four);
+            on = S::Rows::place(by_step, walk.channels_on, walk.fours_on);
+        }
+        __device__ __forceinline__ void read(float (&v)[kFour]) const {
+            S::Rows::read(at, by_step, v);
+        }
+    };
+    // The first of a walk's places in the order of the scan.
+    __device__ __forceinline__ int position(const Walk &walk) const {
+        return b.span.reverse ? S::kSteps - kFour - walk.four * kFour : walk.four * kFour;
+    }
+    // Where delta and delta x of a walk's steps lie, and how far they are from one turn to the next.
+    __device__ __forceinline__ float *pairs(const Walk &walk) const {
+        return S::pairs(walk.channel) + 2 * position(walk);
+    }
+    __device__ __forceinline__ int pairs_on(const Walk &walk) const {
+        const int steps_on = walk.fours_on * kFour;
+        return walk.channels_on * S::kPairRow + 2 * (b.span.reverse ? -steps_on : steps_on);
+    }
+
+    // delta and delta x of a tile; 0 for steps and channels that there are not.
+    __device__ __forceinline__ void prepare(const Steps &steps, int parity) const {
+        Walk walk(B::source(3).by_step);
+        Cursor xs(walk, 0, parity), dts(walk, 1, parity);
+        float *to = pairs(walk);
+        const int to_on = pairs_on(walk);
+#pragma unroll 1
+        for (; walk.more(); walk.on()) {
+            float delta[kFour] = {}, x[kFour] = {};
+            if (walk.channel < b.channels) {
+                xs.read(x);
+                dts.read(delta);
+                const float bias = shared_at<float>(S::kBias)[walk.channel];
+#pragma unroll
+                for (int j = 0; j < kFour; ++j) {
+                    delta[j] += bias;
+                }
+                effective_steps(delta, b.p.step);
+#pragma unroll
+                for (int j = 0; j < kFour; ++j) {
+                    x[j] *= delta[j];
+                }
+                if (steps.steps < S::kSteps) {
+                    leave_out(walk.four, steps.window, delta, x);
+                }
+            }
+            float4 *pairs = reinterpret_cast<float4 *>(to);
+            if (b.span.reverse) {
+                pairs[0] = make_float4(delta[3], x[3], delta[2], x[2]);
+                pairs[1] = make_float4(delta[1], x[1], delta[0], x[0]);
+            } else {
+                pairs[0] = make_float4(delta[0], x[0], delta[1], x[1]);
+                pairs[1] = make_float4(delta[2], x[2], delta[3], x[3]);
+            }
+            to += to_on;
+            xs.at += xs.on;
+            dts.at += dts.on;
+        }
+    }
+    // Steps beyond the window.
+    __device__ __forceinline__ static void leave_out(
+        int four, const Window &window, float (&delta)[kFour], float (&delta_x)[kFour]) {
+#pragma unroll
+        for (int j = 0; j < kFour; ++j) {
+            const uint32_t m = four * kFour + j;
+            const bool there = m >= window.low && m < window.high;
+            delta[j] = there ? delta[j] : 0.0f;
+            delta_x[j] = there ? delta_x[j] : 0.0f;
+        }
+    }
+
+    // The outputs of a tile from the sums over states: skip, gate, round.
+    __device__ __forceinline__ void put(const Steps &steps, int parity) const {
+        const Source out = B::source(3);
+        const bool whole = steps.steps == S::kSteps && out.aligned;
+        Walk walk(out.by_step);
+        Cursor xs(walk, 0, parity), zs(walk, 2, parity);
+        float *sums = S::kSlabs ? S::sums(walk.channel, position(walk)) : pairs(walk);
+        const int sums_on = S::kSlabs ? pairs_on(walk) / 2 - 2 * static_cast<int>(walk.channels_on) : pairs_on(walk);
+        Bits *to = out.at<T>(walk.channel, steps.window.base + walk.four * kFour);
+        const int64_t to_on = walk.channels_on * out.row_stride + walk.fours_on * kFour * out.step_stride;
+#pragma unroll 1
+        for (; walk.more() && walk.channel < b.channels; walk.on()) {
+            float y[kFour];
+            read_sums(sums, y);
+            if (b.p.D.address) {
+                const float D = shared_at<float>(S::kD)[walk.channel];
+                float x[kFour];
+                xs.read(x);
+#pragma unroll
+                for (int j = 0; j < kFour; ++j) {
+                    y[j] = fmaf(D, x[j], y[j]);
+                }
+            }
+            if (b.p.z.address) {
+                float z[kFour];
+                zs.read(z);
+#pragma unroll
+                for (int j = 0; j < kFour; ++j) {
+                    y[j] *= silu(z[j]);
+                }
+            }
+            if (!out.by_step) {
+                write_across(to, out.step_stride, walk.four, steps.window, y);
+            } else if (whole) {
+                S::Rows::write(to, y);
+            } else {
+                *reinterpret_cast<float4 *>(pairs(walk)) = make_float4(y[0], y[1], y[2], y[3]);
+            }
+            sums += sums_on;
+            to += to_on;
+            xs.at += xs.on;
+            zs.at += zs.on;
+        }
+        if (out.by_step && !whole) {
+            __syncthreads();
+            write_elements(out, steps);
+            __syncthreads();
+        }
+    }
+
+    __device__ __forceinline__ void read_sums(const float *from, float (&y)[kFour]) const {
+        // Without states there is nothing to sum, not even 0 * infinity.
+        float4 sums = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        if (b.p.dstate > 0) {
+            sums = *reinterpret_cast<const float4 *>(from);
+        }
+        y[0] = b.span.reverse ? sums.w : sums.x;
+        y[1] = b.span.reverse ? sums.z : sums.y;
+        y[2] = b.span.reverse ? sums.y : sums.z;
+        y[3] = b.span.reverse ? sums.x : sums.w;
+    }
+
+    // Four steps of a channel, where its neighbours write theirs beside them.
+    __device__ __forceinline__ static void write_across(
+        Bits *to, int64_t step_stride, int four, const Window &window, const float (&y)[kFour]) {
+#pragma unroll
+        for (int j = 0; j < kFour; ++j) {
+            const uint32_t m = four * kFour + j;
+            if (m >= window.low && m < window.high) {
+                *to = T::encode(y[j]);
+            }
+            to += step_stride;
+        }
+    }
+    // Rows of steps that are not aligned or not whole, from where `put` left them: where their channel's delta was.
+    __device__ __forceinline__ void write_elements(const Source &out, const Steps &steps) const {
+        const uint32_t m = this_thread() % S::kSteps;
+        if (m < steps.window.low || m >= steps.window.high) {
+            return;
+        }
+        const uint32_t first = this_thread() / S::kSteps;
+        Bits *to = out.at<T>(first, steps.window.base + static_cast<int>(m));
+        const int four = m / kFour;
+        const int place = b.span.reverse ? S::kSteps - kFour - four * kFour : four * kFour;
+        const float *from = S::pairs(first) + 2 * place + m % kFour;
+#pragma unroll 4
+        for (uint32_t c = first; c < b.channels; c += kThreads / S::kSteps) {
+            *to = T::encode(*from);
+            to += kThreads / S::kSteps * out.row_stride;
+            from += kThreads / S::kSteps * S::kPairRow;
+        }
+    }
+};
+
+}  // namespace
