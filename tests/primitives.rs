@@ -114,6 +114,7 @@ fn silu<B: Backend, T: Element>() {
         segments: None,
         reverse: false,
         split: None,
+        lanes: None,
     };
     let mut outputs = ScanBuffers::new(&case, false, None, Order::Dense);
     backend.selective_scan_forward(&case, &mut outputs).expect("a valid case runs");

@@ -47,12 +47,22 @@ use crate::tensor::Device;
 #[derive(Debug, Clone, Copy)]
 pub struct Gpu<L> {
     launcher: L,
+    /// Of a channel of a scan, if not as its plan would have it.
+    lanes: Option<usize>,
 }
 
 impl<L: Launcher> Gpu<L> {
     /// Over any launcher.
     pub fn new(launcher: L) -> Self {
-        Self { launcher }
+        Self { launcher, lanes: None }
+    }
+
+    /// Gives each channel of a selective scan so many lanes at the least, instead of as many as its plan would: for tests,
+    /// which run all of them, and for counting what they cost.
+    #[doc(hidden)]
+    pub fn lanes(mut self, lanes: usize) -> Self {
+        self.lanes = Some(lanes);
+        self
     }
 
     /// The tensors, which lie on one device, and the workspace lie on the launcher's.

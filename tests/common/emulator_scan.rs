@@ -4,7 +4,7 @@ use super::buffer::{Buffer, Placed};
 use super::emulator::{fetch, optional};
 use super::scan::{ProjectionBuffer, ScanBuffers, ScanCase};
 use super::scan_backward::{CarryCase, ScanGradients, ScanUpstream};
-use ssm_kernels::gpu::{EmulatedBuffer, Emulator, Report};
+use ssm_kernels::gpu::{EmulatedBuffer, Emulator, Gpu, Report};
 use ssm_kernels::prelude::*;
 use ssm_kernels::{Device, Element, Result};
 
@@ -112,6 +112,10 @@ impl<'e, T: Element> ScanInputs<'e, T> {
     }
 }
 
+fn gpu<'e, T>(device: &'e Emulator, case: &ScanCase<T>) -> Gpu<&'e Emulator> {
+    case.lanes.map_or(device.gpu(), |lanes| device.gpu().lanes(lanes))
+}
+
 /// One scan; its traffic, if it launched anything.
 pub fn scan_forward<T: Element>(
     device: &Emulator,
@@ -143,7 +147,7 @@ pub fn scan_forward<T: Element>(
     if let (Some((every, _)), Some(view)) = (&outputs.chunk_states, &mut chunk_view) {
         wanted = wanted.chunk_states(*every, view);
     }
-    let done = device.gpu().forward(&inputs.scan(case)?, wanted);
+    let done = gpu(device, case).forward(&inputs.scan(case)?, wanted);
     fetch(&mut outputs.out, &out)?;
     fetch(&mut outputs.delta_sum, &delta_sum)?;
     fetch(&mut outputs.final_state, &final_state)?;
@@ -245,7 +249,7 @@ pub fn scan_backward<T: Element>(
         if let Some(dC) = &mut dC {
             wanted = wanted.dC(dC.projection_mut()?);
         }
-        device.gpu().backward(&inputs.scan(case)?, by, wanted)
+        gpu(device, case).backward(&inputs.scan(case)?, by, wanted)
     };
     fetch(&mut gradients.dx, &dx)?;
     fetch(&mut gradients.ddt, &ddt)?;

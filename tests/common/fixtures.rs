@@ -90,6 +90,7 @@ impl Fixture {
             segments: boundaries.map(|ends| Segments::new(&ends).expect("boundaries")),
             reverse: self.flag("reverse"),
             split: None,
+            lanes: None,
         }
     }
 

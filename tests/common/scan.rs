@@ -142,6 +142,8 @@ pub struct ScanCase<T> {
     pub segments: Option<Segments>,
     pub reverse: bool,
     pub split: Option<usize>,
+    /// Of a channel on a GPU, if not as a plan would have it.
+    pub lanes: Option<usize>,
 }
 
 /// B or C of a case.
@@ -197,8 +199,8 @@ impl<T: Element> ScanCase<T> {
         let initial_state = spec.initial_state.then(|| Buffer::filled(&state, order, || random.normal()));
         let segments = spec.packed.as_ref().map(|lengths| segments(lengths));
         let dt_limit = spec.dt_limit.then_some((0.01, 0.3));
-        let (reverse, split, dt_softplus) = (spec.reverse, None, softplus);
-        Self { x, dt, A, B, C, D, z, dt_bias, dt_softplus, dt_limit, initial_state, segments, reverse, split }
+        let (reverse, split, lanes, dt_softplus) = (spec.reverse, None, None, softplus);
+        Self { x, dt, A, B, C, D, z, dt_bias, dt_softplus, dt_limit, initial_state, segments, reverse, split, lanes }
     }
 
     pub fn scan(&self) -> Result<SelectiveScan<'_, T>> {

@@ -220,3 +220,70 @@ fn refusals_and_nothing_to_do() {
     recorder.gpu().forward(&scan::<f32>(0, 4, 5, 2), SelectiveScanOutputs::new(&mut out(0, 5))).expect("nothing to do");
     assert!(recorder.0.borrow().is_empty());
 }
+
+/// Plans of a bf16 scan by shape (batch, dim, dstate, seqlen).
+fn plans([batch, dim, dstate, seqlen]: [usize; 4], lanes: Option<usize>) -> [ssm_kernels::Plan; 2] {
+    let io = view::<half::bf16, 3>(at(1), [("batch", batch), ("dim", dim), ("seqlen", seqlen)]);
+    let P = view(at(4), [("batch", batch), ("ngroups", 1), ("dstate", dstate), ("seqlen", seqlen)]);
+    let op = SelectiveScan::new(io, io, view(at(3), [("dim", dim), ("dstate", dstate)]), P, P).expect("valid");
+    let recorder = Recorder::default();
+    let gpu = lanes.map_or(recorder.gpu(), |lanes| recorder.gpu().lanes(lanes));
+    [gpu.forward_plan(&op).expect("valid"), gpu.backward_plan(&op).expect("valid")]
+}
+
+/// Lanes forward, and parts either way: the same for every batch.
+#[test]
+fn lanes_and_parts_by_shape() {
+    for (dim, dstate, seqlen, lanes, parts) in [
+        (2048, 16, 64, 1, [1, 1]),
+        (5120, 16, 1024, 1, [1, 1]),
+        (2048, 16, 2048, 2, [1, 16]),
+        (2048, 8, 4096, 2, [1, 16]),
+        (4096, 16, 3000, 4, [1, 12]),
+        (2048, 16, 65536, 1, [32, 32]),
+        (8192, 16, 8192, 1, [8, 8]),
+        (3072, 16, 8192, 1, [11, 11]),
+        (16384, 16, 8192, 2, [1, 4]),
+        (40000, 16, 8192, 1, [1, 1]),
+        (2048, 64, 2048, 4, [1, 1]),
+        (2048, 512, 8192, 32, [1, 2]),
+        (3, 0, 0, 1, [1, 1]),
+    ] {
+        for batch in [1, 2, 64] {
+            let [forward, backward] = plans([batch, dim, dstate, seqlen], None);
+            let shape = [batch, dim, dstate, seqlen];
+            assert_eq!((forward.lanes, [forward.split, backward.split]), (lanes, parts), "{shape:?}");
+        }
+    }
+}
+
+/// So many lanes as are forced, or the next that hold the states.
+#[test]
+fn forced_lanes() {
+    for (forced, dstate, forward, backward) in
+        [(1, 16, 1, 1), (2, 16, 2, 4), (4, 16, 4, 4), (5, 3, 8, 8), (32, 1, 32, 32), (1, 40, 4, 4), (99, 700, 32, 32)]
+    {
+        let plans = plans([1, 300, dstate, 100], Some(forced));
+        assert_eq!(plans.map(|plan| plan.lanes), [forward, backward], "{forced} lanes of {dstate} states");
+    }
+}
+
+/// Rows of states are there for each part of each sequence: a long one among many short ones is not cut.
+#[test]
+fn short_sequences_bound_the_parts() {
+    for (short, longest, parts) in [(0, 65536, 32), (3, 65536, 32), (1000, 65536, 1), (40, 65536, 13)] {
+        let boundaries: Vec<i32> = (0..=short).map(|i| i * 10).chain([short * 10 + longest]).collect();
+        let segments = Segments::new(&boundaries).expect("valid");
+        // SAFETY: nothing is read or written.
+        let table = unsafe { Slice::<i32, Device>::from_raw_parts(0xc_0000, boundaries.len(), 0) };
+        let seqlen = segments.total();
+        let io = view::<half::bf16, 3>(at(1), [("batch", 1), ("dim", 2048), ("seqlen", seqlen)]);
+        let P = view(at(4), [("batch", 1), ("ngroups", 1), ("dstate", 16), ("seqlen", seqlen)]);
+        let op = SelectiveScan::new(io, io, view(at(3), [("dim", 2048), ("dstate", 16)]), P, P).expect("valid");
+        // SAFETY: nothing is launched.
+        let op = unsafe { op.segments_on(&segments, table) };
+        let recorder = Recorder::default();
+        assert_eq!(recorder.gpu().forward_plan(&op).expect("valid").split, parts, "{short} beside {longest}");
+        assert_eq!(recorder.gpu().backward_plan(&op).expect("valid").split, parts, "{short} beside {longest}");
+    }
+}

@@ -4,10 +4,20 @@ use super::{Recorder, at, view, view_mut};
 use ssm_kernels::prelude::*;
 use ssm_kernels::{Device, Slice};
 
-/// What forward saves for backward, and backward's workspace, per element of x.
+/// What forward saves for backward, and backward's workspace, per element of x: at most 4 bytes beyond what 512 blocks keep.
 #[test]
 fn bytes_per_element_of_the_backward_direction() {
-    for (batch, dim, seqlen) in [(8, 2048, 2048), (8, 2048, 512), (1, 768, 1024), (2, 1536, 4096), (1, 256, 1 << 20)] {
+    for (batch, dim, seqlen) in [
+        (8, 2048, 2048),
+        (64, 2048, 2048),
+        (64, 1536, 512),
+        (8, 2048, 512),
+        (1, 768, 1024),
+        (2, 1536, 4096),
+        (1, 2048, 2048),
+        (1, 8192, 8192),
+        (1, 256, 1 << 20),
+    ] {
         let sequence = [("batch", batch), ("dim", dim), ("seqlen", seqlen)];
         let io = view::<half::bf16, 3>(at(1), sequence);
         let P = view(at(4), [("batch", batch), ("ngroups", 1), ("dstate", 16), ("seqlen", seqlen)]);
@@ -20,7 +30,10 @@ fn bytes_per_element_of_the_backward_direction() {
         println!(
             "gpu backward, batch {batch}, dim {dim}, seqlen {seqlen}: {saved:.3} saved, {workspace:.3} of workspace"
         );
-        assert!(saved <= 0.5 && workspace <= 4.0, "seqlen {seqlen}: {saved} and {workspace}");
+        // Where they would keep more than 2 bytes, they keep the states before every other tile of a window but the first.
+        let blocks = (512 * 15 * 8192) as f64 / elements;
+        assert!(saved <= 0.5 && workspace <= 4.0 + blocks, "seqlen {seqlen}: {saved} and {workspace}");
+        assert!(elements < 1e8 || workspace <= 4.0, "seqlen {seqlen}: {workspace}");
         assert_eq!(recorder.gpu().forward_plan(&op).expect("valid").checkpoint_every, plan.checkpoint_every);
     }
 }

@@ -4,7 +4,8 @@
 use super::forward::Targets;
 use super::layout::{Layout, slices};
 use super::passes::Sum;
-use super::{Grid, Scan, THREADS, projection};
+use super::tiles::THREADS;
+use super::{Grid, Scan, projection};
 use crate::error::Result;
 use crate::gpu::launcher::{Launch, Launcher};
 use crate::gpu::{Gpu, narrow, params, ptx};
@@ -19,7 +20,7 @@ use crate::tensor::{Device, Element};
 impl<'a, T: Element, L: Launcher> Backward<Scan<'a, T>> for Gpu<L> {
     fn backward_plan(&self, op: &Scan<'a, T>) -> Result<Plan> {
         let inputs = op.inputs()?;
-        let layout = Layout::new(&inputs)?;
+        let layout = Layout::new(&inputs, self.lanes)?;
         Ok(layout.grid.plan("bwd", &inputs, layout.bytes))
     }
 
@@ -35,7 +36,7 @@ impl<'a, T: Element, L: Launcher> Backward<Scan<'a, T>> for Gpu<L> {
         let upstream = upstream.check(&inputs)?;
         let gradients = gradients.check(&inputs, &upstream)?;
         self.check_device(Scan::<T>::NAME, "x", inputs.x.memory.ordinal(), &workspace)?;
-        let layout = Layout::new(&inputs)?;
+        let layout = Layout::new(&inputs, self.lanes)?;
         layout.grid.plan("bwd", &inputs, layout.bytes).check(Scan::<T>::NAME, given, &workspace)?;
         let dims = inputs.dims;
         let (dout, workspace) = (upstream.dout.is_some(), workspace.address());

@@ -2,7 +2,8 @@
 //! them, and each part from its own state.
 
 use super::passes::{Rows, Sum};
-use super::{Grid, MOST_LANES, Places, STATES_PER_LANE, Scan, THREADS, lanes, projection, unit};
+use super::tiles::{Direction, MOST_LANES, STATES_PER_LANE, unit};
+use super::{Grid, Places, Scan, projection};
 use crate::error::Result;
 use crate::gpu::launcher::{Launch, Launcher};
 use crate::gpu::{Gpu, narrow, params, ptx};
@@ -11,12 +12,10 @@ use crate::ops::{Forward, Operator, Workspace};
 use crate::plan::Plan;
 use crate::tensor::{Device, Element};
 
-pub(super) const LANES: [usize; 5] = [1, 2, 4, 8, 32];
-
 impl<'a, T: Element, L: Launcher> Forward<Scan<'a, T>> for Gpu<L> {
     fn forward_plan(&self, op: &Scan<'a, T>) -> Result<Plan> {
         let inputs = op.inputs()?;
-        let layout = Layout::new(&inputs);
+        let layout = Layout::new(&inputs, self.lanes);
         Ok(layout.grid.plan("fwd", &inputs, layout.bytes))
     }
 
@@ -30,7 +29,7 @@ impl<'a, T: Element, L: Launcher> Forward<Scan<'a, T>> for Gpu<L> {
         let inputs = op.inputs()?;
         let outputs = outputs.check(&inputs)?;
         self.check_device(Scan::<T>::NAME, "x", inputs.x.memory.ordinal(), &workspace)?;
-        let layout = Layout::new(&inputs);
+        let layout = Layout::new(&inputs, self.lanes);
         layout.grid.plan("fwd", &inputs, layout.bytes).check(Scan::<T>::NAME, given, &workspace)?;
         self.scan_forward(&inputs, &Targets::new(&outputs), &layout, workspace.address())
     }
@@ -42,11 +41,6 @@ impl<'a, T: Element, L: Launcher> Forward<Scan<'a, T>> for Gpu<L> {
             outputs.take().map_or(Ok(()), |outputs| self.forward_with(op, outputs, &plan, workspace))
         })
     }
-}
-
-/// So many that 128 channels share B and C where a channel has one lane or two.
-fn threads(lanes: usize) -> usize {
-    if lanes == 1 { THREADS } else { 2 * THREADS }
 }
 
 /// Of a block, as `Tile` in the kernel counts it. `constants`: whether B and C are.
@@ -73,9 +67,8 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    pub fn new<T: Element>(inputs: &Inputs<'_, T, Device>) -> Self {
-        let lanes = lanes(inputs.dims.dstate, &LANES);
-        let mut grid = Grid::new(inputs, lanes, threads(lanes), |_, tiles| tiles);
+    pub fn new<T: Element>(inputs: &Inputs<'_, T, Device>, lanes: Option<usize>) -> Self {
+        let mut grid = Grid::new(inputs, lanes, Direction::Forward);
         let mut places = Places::default();
         // A and the states of each slab.
         let slab_states = places.take(grid.keep(if grid.waits() { 2 } else { 0 }, inputs.dims.elements()));

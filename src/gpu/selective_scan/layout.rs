@@ -2,24 +2,15 @@
 
 use super::forward::Layout as ForwardLayout;
 use super::passes::Rows;
-use super::{Grid, KEPT_PER_ELEMENT, MOST_LANES, Places, STATES_PER_LANE, Scan, THREADS, lanes, unit};
+use super::tiles::{
+    Direction, KEPT_PER_ELEMENT, MOST_LANES, NUMBERS, STATES_PER_LANE, THREADS, tile_and_stretch, unit,
+};
+use super::{Grid, Places, Scan};
 use crate::error::Result;
 use crate::gpu::narrow;
 use crate::ops::Operator;
 use crate::ops::selective_scan::{AlignedProjection, Dims, Inputs};
 use crate::tensor::{Device, Element};
-
-const LANES: [usize; 4] = [1, 4, 8, 32];
-/// Channels for each partial sum of dB and dC at the least: 8 dstate / 64 bytes of workspace per element for both.
-const CHANNELS_PER_SUM: usize = 64;
-
-/// f32 that a block keeps of the part that it is at work on.
-const NUMBERS: usize = 40;
-
-/// Steps whose states shared memory holds, and steps whose inputs it holds, as `Places` in the kernel has them.
-const fn tile_and_stretch(lanes: usize) -> [usize; 2] {
-    if lanes == MOST_LANES { [2, 2] } else { [4, 8] }
-}
 
 /// Where what lies in the workspace.
 pub(super) struct Layout {
@@ -32,7 +23,8 @@ pub(super) struct Layout {
     pub tile_states: usize,
     pub slab_states: usize,
     pub parts: Option<Rows>,
-    /// A row per part of dA, constant dB, constant dC, dD and ddt_bias, if there are several rows.
+    /// A row per part of dA, constant dB, constant dC, dD and ddt_bias, if there are several rows. Those of dA lie where
+    /// something was until it was carried.
     pub rows: Option<[usize; 5]>,
     /// Partial sums of dB and dC.
     pub sums: [Option<usize>; 2],
@@ -40,15 +32,14 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    pub fn new<T: Element>(inputs: &Inputs<'_, T, Device>) -> Result<Self> {
+    pub fn new<T: Element>(inputs: &Inputs<'_, T, Device>, lanes: Option<usize>) -> Result<Self> {
         let dims = inputs.dims;
         let Dims { dim, dstate, nseqs, .. } = dims;
-        let lanes = lanes(dstate, &LANES);
-        let mut grid = Grid::new(inputs, lanes, THREADS, |run, tiles| (run / CHANNELS_PER_SUM).clamp(1, tiles));
+        let mut grid = Grid::new(inputs, lanes, Direction::Backward);
         let longest = inputs.longest();
         let constant =
             |projection: &AlignedProjection<'_, T, Device>| matches!(projection, AlignedProjection::Constant(_));
-        let [tile, stretch] = tile_and_stretch(lanes);
+        let [tile, stretch] = tile_and_stretch(grid.lanes);
         let window = longest.min(inputs.checkpoint_every());
         let dense = window.div_ceil(tile).max(1);
         // Where one window is not all and what blocks keep of it is much, half of it is computed again.
@@ -56,7 +47,7 @@ impl Layout {
         let kept = tried.keep(dense - 1, dims.elements());
         let sparse = longest > window && kept > dims.elements().saturating_mul(KEPT_PER_ELEMENT);
         let window_tiles = if sparse { window.div_ceil(stretch) } else { dense };
-        let forward = ForwardLayout::new(inputs);
+        let forward = ForwardLayout::new(inputs, lanes);
         let mut places = Places::default();
         let mut after = places;
         after.take(forward.bytes);
@@ -70,7 +61,7 @@ impl Layout {
             let states = |wanted| if wanted { [grid.rows, dim, dstate] } else { [0; 3] };
             let channels = |wanted| if wanted { [grid.rows, dim] } else { [0; 2] };
             [
-                places.floats(&states(true)),
+                parts.as_ref().map_or_else(|| places.floats(&states(true)), Rows::until_carried),
                 places.floats(&states(constant(&inputs.B))),
                 places.floats(&states(constant(&inputs.C))),
                 places.floats(&channels(inputs.D.is_some())),
@@ -90,7 +81,19 @@ impl Layout {
         narrow(Scan::<T>::NAME, "number of checkpoints", chunks)?;
         let checkpoints = places.floats(&[chunks, dim, dstate]);
         let bytes = places.end;
-        Ok(Self { grid, window_tiles, sparse, forward, checkpoints, tile_states, slab_states, parts, rows, sums, bytes })
+        Ok(Self {
+            grid,
+            window_tiles,
+            sparse,
+            forward,
+            checkpoints,
+            tile_states,
+            slab_states,
+            parts,
+            rows,
+            sums,
+            bytes,
+        })
     }
 
     /// Of a block, as `Places` in the kernel counts it. `constant_sums`: of constant dB and dC that are asked for.

@@ -5,37 +5,19 @@ mod backward;
 mod forward;
 mod layout;
 mod passes;
+mod tiles;
 
 use super::{narrow, params};
 use crate::error::{Error, Result};
 use crate::ops::Operator;
-use crate::ops::selective_scan::{AlignedProjection, Inputs, SelectiveScan, part_steps};
+use crate::ops::selective_scan::{AlignedProjection, Dims, Inputs, SelectiveScan, part_steps};
 use crate::plan::Plan;
 use crate::tensor::{Device, Element};
+use tiles::{
+    Direction, Forced, MANY_BLOCKS, MOST_GRID_Y, MOST_LANES, STATES_PER_LANE, Shape, Tiles, kept_at_most, unit,
+};
 
 type Scan<'a, T> = SelectiveScan<'a, T, Device>;
-
-/// Threads of a block, as in the kernels; forward has more where a channel has several lanes.
-const THREADS: usize = 128;
-/// States that a lane holds in registers, as in the kernels.
-const STATES_PER_LANE: usize = 16;
-const MOST_LANES: usize = 32;
-/// Blocks along y; sequences beyond take turns.
-const MOST_GRID_Y: u32 = 65_535;
-/// Blocks that a launch keeps at the least, when sequences take turns so that the workspace stays small: as many as the
-/// largest devices hold at once.
-const MANY_BLOCKS: usize = 512;
-/// Bytes that blocks may keep in the workspace for each element of x, beyond `MANY_BLOCKS`.
-const KEPT_PER_ELEMENT: usize = 2;
-/// Bytes of a block's registers, 16 f32 of each thread: the unit of what blocks keep in the workspace.
-const fn unit(threads: usize) -> usize {
-    threads * STATES_PER_LANE * size_of::<f32>()
-}
-/// Sequences are cut into so many parts that their channels make this many blocks or fewer: half of the multiprocessors of
-/// the largest devices.
-const FEW_BLOCKS: usize = 64;
-/// Steps of a part at the least, unless parts are forced: cutting doubles the exponentials.
-const LEAST_PART: usize = 4096;
 
 /// How the channels, states and steps of a call lie over blocks.
 #[derive(Debug, Clone, Copy)]
@@ -60,36 +42,27 @@ struct Grid {
 }
 
 impl Grid {
-    /// `most_blocks`: of a run, from its channels and its tiles of channels.
-    fn new<T: Element>(
-        inputs: &Inputs<'_, T, Device>,
-        lanes: usize,
-        threads: usize,
-        most_blocks: fn(usize, usize) -> usize,
-    ) -> Self {
-        let dims = inputs.dims;
-        let run = greatest_common_divisor(inputs.B.channels(dims.dim), inputs.C.channels(dims.dim)).max(1);
-        let tiles = run.div_ceil(threads / lanes);
-        let tiles_per_block = tiles.div_ceil(most_blocks(run, tiles).max(1));
-        let blocks_per_run = tiles.div_ceil(tiles_per_block);
-        let blocks = dims.dim / run * blocks_per_run;
-        let longest = inputs.longest();
-        let by_rule = (longest / LEAST_PART).min(FEW_BLOCKS / blocks.max(1)).max(1);
-        let split = inputs.split.unwrap_or(by_rule);
-        let part = if split > 1 { part_steps(longest, split, inputs.checkpoint_every()) } else { 0 };
+    fn new<T: Element>(inputs: &Inputs<'_, T, Device>, lanes: Option<usize>, direction: Direction) -> Self {
+        let Dims { batch, dim, seqlen, dstate, nseqs } = inputs.dims;
+        let run = greatest_common_divisor(inputs.B.channels(dim), inputs.C.channels(dim)).max(1);
+        let (longest, every) = (inputs.longest(), inputs.checkpoint_every());
+        let spread = nseqs.saturating_mul(longest).div_ceil(batch.saturating_mul(seqlen).max(1)).max(1);
+        let shape = Shape { dim, dstate, run, longest, every, spread };
+        let tiles = Tiles::new(direction, &shape, Forced { lanes, split: inputs.split });
+        let Tiles { lanes, threads, blocks_per_run, tiles_per_block, blocks, split } = tiles;
         Self {
             lanes,
             threads,
-            slabs: dims.dstate.div_ceil(lanes * STATES_PER_LANE).max(1),
+            slabs: dstate.div_ceil(lanes * STATES_PER_LANE).max(1),
             run,
             blocks_per_run,
             tiles_per_block,
             blocks,
             split,
-            part,
-            nseqs: dims.nseqs,
-            rows: dims.nseqs.saturating_mul(split),
-            seq_blocks: dims.nseqs.min(MOST_GRID_Y as usize),
+            part: if split > 1 { part_steps(longest, split, every) } else { 0 },
+            nseqs,
+            rows: nseqs.saturating_mul(split),
+            seq_blocks: nseqs.min(MOST_GRID_Y as usize),
         }
     }
 
@@ -98,9 +71,11 @@ impl Grid {
     fn keep(&mut self, units: usize, elements: usize) -> usize {
         let a_turn =
             [self.split, self.blocks, self.slabs, units].into_iter().fold(unit(self.threads), usize::saturating_mul);
-        if let Some(affordable) = elements.saturating_mul(KEPT_PER_ELEMENT).checked_div(a_turn) {
-            let busy = MANY_BLOCKS.div_ceil(self.blocks.saturating_mul(self.split));
-            self.seq_blocks = self.seq_blocks.min(affordable.max(busy));
+        if let Some(affordable) = kept_at_most(elements, self.split).checked_div(a_turn) {
+            let busy = (MANY_BLOCKS / self.blocks.saturating_mul(self.split)).max(1);
+            // All blocks as many turns as the others, but for one.
+            let turns = self.nseqs.div_ceil(self.seq_blocks.min(affordable.max(busy)).max(1));
+            self.seq_blocks = self.nseqs.div_ceil(turns.max(1));
         }
         a_turn.saturating_mul(self.seq_blocks)
     }
@@ -162,11 +137,6 @@ fn checked_length(seqlen: usize) -> Result<i64> {
     })
 }
 
-/// The smallest of `choices` that holds all states, or the last.
-fn lanes(dstate: usize, choices: &[usize]) -> usize {
-    choices.iter().copied().find(|lanes| lanes * STATES_PER_LANE >= dstate).unwrap_or(MOST_LANES)
-}
-
 /// What a plan of this operator launches beside its own kernel.
 #[cfg(feature = "cuda")]
 pub(super) fn other_kernels(plan: &Plan) -> Vec<String> {
@@ -180,8 +150,9 @@ pub(super) fn other_kernels(plan: &Plan) -> Vec<String> {
         kernels.extend(["selective_scan_carry_f32", "selective_scan_sum_f32"].map(String::from));
     }
     if direction == "bwd" {
-        let dstate = plan.dims.iter().find(|(name, _)| *name == "dstate").map_or(0, |(_, extent)| *extent);
-        kernels.push(format!("selective_scan_fwd_{dtype}_lanes{}", lanes(dstate, &forward::LANES)));
+        // Which one it is depends on more than the plan tells.
+        let holding = Direction::Forward.all_lanes().iter();
+        kernels.extend(holding.map(|lanes| format!("selective_scan_fwd_{dtype}_lanes{lanes}")));
         kernels.extend(["f32", dtype].map(|dtype| format!("selective_scan_sum_{dtype}")));
     }
     kernels

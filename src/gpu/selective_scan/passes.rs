@@ -96,6 +96,11 @@ impl Rows {
         }
     }
 
+    /// Where rows of states lie that nobody needs once they are carried.
+    pub fn until_carried(&self) -> usize {
+        self.local
+    }
+
     fn state(&self, address: u64) -> params::SsmState {
         let (dim, dstate) = (self.dim as i64, self.dstate as i64);
         params::state_at(address, [dim * dstate, dstate, 1])

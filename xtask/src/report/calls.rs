@@ -22,6 +22,8 @@ pub struct Call {
     pub misaligned: bool,
     /// Parts of each sequence, if not as the plan would have it.
     pub split: Option<usize>,
+    /// Lanes of each channel, if not as the plan would have it.
+    pub lanes: Option<usize>,
 }
 
 impl Call {
@@ -37,7 +39,13 @@ impl Call {
             channel_last: false,
             misaligned: false,
             split: None,
+            lanes: None,
         }
+    }
+
+    /// In one part and with the fewest lanes that hold the states, whatever its plan would choose.
+    pub fn whole(self) -> Self {
+        Self { split: Some(1), lanes: Some(1), ..self }
     }
 
     fn element_bytes(&self) -> f64 {
@@ -284,6 +292,7 @@ fn make<T: Element>(call: Call, emulator: Option<&Emulator>) -> Result<Done> {
     };
     let recorder = Recorder { emulator, launches: RefCell::default() };
     let gpu = Gpu::new(&recorder);
+    let gpu = call.lanes.map_or(gpu, |lanes| gpu.lanes(lanes));
     let (plan, outputs) = match call.backward {
         false => (gpu.forward_plan(&scan)?, forward(&call, &mut room, &gpu, &scan)?),
         true => (gpu.backward_plan(&scan)?, backward(&call, &mut room, &gpu, &scan, view(&dout))?),

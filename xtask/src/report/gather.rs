@@ -97,14 +97,14 @@ pub fn gather(tools: &Tools) -> Result<Gathered, String> {
     };
     let (mut main, mut dtypes, mut lanes, mut variants) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for backward in [false, true] {
-        let call = Call::new(backward, MAIN);
+        let call = Call::new(backward, MAIN).whole();
         main.push(run(call, &ARCHITECTURES)?);
         main.push(run(Call { channel_last: true, ..call }, &ARCHITECTURES)?);
         for dtype in [Dtype::F32, Dtype::F16] {
             dtypes.push(run(Call { dtype, ..call }, &ARCHITECTURES)?);
         }
         for dstate in STATES {
-            lanes.push(run(Call { dstate, ..Call::new(backward, [1, 128, 256]) }, &ARCHITECTURES)?);
+            lanes.push(run(Call { dstate, ..Call::new(backward, [1, 128, 256]).whole() }, &ARCHITECTURES)?);
         }
         for (name, call) in varied(backward) {
             variants.push((name, run(call, &["sm_80", "sm_90"])?));
@@ -117,7 +117,7 @@ pub fn gather(tools: &Tools) -> Result<Gathered, String> {
 }
 
 fn varied(backward: bool) -> [(&'static str, Call); 5] {
-    let of = |seqlen| Call::new(backward, [1, 128, seqlen]);
+    let of = |seqlen| Call::new(backward, [1, 128, seqlen]).whole();
     [
         ("seqlen 2048", of(2048)),
         ("seqlen 2047", of(2047)),
@@ -161,7 +161,8 @@ fn entries(tools: &Tools, dynamic: &HashMap<String, u32>) -> Result<Vec<Entry>, 
 
 /// Of a block, as `src/gpu` launches them.
 fn threads(entry: &str) -> u32 {
-    if entry.starts_with("discretise") { 256 } else { 128 }
+    let several_lanes = entry.starts_with("selective_scan_fwd_") && !entry.ends_with("_lanes1");
+    if several_lanes || entry.starts_with("discretise") { 256 } else { 128 }
 }
 
 fn rows(code: &mut Code<'_>, entries: &[Entry]) -> Result<Vec<Row>, String> {

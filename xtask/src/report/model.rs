@@ -43,7 +43,8 @@ impl Sample {
         let part = seqlen.div_ceil(plan.split);
         let steps = part.min(EMULATED);
         let parts = if plan.split > 1 { 2 } else { 1 };
-        let call = Call { batch: 1, dim: CHANNELS, seqlen: parts * steps, split: Some(parts), ..plan.call };
+        let lanes = Some(plan.lanes);
+        let call = Call { batch: 1, dim: CHANNELS, seqlen: parts * steps, split: Some(parts), lanes, ..plan.call };
         let done = calls::run(call).map_err(|error| error.to_string())?;
         Ok(Self { done, steps: (parts * steps) as f64 })
     }
