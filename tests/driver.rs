@@ -117,13 +117,24 @@ fn scene_prepare() {
     scene_with(16, 1, true);
 }
 
+/// Of a launch.
+fn shared_bytes(line: &str) -> usize {
+    let mut words = line.split(' ').skip_while(|&word| word != "shared");
+    words.nth(1).and_then(|bytes| bytes.parse().ok()).unwrap_or_else(|| panic!("no shared memory in {line:?}"))
+}
+
 #[test]
 fn launches_reach_the_driver() {
     let Some(printed) = act("scene_launch", "") else { return };
     // Two calls, one module, one function, no allocation; the context is current for each call and not after.
     assert_eq!(lines(&printed, "function "), ["function selective_scan_fwd_f32_lanes1 of 0x30"]);
-    let launch = "launch 0x40 grid 2 2 1 block 128 1 1 shared 0 stream 0x50 extra (nil) first 10000000000 second 800";
-    assert_eq!(lines(&printed, "launch "), [launch, launch]);
+    let [head, tail] =
+        ["launch 0x40 grid 2 2 1 block 128 1 1", "stream 0x50 extra (nil) first 10000000000 second 800"];
+    let launches = lines(&printed, "launch ");
+    let shared: Vec<usize> = launches.iter().map(|line| shared_bytes(line)).collect();
+    // No more than a block may have without asking.
+    assert!(shared.len() == 2 && shared[0] == shared[1] && (1..48 << 10).contains(&shared[0]), "{printed}");
+    assert_eq!(launches, [format!("{head} shared {} {tail}", shared[0]), format!("{head} shared {} {tail}", shared[0])]);
     assert_eq!(
         lines(&printed, "call "),
         [
@@ -140,8 +151,11 @@ fn launches_reach_the_driver() {
 #[test]
 fn the_backward_direction_asks_for_shared_memory() {
     let Some(printed) = act("scene_backward", "") else { return };
-    assert_eq!(lines(&printed, "attribute "), ["attribute 8 of 0x40 is 93184"]);
-    assert!(lines(&printed, "launch ")[0].contains("grid 6 2 1 block 128 1 1 shared 93184 stream 0x50"), "{printed}");
+    let launch = lines(&printed, "launch ")[0];
+    let shared = shared_bytes(launch);
+    assert!(shared > 48 << 10, "{printed}");
+    assert_eq!(lines(&printed, "attribute "), [format!("attribute 8 of 0x40 is {shared}")]);
+    assert!(launch.contains(&format!("grid 6 2 1 block 128 1 1 shared {shared} stream 0x50")), "{printed}");
     let all = "result CUDA driver: cuFuncSetAttribute failed with CUDA_ERROR_FAKE (as the test asked)";
     let Some(printed) = act("scene_backward", "fail=cuFuncSetAttribute:1") else { return };
     assert_eq!(lines(&printed, "result "), [all]);
@@ -175,12 +189,19 @@ fn scene_backward() {
 #[test]
 fn a_workspace_lives_in_stream_order() {
     let Some(printed) = act("scene_workspace", "") else { return };
-    // A and the states of 2 slabs of 512, for 50 blocks of 4 channels, for 2 sequences, of 4 bytes.
+    // A and the states of 2 slabs of 512, for 25 blocks of 8 channels, for 2 sequences, of 4 bytes.
     assert_eq!(lines(&printed, "bytes "), ["bytes 3276800 stream 0x50"]);
     assert_eq!(lines(&printed, "free "), ["free 7700000000 stream 0x50"]);
     let calls: Vec<&str> = lines(&printed, "call ").into_iter().filter_map(|line| line.split(' ').nth(1)).collect();
-    let middle = ["cuMemAllocAsync", "cuModuleLoadData", "cuModuleGetFunction", "cuLaunchKernel", "cuMemFreeAsync"];
-    assert_eq!(calls[1..6], middle);
+    let middle = [
+        "cuMemAllocAsync",
+        "cuModuleLoadData",
+        "cuModuleGetFunction",
+        "cuFuncSetAttribute",
+        "cuLaunchKernel",
+        "cuMemFreeAsync",
+    ];
+    assert_eq!(calls[1..7], middle);
 }
 
 #[test]

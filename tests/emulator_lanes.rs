@@ -68,6 +68,16 @@ fn every_lane_bf16() {
     every_lane::<half::bf16>();
 }
 
+/// The first tile has the steps of one group of four only, and several lanes' sums lie apart from what they are made of.
+#[test]
+fn a_group_of_steps() {
+    let Ok(backend) = EmulatorBackend::open() else { return };
+    for seqlen in [12, 3] {
+        let spec = ScanSpec { reverse: true, ..ScanSpec::all(1, 2, 130, seqlen) };
+        check_forward(&backend, &spec, &ScanCase::<half::bf16>::new(&spec));
+    }
+}
+
 /// Sequences that plans cut by themselves, the longest of a packing too.
 #[test]
 fn long_sequences() {
