@@ -128,13 +128,15 @@ fn launches_reach_the_driver() {
     let Some(printed) = act("scene_launch", "") else { return };
     // Two calls, one module, one function, no allocation; the context is current for each call and not after.
     assert_eq!(lines(&printed, "function "), ["function selective_scan_fwd_f32_lanes1 of 0x30"]);
-    let [head, tail] =
-        ["launch 0x40 grid 2 2 1 block 128 1 1", "stream 0x50 extra (nil) first 10000000000 second 800"];
+    let [head, tail] = ["launch 0x40 grid 2 2 1 block 128 1 1", "stream 0x50 extra (nil) first 10000000000 second 800"];
     let launches = lines(&printed, "launch ");
     let shared: Vec<usize> = launches.iter().map(|line| shared_bytes(line)).collect();
     // No more than a block may have without asking.
     assert!(shared.len() == 2 && shared[0] == shared[1] && (1..48 << 10).contains(&shared[0]), "{printed}");
-    assert_eq!(launches, [format!("{head} shared {} {tail}", shared[0]), format!("{head} shared {} {tail}", shared[0])]);
+    assert_eq!(
+        launches,
+        [format!("{head} shared {} {tail}", shared[0]), format!("{head} shared {} {tail}", shared[0])]
+    );
     assert_eq!(
         lines(&printed, "call "),
         [
