@@ -213,31 +213,55 @@ struct Backward {
         }
     }
 
-    // A tile on one slab: on the way forward, the states before the next; on the way back, all that it writes.
-    __device__ __forceinline__ void pass(int tile, int steps, uint32_t slab, bool ahead, Lane<LANES> &lane) const {
+    // Full steps of a tile forward, by the form of the decay that the block has.
+    __device__ __forceinline__ void forward(int tile, int steps, bool keep, const Lane<LANES> &lane, float (&h)[kStates]) const {
+        if (kFast && lane.fast) {
+            go_forward<kFast>(b, first_of(tile), steps, keep, lane.A, h);
+        } else {
+            go_forward<false>(b, first_of(tile), steps, keep, lane.A, h);
+        }
+    }
+
+    // The way forward through the stretch that begins with `tile`, for the states before the next tiles up to the last.
+    __device__ __forceinline__ void ahead(int tile, Lane<LANES> &lane) const {
+        __syncthreads();
+        bring(tile, true);
+#pragma unroll 1
+        for (uint32_t slab = 0; slab < b.slabs(); ++slab) {
+            if (S::kSlabs) {
+                enter(slab, tile, true, lane);
+            }
+            float h[kStates];
+            b.load_before(w0(), tile, slab, h);
+            int next = tile;
+#pragma unroll 1
+            do {
+                forward(next, S::kTile, false, lane, h);
+                ++next;
+                if (!p.sparse || next % kTiles == 0) {
+                    store_quads(b.before_tile(next, slab), h);
+                }
+            } while (next % kTiles != 0 && next < b.number(kLastTile));
+        }
+    }
+
+    // The way back through a tile, on one slab: all that it writes.
+    __device__ __forceinline__ void pass(int tile, int steps, uint32_t slab, Lane<LANES> &lane) const {
         const int first = first_of(tile);
         if (S::kSlabs) {
-            enter(slab, tile, ahead, lane);
+            enter(slab, tile, false, lane);
         }
-        // Loaded even where they were just stored: while a stretch is brought there are no registers for them.
-        float h[kStates] = {};
-        if (!p.no_states) {
+        float h[kStates];
+        if (p.no_states) {
+            // Numbers; what is made of them is not asked for.
+            load_quads(b.own_states(0), h);
+        } else {
             int from = p.sparse ? tile / kTiles * kTiles : tile;
             b.load_before(w0(), from, slab, h);
 #pragma unroll 1
             for (; from <= tile; ++from) {
-                const int count = from < tile ? S::kTile : steps;
-                const bool keep = !ahead && from == tile;
-                if (kFast && lane.fast) {
-                    go_forward<kFast>(b, first_of(from), count, keep, lane.A, h);
-                } else {
-                    go_forward<false>(b, first_of(from), count, keep, lane.A, h);
-                }
+                forward(from, from < tile ? S::kTile : steps, from == tile, lane, h);
             }
-        }
-        if (ahead) {
-            store_quads(b.before_tile(tile + 1, slab), h);
-            return;
         }
         back(first, steps, slab, lane, h);
         if (S::kSlabs) {
@@ -251,32 +275,25 @@ struct Backward {
 
     // The window: forward, for the states before each tile but the first, and back.
     __device__ __forceinline__ void run_window(Lane<LANES> &lane) const {
-        // Stretch by stretch on the way forward, if only the states before these are kept.
-        const int ahead_by = p.sparse ? kTiles : 1;
-        int tile = p.no_states ? b.number(kLastTile) : ahead_by - 1;
-        bool ahead = tile < b.number(kLastTile);
-        tile = ahead ? tile : b.number(kLastTile);
 #pragma unroll 1
-        while (tile >= 0) {
+        for (int tile = 0; !p.no_states && tile < b.number(kLastTile); tile += kTiles) {
+            ahead(tile, lane);
+        }
+#pragma unroll 1
+        for (int tile = b.number(kLastTile); tile >= 0; --tile) {
             __syncthreads();
             // By a vote, as in `settle`: of what lies in shared memory the compiler does not know that all have it alike.
             const int left = last_of(tile) - first_of(tile);
             const int steps = __popc(__ballot_sync(0xffffffffu, static_cast<int>(threadIdx.x % kWarp) < left));
-            const bool last = tile == b.number(kLastTile);
-            if (last || tile % kTiles == (ahead ? ahead_by - 1 : kTiles - 1)) {
-                bring(tile, ahead);
+            if (tile == b.number(kLastTile) || tile % kTiles == kTiles - 1) {
+                bring(tile, false);
             }
 #pragma unroll 1
             for (uint32_t slab = 0; slab < b.slabs(); ++slab) {
-                pass(tile, steps, slab, ahead, lane);
+                pass(tile, steps, slab, lane);
             }
-            if (!ahead && !p.carry_only && tile % kTiles == 0) {
+            if (!p.carry_only && tile % kTiles == 0) {
                 send(tile);
-            }
-            tile += ahead ? ahead_by : -1;
-            if (ahead && tile >= b.number(kLastTile)) {
-                ahead = false;
-                tile = b.number(kLastTile);
             }
         }
     }

@@ -253,14 +253,16 @@ __device__ __forceinline__ void stage_projections(
         const uint32_t dstate = of_C && !p.dout.address ? 0 : p.dstate;
         const void *row = reinterpret_cast<const void *>(b.address(kProjections + 2 * of_C));
         const bool by_time = from.seqlen_stride < from.dstate_stride;
+        const int first = b.time(step0), on = p.spans.reverse ? -1 : 1;
 #pragma unroll 2
-        for (int i = this_thread(); i < S::kStretch * S::kSlab; i += kThreads) {
+        for (int turn = 0; turn < S::kStretch * S::kSlab / kThreads; ++turn) {
+            const int i = turn * kThreads + this_thread();
             const int s = by_time ? i % S::kStretch : i / S::kSlab;
             const uint32_t in_slab = by_time ? i / S::kStretch : i % S::kSlab;
             const uint32_t n = slab * S::kSlab + in_slab;
             float value = 0.0f;
             if (s < steps && n < dstate) {
-                value = T::load(row, n * from.dstate_stride + b.time(step0 + s) * from.seqlen_stride);
+                value = T::load(row, n * from.dstate_stride + (first + s * on) * from.seqlen_stride);
             }
             const uint32_t place = S::kRows + (2 * s + of_C) * S::kRow + in_slab * 4;
 #pragma unroll

@@ -90,7 +90,8 @@ template <typename T, int LANES>
 __device__ __forceinline__ void write_sums(const Block<T, LANES> &b, int step0, int steps, uint32_t slab) {
     using S = Places<LANES>;
 #pragma unroll 1
-    for (int i = this_thread(); i < 2 * S::kSlab * S::kTile; i += kThreads) {
+    for (int turn = 0; turn < 2 * S::kSlab * S::kTile / kThreads; ++turn) {
+        const int i = turn * kThreads + this_thread();
         const int s = i % S::kTile;
         const int of_C = i / (S::kTile * S::kSlab);
         const int in_slab = i / S::kTile % S::kSlab;
