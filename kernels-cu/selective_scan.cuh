@@ -1,7 +1,7 @@
 // What the scan's two directions share: how channels, states and steps are laid out over threads and blocks.
 //
-// A channel belongs to LANES neighbouring lanes of a warp, each with kStates states in registers; a block holds
-// kThreads / LANES channels of one run (channels that share their rows of B and C). States beyond LANES * kStates are
+// A channel belongs to LANES neighbouring lanes of a warp, each with kStates states in registers; a block of kThreads (forward,
+// from two lanes on, twice as many) holds as many channels as there are lanes for, of one run (channels that share their rows of B and C). States beyond LANES * kStates are
 // worked off in slabs.
 #pragma once
 
@@ -69,32 +69,6 @@ __device__ __forceinline__ int64_t chunks_before(const SsmSpans &p, uint32_t seq
         chunks += (ends[earlier + 1] - ends[earlier]) / p.every;
     }
     return chunks;
-}
-
-// The rows of B or C that the next `steps` steps need, as f32; states beyond dstate are 0. One row per step if the
-// projection varies with time, one per channel if it is constant.
-template <typename T, int LANES>
-__device__ __forceinline__ void stage(
-    float *staged, const SsmProjection &p, const Span &span, int step0, int steps, uint32_t first_channel,
-    uint32_t channels, uint32_t slab, uint32_t dstate) {
-    constexpr int kSlab = Shape<LANES>::kSlab;
-    const void *base = reinterpret_cast<const void *>(p.address);
-    const int rows = p.constant ? static_cast<int>(channels) : steps;
-#pragma unroll 1
-    for (int i = threadIdx.x; i < rows * kSlab; i += kThreads) {
-        int row = i / kSlab;
-        uint32_t n = slab * kSlab + i % kSlab;
-        float value = 0.0f;
-        if (n < dstate && p.constant) {
-            value = F32::load(base, (first_channel + row) * p.dim_stride + n * p.dstate_stride);
-        } else if (n < dstate) {
-            int64_t group = first_channel / p.channels_per_group;
-            value = T::load(
-                base, span.batch * p.batch_stride + group * p.ngroups_stride + n * p.dstate_stride +
-                          span.time(step0 + row) * p.seqlen_stride);
-        }
-        staged[i] = value;
-    }
 }
 
 template <int THREADS = kThreads>

@@ -192,8 +192,8 @@ __device__ __forceinline__ void put_without_states(const Block<T, LANES> &b, int
         const uint32_t pair = b.base + S::kDeltaX + s * S::kPairBytes + b.channel() * 8;
         const uint32_t gate = b.base + S::kGate + s * (S::kPairBytes / 2) + b.channel() * 4;
         const float x = get(pair + 4), g = get(pair + S::kGradient - S::kDeltaX);
-        set2(pair, g * D, 0.0f);
-        set(gate, get(gate) * (D * x));
+        set2(pair, b.p.D.address ? g * D : 0.0f, 0.0f);
+        set(gate, get(gate) * (b.p.D.address ? D * x : 0.0f));
     }
 }
 

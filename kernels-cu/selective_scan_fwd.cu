@@ -139,6 +139,11 @@ struct Scan {
             *shared_at<int64_t>(S::kFirstChunk) = chunks_before(b.p.spans, b.seq);
         }
         b.find_sources();
+        // Sums over slabs are read by fours, also where the steps of a tile leave some of them out.
+#pragma unroll 1
+        for (int i = this_thread(); S::kSlabs && i < S::kChannels * S::kSteps; i += kThreads) {
+            S::sums(0, 0)[i] = 0.0f;
+        }
 #pragma unroll 1
         for (uint32_t c = this_thread(); c < S::kChannels; c += kThreads) {
             shared_at<float>(S::kDeltaSum)[c] = 0.0f;

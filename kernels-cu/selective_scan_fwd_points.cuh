@@ -130,7 +130,7 @@ struct Pointwise {
 #pragma unroll 1
         for (; walk.more() && walk.channel < b.channels; walk.on()) {
             float y[kFour];
-            read_sums(sums, walk.four, steps.window, y);
+            read_sums(sums, y);
             if (b.p.D.address) {
                 const float D = shared_at<float>(S::kD)[walk.channel];
                 float x[kFour];
@@ -167,12 +167,10 @@ struct Pointwise {
         }
     }
 
-    // Without states there is nothing to sum, not even 0 * infinity; and sums over slabs are nowhere but in the window.
-    __device__ __forceinline__ void read_sums(
-        const float *from, int four, const Window &window, float (&y)[kFour]) const {
+    __device__ __forceinline__ void read_sums(const float *from, float (&y)[kFour]) const {
+        // Without states there is nothing to sum, not even 0 * infinity.
         float4 sums = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        const uint32_t first = four * kFour;
-        if (b.p.dstate > 0 && (!S::kSlabs || (first < window.high && first + kFour > window.low))) {
+        if (b.p.dstate > 0) {
             sums = *reinterpret_cast<const float4 *>(from);
         }
         y[0] = b.span.reverse ? sums.w : sums.x;

@@ -120,8 +120,14 @@ pub fn softplus_derivative(v: f32) -> f32 {
     if v < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) }
 }
 
-/// v / (1 + e^-v).
+/// e^-60.
+const EXP_MINUS_60: f32 = 8.756_510_762_696_520e-27;
+
+/// v / (1 + e^-v). Far below zero e^v is subnormal, and e^-v infinite, where v e^v is neither.
 #[inline(always)]
 pub fn silu(v: f32) -> f32 {
+    if v < -60.0 {
+        return v * exp(v + 60.0) * EXP_MINUS_60;
+    }
     v / (1.0 + exp(-v))
 }

@@ -195,6 +195,8 @@ impl Channel<'_> {
             while t < to {
                 // SAFETY: the caller's.
                 let (advanced, own, x) = unsafe { self.step::<T>(t, place, A, states) };
+                // Without states there is nothing to sum, not even 0 * infinity.
+                let own = if params.dstate == 0 { 0.0 } else { own };
                 states = advanced.map(H::rounded);
                 if params.token_states.address != 0 {
                     let row = self.b * u64::from(params.seqlen) + u64::from(t);

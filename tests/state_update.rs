@@ -54,7 +54,7 @@ fn check_any<B: Backend, T: Element>(backend: &B, spec: &UpdateSpec) {
     }
 }
 
-/// (Several tokens with states of 16 bits are held by law, in tests/duality.rs: a state between two of them may round
+/// (Several tokens with states of 16 bits are held by law, in tests/duality_update.rs: a state between two of them may round
 /// either way, and the next token sees which.)
 fn drawn<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
@@ -80,6 +80,9 @@ fn shapes<B: Backend, T: Element>() {
             check(UpdateSpec { state, order: Order::Aligned, ..UpdateSpec::channels(1, 5, dstate) });
             check(UpdateSpec { state, ..UpdateSpec::heads(1, 2, 3, dstate) });
         }
+        // A has no element, and each channel would have one decay.
+        check(UpdateSpec { state, ..UpdateSpec::channels(1, 1, 0) });
+        check(UpdateSpec { state, ngroups: [Some(5), Some(5)], ..UpdateSpec::channels(2, 5, 0) });
         for dim in [0, 1, 31, 32, 33, 63, 65, 128, 200] {
             check(UpdateSpec { state, ..UpdateSpec::channels(1, dim, 16) });
             check(UpdateSpec { state, order: Order::Strided(7), indices: true, ..UpdateSpec::heads(2, 2, dim, 16) });

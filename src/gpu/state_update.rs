@@ -104,7 +104,7 @@ fn fill<T: Element, H: Element>(
         C_heads: narrow(OP, "heads of a group", inputs.C.heads)?,
         tiles: narrow(OP, "number of blocks", tiles)?,
         lanes: narrow(OP, "lanes", lanes)?,
-        one_decay: inputs.one_decay().into(),
+        one_decay: (inputs.one_decay() && dstate > 0).into(),
         A_by_four: by_four::<f32, 3>(inputs.A.memory.address(), &inputs.A.layout).into(),
         rows_by_four: rows.iter().all(|(address, layout)| by_four::<T, 4>(*address, layout)).into(),
         states_by_four: { states }.all(|tensor| by_four::<H, 4>(tensor.memory.address(), &tensor.layout)).into(),
