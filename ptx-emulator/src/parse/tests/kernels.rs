@@ -117,11 +117,15 @@ fn written(operand: &Operand) -> String {
 fn instructions_written_anew_are_their_lines() {
     for (path, text) in kernels() {
         let module = parse(&text).unwrap();
-        let mut location = None;
+        let (mut location, mut depth) = (None, 0);
         let mut expected = Vec::new();
         for (number, line) in codes(&text) {
-            if line.starts_with('}') {
-                location = None;
+            if line.starts_with('{') {
+                depth += 1;
+            } else if line.starts_with('}') {
+                depth -= 1;
+                // A scope inside of a function does not end it.
+                location = location.filter(|_| depth > 0);
             } else if let Some(place) = line.strip_prefix(".loc") {
                 let (place, caller) = place.split_once("inlined_at").unwrap_or((place, ""));
                 let pair = |text: &str| {
