@@ -121,7 +121,7 @@ pub fn softplus_derivative(v: f32) -> f32 {
 }
 
 /// e^-60.
-const EXP_MINUS_60: f32 = 8.756_510_762_696_520e-27;
+const EXP_MINUS_60: f32 = 8.756_511e-27;
 
 /// v / (1 + e^-v). Far below zero e^v is subnormal, and e^-v infinite, where v e^v is neither.
 #[inline(always)]
