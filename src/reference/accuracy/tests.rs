@@ -28,7 +28,7 @@ fn shares(change: impl Fn(f64) -> f64, dtype: Dtype) -> Verdict {
 fn the_truth_and_plain_loops_pass() {
     assert_eq!(shares(|t| t, Dtype::F32).share, 0.0);
     let yardstick = yardstick(&sums());
-    for run in [sums().run::<f32>(), sums().run::<Noisy<3>>(), sums().run::<Noisy<9>>()] {
+    for run in [sums().run::<f32>(), sums().run::<Noisy<3>>(), sums().run::<Noisy<99>>()] {
         assert!(yardstick.judge(&run[0], Dtype::F32).share <= 1.0);
     }
 }
@@ -77,17 +77,9 @@ fn a_wrong_truth_does_not_excuse_itself() {
 fn the_allowance_is_exact() {
     let naive = Sums(vec![vec![1.5, 2.5, 0.25], vec![0.1, 0.3], vec![6.0, 5.5, 1.25], vec![-3.0, 0.7]]);
     let yardstick = Yardstick::measure(&naive, &[2]).remove(0);
-    let runs = [
-        naive.run::<f32>(),
-        naive.run::<Noisy<1>>(),
-        naive.run::<Noisy<2>>(),
-        naive.run::<Noisy<3>>(),
-        naive.run::<Noisy<4>>(),
-        naive.run::<Noisy<5>>(),
-        naive.run::<Noisy<6>>(),
-        naive.run::<Noisy<7>>(),
-        naive.run::<Noisy<8>>(),
-    ];
+    let mut runs = vec![naive.run::<f32>()];
+    disturbed_runs(&naive, |run| runs.push(run));
+    assert_eq!(runs.len(), 17);
     let errors = runs.iter().flat_map(|run| run[0].iter().zip(yardstick.truth()).map(|(r, t)| (r - t).abs()));
     let largest = errors.fold(0.0, f64::max);
     assert!(largest > 0.0 && yardstick.largest_error() == largest);
