@@ -133,7 +133,8 @@ mod tests {
         }
         assert!((4_700..5_300).contains(&up), "{up}");
         assert!((error / 20_000.0).abs() < 0.02, "{error}");
-        for [a, b] in [[0.0, 0.1], [0.1, -0.1], [1.5, 2.25], [f32::INFINITY, 0.1], [f32::MAX, f32::MAX], [1e-45, 1e-45]] {
+        for [a, b] in [[0.0, 0.1], [0.1, -0.1], [1.5, 2.25], [f32::INFINITY, 0.1], [f32::MAX, f32::MAX], [1e-45, 1e-45]]
+        {
             assert_eq!((Noisy::<7>(a) + Noisy::<7>(b)).to_f64(), f64::from(a + b));
             assert_eq!((Noisy::<7>(a) - Noisy::<7>(-b)).to_f64(), f64::from(a + b));
         }
