@@ -1,6 +1,6 @@
 //! One step of rows of states, a row being a channel's, with the lanes of vectors along the states.
 
-use super::math::exp::{Range, exp};
+use super::math::decay::{Decay, Rate};
 use super::math::lanes::fma;
 use super::transpose::transpose;
 use pulp::Simd;
@@ -13,38 +13,57 @@ const HALF: usize = SUMS / 2;
 pub(super) const MOST_ROWS: usize = 64;
 
 /// The factors of states. (Not closures: those need not be inlined, and then compute without the instructions.)
-pub(super) trait Decay<S: Simd>: Copy {
-    fn of(self, simd: S, delta: S::f32s, A: S::f32s) -> S::f32s;
+pub(super) trait Factors<S: Simd>: Copy {
+    /// What the states of a row share.
+    type Rate: Copy;
+
+    fn rate(self, simd: S, delta: S::f32s) -> Self::Rate;
+
+    /// The factor of these states times them, plus `input`.
+    fn advance(self, simd: S, rate: Self::Rate, A: S::f32s, h: S::f32s, input: S::f32s) -> S::f32s;
 }
 
 /// Each state its own.
 #[derive(Clone, Copy)]
-pub(super) struct Each<R>(pub R);
+pub(super) struct Each<D>(pub D);
 
 /// One for all.
 #[derive(Clone, Copy)]
 pub(super) struct Same<V>(pub V);
 
-impl<S: Simd, R: Range> Decay<S> for Each<R> {
+impl<S: Simd, D: Decay> Factors<S> for Each<D> {
+    type Rate = Rate<S>;
+
     #[inline(always)]
-    fn of(self, simd: S, delta: S::f32s, A: S::f32s) -> S::f32s {
-        exp(simd, self.0, simd.mul_f32s(delta, A))
+    fn rate(self, simd: S, delta: S::f32s) -> Rate<S> {
+        self.0.rate(simd, delta)
+    }
+
+    #[inline(always)]
+    fn advance(self, simd: S, rate: Rate<S>, A: S::f32s, h: S::f32s, input: S::f32s) -> S::f32s {
+        let power = self.0.power(simd, rate, A, self.0.growing(simd, A));
+        self.0.advance(simd, power, h, input)
     }
 }
 
-impl<S: Simd> Decay<S> for Same<S::f32s> {
+impl<S: Simd> Factors<S> for Same<S::f32s> {
+    type Rate = ();
+
     #[inline(always)]
-    fn of(self, _: S, _: S::f32s, _: S::f32s) -> S::f32s {
-        self.0
+    fn rate(self, _: S, _: S::f32s) {}
+
+    #[inline(always)]
+    fn advance(self, simd: S, (): (), _: S::f32s, h: S::f32s, input: S::f32s) -> S::f32s {
+        fma(simd, self.0, h, input)
     }
 }
 
 /// Sixteen states of a row: advanced, and added to its sums.
 #[inline(always)]
-pub(super) fn sixteen<S: Simd>(
+pub(super) fn sixteen<S: Simd, F: Factors<S>>(
     simd: S,
-    decay: impl Decay<S>,
-    [delta, delta_x]: [S::f32s; 2],
+    factors: F,
+    (rate, delta_x): (F::Rate, S::f32s),
     [A, B, C]: [&[f32; SUMS]; 3],
     h: &mut [f32; SUMS],
     sums: &mut [S::f32s; SUMS],
@@ -52,8 +71,7 @@ pub(super) fn sixteen<S: Simd>(
     let (A, B, C) = (S::as_simd_f32s(A).0, S::as_simd_f32s(B).0, S::as_simd_f32s(C).0);
     let h = S::as_mut_simd_f32s(h).0;
     for k in 0..SUMS / S::F32_LANES {
-        let decay = decay.of(simd, delta, A[k]);
-        h[k] = fma(simd, decay, h[k], simd.mul_f32s(delta_x, B[k]));
+        h[k] = factors.advance(simd, rate, A[k], h[k], simd.mul_f32s(delta_x, B[k]));
         sums[k] = fma(simd, h[k], C[k], sums[k]);
     }
 }
@@ -84,7 +102,7 @@ impl Halves {
     pub fn sixteens<'s, S: Simd>(
         &mut self,
         simd: S,
-        decay: impl Decay<S>,
+        factors: impl Factors<S>,
         steps: impl Iterator<Item = (&'s f32, &'s f32)>,
         [A, B, C]: [&[f32]; 3],
         h: &mut [f32],
@@ -93,8 +111,8 @@ impl Halves {
         let rows = h.as_chunks_mut().0.iter_mut().zip(A.as_chunks().0).zip(&mut self.rows);
         for (((h, A), half), (&delta, &delta_x)) in rows.zip(steps) {
             let mut sums = [simd.splat_f32s(0.0); SUMS];
-            let steps = [simd.splat_f32s(delta), simd.splat_f32s(delta_x)];
-            sixteen(simd, decay, steps, [A, B, C], h, &mut sums);
+            let step = (factors.rate(simd, simd.splat_f32s(delta)), simd.splat_f32s(delta_x));
+            sixteen(simd, factors, step, [A, B, C], h, &mut sums);
             *half = halved::<S>(&sums);
         }
     }

@@ -24,6 +24,17 @@ impl<T: Element, const R: usize> Strided<'_, T, Host, R> {
         }
     }
 
+    /// The `count` elements from `index` on along dimension `axis`, if they lie side by side.
+    #[inline(always)]
+    pub(super) fn neighbours(&self, index: [usize; R], axis: usize, count: usize) -> Option<&[T]> {
+        // Without elements there may be no memory.
+        if count == 0 {
+            return Some(&[]);
+        }
+        (self.layout.strides[axis] == 1)
+            .then(|| &self.memory.as_slice()[self.layout.offset(index)..][..count])
+    }
+
     /// Asks for the `count` elements from `index` on along dimension `axis`, if they lie side by side.
     #[inline(always)]
     pub(super) fn fetch(&self, index: [usize; R], axis: usize, count: usize) {

@@ -10,7 +10,7 @@ const LOG2_E: [f32; 2] = [std::f32::consts::LOG2_E, 1.925_963e-8];
 const LN_2: [f32; 2] = [0.693_145_75, 1.428_606_8e-6];
 
 /// 1.5 * 2^23: adding it rounds to an integer, which then stands in the low bits.
-const ROUNDER: f32 = 12_582_912.0;
+pub(super) const ROUNDER: f32 = 12_582_912.0;
 
 /// 2^r for |r| <= 1/2, times a power of two: degree 6, least relative error with the constant 1 (Remez), rounded to f32
 /// lowest first, the others fitted again after each, then neighbours tried for the least error of the evaluation in f32
@@ -111,50 +111,6 @@ pub fn exp2<S: Simd, R: Range>(simd: S, range: R, v: S::f32s) -> S::f32s {
     let shifted = simd.add_f32s(v, rounder);
     let r = simd.sub_f32s(v, simd.sub_f32s(shifted, rounder));
     power_of_two(simd, range, shifted, r)
-}
-
-/// A number times log2(e), in two parts: for [`exp_of_multiple`]. Magnitudes above 2.3e38 count as less, and below 1e-30
-/// the second part loses bits.
-#[derive(Debug, Clone, Copy)]
-pub struct Rate<S: Simd> {
-    pub high: S::f32s,
-    pub low: S::f32s,
-}
-
-impl<S: Simd> Rate<S> {
-    #[inline(always)]
-    pub fn new(simd: S, a: S::f32s) -> Self {
-        let [log2_e, log2_e_low] = LOG2_E.map(|c| simd.splat_f32s(c));
-        // A finite number has a finite rate, so that e^(0 a) is 1.
-        let high = at_most(simd, f32::MAX, at_least(simd, f32::MIN, simd.mul_f32s(a, log2_e)));
-        let negated = simd.xor_f32s(high, simd.splat_f32s(-0.0));
-        let low = fma(simd, a, log2_e_low, fma(simd, a, log2_e, negated));
-        let infinite = simd.equal_f32s(abs(simd, a), simd.splat_f32s(f32::INFINITY));
-        let zero = simd.splat_f32s(0.0);
-        Self { high: simd.select_f32s(infinite, a, high), low: simd.select_f32s(infinite, zero, low) }
-    }
-}
-
-/// e^(delta a) for `a` as [`Rate::new`] takes it, without the error of a rounded product: off by at most 1.1 ulp (drawn
-/// pairs), however large the product. Where delta is infinite the result may be NaN.
-#[inline(always)]
-pub fn exp_of_multiple<S: Simd, R: Range>(simd: S, range: R, delta: S::f32s, rate: Rate<S>) -> S::f32s {
-    let rounder = ROUNDER + R::BIAS;
-    let shifted = fma(simd, delta, rate.high, simd.splat_f32s(rounder));
-    let shifted = R::within(simd, shifted, [rounder - 151.0, rounder + 129.0]);
-    let n_negated = simd.sub_f32s(simd.splat_f32s(rounder), shifted);
-    let r = fma(simd, delta, rate.low, fma(simd, delta, rate.high, n_negated));
-    // Where n is bounded r is not; these leave it on its side.
-    power_of_two(simd, range, shifted, R::within(simd, r, [-1.0, 1.0]))
-}
-
-/// e^(a b): the bits of [`exp_of_multiple`], and 0 or infinity where the product is infinite.
-#[inline(always)]
-pub fn exp_of_product<S: Simd, R: Range>(simd: S, range: R, a: S::f32s, b: S::f32s) -> S::f32s {
-    let power = exp_of_multiple(simd, range, a, Rate::new(simd, b));
-    let product = simd.mul_f32s(a, b);
-    let infinite = simd.equal_f32s(abs(simd, product), simd.splat_f32s(f32::INFINITY));
-    simd.select_f32s(infinite, at_least(simd, 0.0, product), power)
 }
 
 /// e^v - 1. Off by at most 1.581 ulp, at 0.37827387; -0 stays.

@@ -100,15 +100,41 @@ pub fn each<S: Simd>(
     }
 }
 
-/// Of a slice: the lowest number if it is empty; NaN does not count.
-#[inline(always)]
-pub fn greatest<S: Simd>(simd: S, values: &[f32]) -> f32 {
-    let (vectors, rest) = S::as_simd_f32s(values);
-    let mut most = simd.splat_f32s(f32::MIN);
-    for &v in vectors {
-        most = simd.max_f32s(v, most);
+/// The least and the greatest number in each lane; NaN does not count.
+#[derive(Debug, Clone, Copy)]
+pub struct Extremes<S: Simd> {
+    least: S::f32s,
+    greatest: S::f32s,
+}
+
+impl<S: Simd> Extremes<S> {
+    /// Of no numbers: the other way round.
+    #[inline(always)]
+    pub fn none(simd: S) -> Self {
+        Self { least: simd.splat_f32s(f32::INFINITY), greatest: simd.splat_f32s(f32::NEG_INFINITY) }
     }
-    rest.iter().fold(simd.reduce_max_f32s(most), |most, &v| if v > most { v } else { most })
+
+    #[inline(always)]
+    pub fn take(&mut self, simd: S, v: S::f32s) {
+        // Of two arguments, of which the first is NaN, the vectors' are the second, and a scalar's the number.
+        self.least = simd.min_f32s(v, self.least);
+        self.greatest = simd.max_f32s(v, self.greatest);
+    }
+
+    /// Over all lanes.
+    #[inline(always)]
+    pub fn of_lanes(self, simd: S) -> [f32; 2] {
+        [simd.reduce_min_f32s(self.least), simd.reduce_max_f32s(self.greatest)]
+    }
+
+    /// Of a slice.
+    #[inline(always)]
+    pub fn of(simd: S, values: &[f32]) -> [f32; 2] {
+        let (vectors, rest) = S::as_simd_f32s(values);
+        let mut extremes = Self::none(simd);
+        vectors.iter().for_each(|&v| extremes.take(simd, v));
+        rest.iter().fold(extremes.of_lanes(simd), |[least, greatest], &v| [least.min(v), greatest.max(v)])
+    }
 }
 
 #[cfg(test)]

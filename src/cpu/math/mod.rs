@@ -1,11 +1,12 @@
 //! The elementary functions of the CPU backend, in f32: on vectors in [`exp`] and [`logistic`], generic over the
-//! instruction set; and over slices in [`slices`].
+//! instruction set, and for recurrences in [`decay`]; and over slices in [`slices`].
 //!
 //! One text serves all, and every operation in it rounds the same way in every instruction set: an element has the
 //! same bits wherever it stands. The errors that the functions state are in ulp of the exact result; they were measured
 //! over all 2^32 arguments (softplus_derivative, which is sigmoid below its switch, and products: on samples), and
 //! `tests/cpu_math.rs` holds every instruction set that the machine has to them.
 
+pub mod decay;
 pub mod exp;
 pub mod lanes;
 pub mod logistic;

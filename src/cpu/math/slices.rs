@@ -1,6 +1,7 @@
 //! The functions over slices, for tests and benches.
 
-use super::exp::{Any, Rate, UpTo70};
+use super::decay::{self, Decay, Power, Small, SmallGrowing};
+use super::exp::{Any, UpTo70};
 use super::{exp, logistic};
 use pulp::{Arch, Simd, WithSimd};
 
@@ -33,12 +34,20 @@ functions! {
     Exp2(v): |simd| exp::exp2(simd, Any, v);
     /// [`exp::exp2`] for arguments up to 101.
     Exp2UpTo70(v): |simd| exp::exp2(simd, UpTo70, v);
-    /// [`exp::exp_of_multiple`] of delta and a.
-    ExpOfMultiple(delta, a): |simd| exp::exp_of_multiple(simd, Any, delta, Rate::new(simd, a));
-    /// [`exp::exp_of_multiple`] of delta, a and b, the rate of a.
-    ExpOfMultipleUpTo70(delta, a): |simd| exp::exp_of_multiple(simd, UpTo70, delta, Rate::new(simd, a));
-    /// [`exp::exp_of_product`].
-    ExpOfProduct(a, b): |simd| exp::exp_of_product(simd, Any, a, b);
+    /// e^(delta a) h + input, of [`decay::Small`].
+    DecaySmall(delta, a, h, input): |simd| decayed(simd, Small, [delta, a, h, input]);
+    /// e^(delta a) h + input, of [`decay::SmallGrowing`].
+    DecaySmallGrowing(delta, a, h, input): |simd| decayed(simd, SmallGrowing, [delta, a, h, input]);
+    /// e^(delta a) h + input, of [`decay::Any`] where steps are not negative.
+    DecaySteady(delta, a, h, input): |simd| decayed(simd, decay::Any { steady: true }, [delta, a, h, input]);
+    /// e^(delta a) h + input, of [`decay::Any`].
+    DecayAny(delta, a, h, input): |simd| decayed(simd, decay::Any { steady: false }, [delta, a, h, input]);
+    /// e^(delta a), of [`decay::Small`].
+    DecayValueSmall(delta, a): |simd| value(simd, Small, [delta, a]);
+    /// e^(delta a), of [`decay::SmallGrowing`].
+    DecayValueSmallGrowing(delta, a): |simd| value(simd, SmallGrowing, [delta, a]);
+    /// e^(delta a), of [`decay::Any`].
+    DecayValueAny(delta, a): |simd| value(simd, decay::Any { steady: false }, [delta, a]);
     /// [`exp::exp_m1`].
     ExpM1(v): |simd| exp::exp_m1(simd, v);
     /// [`logistic::ln_1p_unit`].
@@ -53,6 +62,21 @@ functions! {
     Silu(v): |simd| logistic::silu(simd, v);
     /// [`logistic::silu_derivative`].
     SiluDerivative(v): |simd| logistic::silu_derivative(simd, v);
+}
+
+#[inline(always)]
+fn power<S: Simd>(simd: S, decay: impl Decay, delta: S::f32s, a: S::f32s) -> Power<S> {
+    decay.power(simd, decay.rate(simd, delta), a, decay.growing(simd, a))
+}
+
+#[inline(always)]
+fn value<S: Simd>(simd: S, decay: impl Decay, [delta, a]: [S::f32s; 2]) -> S::f32s {
+    decay.value(simd, power(simd, decay, delta, a))
+}
+
+#[inline(always)]
+fn decayed<S: Simd>(simd: S, decay: impl Decay, [delta, a, h, input]: [S::f32s; 4]) -> S::f32s {
+    decay.advance(simd, power(simd, decay, delta, a), h, input)
 }
 
 struct Map<'a, F, const N: usize> {

@@ -5,59 +5,25 @@ use super::along_states::AlongStates;
 use super::lines::{load, store};
 use super::memory::{Lanes, Memory, Rows};
 use crate::cpu::along_states::Each;
-use crate::cpu::math::exp::{Any, Range, UpTo70, exp};
+use crate::cpu::math::decay::{Choice, Decay};
 use crate::cpu::math::lanes::fma;
 use pulp::{Simd, WithSimd};
 
 /// States whose steps are interleaved.
 const TOGETHER: usize = 4;
 
-/// Runs `steps` staged steps of `channels` channels, in time's order or `back` from the last one. y becomes the output
-/// before D and gate, if `output`. `decays`: no exponent is positive. `meanwhile` is called now and then, with what share of
-/// the work is done.
-#[inline(always)]
-pub(super) fn advance<S: Simd>(
-    simd: S,
-    memory: &mut Memory<'_>,
-    channels: usize,
-    steps: usize,
-    back: bool,
-    [decays, output]: [bool; 2],
-    mut meanwhile: impl FnMut(f32),
-) {
-    if memory.shape.dstate == 0 {
-        memory.y[..steps * memory.shape.width].fill(0.0);
-    }
-    if memory.shape.lanes == Lanes::States {
-        let along = AlongStates { memory, channels, steps, back, output };
-        match decays {
-            true => along.run(simd, Each(UpTo70), meanwhile),
-            false => along.run(simd, Each(Any), meanwhile),
-        }
-        return;
-    }
-    let vectors = channels.div_ceil(S::F32_LANES);
-    let share = 1.0 / (vectors * memory.shape.dstate) as f32;
-    for vector in 0..vectors {
-        let mut walk = Walk { memory, lane: vector * S::F32_LANES, steps, back, output };
-        let dstate = walk.memory.shape.dstate;
-        let meanwhile = |n: usize| meanwhile((vector * dstate + n) as f32 * share);
-        if decays {
-            walk.states(simd, UpTo70, meanwhile);
-        } else {
-            walk.states(simd, Any, meanwhile);
-        }
-    }
-}
-
-/// [`advance`] without output.
+/// Runs `steps` staged steps of `channels` channels, in time's order or `back` from the last one.
+///
+/// By [`Simd::vectorize`], so that it is compiled once, and not for every dtype and direction.
 pub(super) struct Advance<'w, 'm> {
     pub memory: &'w mut Memory<'m>,
     pub channels: usize,
     pub steps: usize,
     pub back: bool,
-    pub decays: bool,
-    /// What is read next.
+    pub decay: Choice,
+    /// y becomes the output before D and gate.
+    pub output: bool,
+    /// What is read and written next.
     pub ahead: Ahead,
 }
 
@@ -66,13 +32,28 @@ impl WithSimd for Advance<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        const PARTS: usize = 64;
-        let mut fetched = 0;
-        advance(simd, self.memory, self.channels, self.steps, self.back, [self.decays, false], |done| {
-            let next = (done * PARTS as f32) as usize;
-            self.ahead.fetch([fetched, next], PARTS);
-            fetched = next;
-        });
+        let Self { memory, channels, steps, back, decay, output, ahead } = self;
+        if memory.shape.dstate == 0 {
+            memory.y[..steps * memory.shape.width].fill(0.0);
+        }
+        if memory.shape.lanes == Lanes::States {
+            let along = AlongStates { memory, channels, steps, back, output, ahead };
+            return match decay {
+                Choice::Small(decay) => along.run(simd, Each(decay)),
+                Choice::SmallGrowing(decay) => along.run(simd, Each(decay)),
+                Choice::Any(decay) => along.run(simd, Each(decay)),
+            };
+        }
+        let parts = channels.div_ceil(S::F32_LANES) * memory.shape.dstate;
+        for lane in (0..channels).step_by(S::F32_LANES) {
+            let done = lane / S::F32_LANES * memory.shape.dstate;
+            let mut walk = Walk { memory: &mut *memory, lane, steps, back, output, ahead, done, parts };
+            match decay {
+                Choice::Small(decay) => walk.states(simd, decay),
+                Choice::SmallGrowing(decay) => walk.states(simd, decay),
+                Choice::Any(decay) => walk.states(simd, decay),
+            }
+        }
     }
 }
 
@@ -82,25 +63,29 @@ struct Walk<'w, 'm> {
     steps: usize,
     back: bool,
     output: bool,
+    ahead: Ahead,
+    /// How many of `parts`, one for each state of each vector, are done.
+    done: usize,
+    parts: usize,
 }
 
 impl Walk<'_, '_> {
     #[inline(always)]
-    fn states<S: Simd>(&mut self, simd: S, range: impl Range, mut meanwhile: impl FnMut(usize)) {
+    fn states<S: Simd>(&mut self, simd: S, decay: impl Decay) {
         let dstate = self.memory.shape.dstate;
         let shared = !self.memory.B.constant && !self.memory.C.constant;
         let together = if shared { dstate / TOGETHER * TOGETHER } else { 0 };
         for n in (0..together).step_by(TOGETHER) {
             if self.output {
-                self.run::<S, TOGETHER, true, true>(simd, range, n);
+                self.run::<S, TOGETHER, true, true>(simd, decay, n);
             } else {
-                self.run::<S, TOGETHER, true, false>(simd, range, n);
+                self.run::<S, TOGETHER, true, false>(simd, decay, n);
             }
-            meanwhile(n + TOGETHER);
+            self.ahead.fetch([self.done + n, self.done + n + TOGETHER], self.parts);
         }
         for n in together..dstate {
-            self.run::<S, 1, false, true>(simd, range, n);
-            meanwhile(n + 1);
+            self.run::<S, 1, false, true>(simd, decay, n);
+            self.ahead.fetch([self.done + n, self.done + n + 1], self.parts);
         }
     }
 
@@ -109,12 +94,13 @@ impl Walk<'_, '_> {
     fn run<S: Simd, const K: usize, const VARIABLE: bool, const OUTPUT: bool>(
         &mut self,
         simd: S,
-        range: impl Range,
+        decay: impl Decay,
         n: usize,
     ) {
         let (width, lane) = (self.memory.shape.width, self.lane);
         let vector = |slice: &[f32], row: usize| load::<S>(&slice[row * width + lane..]);
         let A: [S::f32s; K] = std::array::from_fn(|k| vector(self.memory.A, n + k));
+        let growing: [S::f32s; K] = std::array::from_fn(|k| decay.growing(simd, A[k]));
         let mut h: [S::f32s; K] = std::array::from_fn(|k| vector(self.memory.state, n + k));
         let (B, C) = (&self.memory.B, &self.memory.C);
         // Both ends of what is read below.
@@ -137,14 +123,14 @@ impl Walk<'_, '_> {
             let at = row * width + lane;
             // SAFETY: the rows of the first and the last step have been looked at, and this one is between them.
             unsafe {
-                let step = delta.add(at).cast::<S::f32s>().read_unaligned();
+                let rate = decay.rate(simd, delta.add(at).cast::<S::f32s>().read_unaligned());
                 let input = delta_x.add(at).cast::<S::f32s>().read_unaligned();
                 let y = y.add(at).cast::<S::f32s>();
                 let mut sum = if n == 0 || !output { zero } else { y.read_unaligned() };
                 for (k, h) in h.iter_mut().enumerate() {
-                    let decay = exp(simd, range, simd.mul_f32s(step, A[k]));
+                    let power = decay.power(simd, rate, A[k], growing[k]);
                     let input = simd.mul_f32s(input, B.at::<S, VARIABLE>(simd, k, row));
-                    *h = fma(simd, decay, *h, input);
+                    *h = decay.advance(simd, power, *h, input);
                     if output {
                         sum = fma(simd, *h, C.at::<S, VARIABLE>(simd, k, row), sum);
                     }

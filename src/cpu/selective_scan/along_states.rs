@@ -1,41 +1,43 @@
 //! The recurrence with states of one channel in the lanes of a vector: for few channels, and for a single step.
 
+use super::ahead::Ahead;
 use super::memory::Memory;
-use crate::cpu::along_states::{Decay, SUMS, halved, sixteen};
+use crate::cpu::along_states::{Factors, SUMS, halved, sixteen};
 use pulp::Simd;
 
-/// [`advance`](super::advance::advance), where lanes lie along states.
+/// [`Advance`](super::advance::Advance), where lanes lie along states.
 pub(super) struct AlongStates<'w, 'm> {
     pub memory: &'w mut Memory<'m>,
     pub channels: usize,
     pub steps: usize,
     pub back: bool,
     pub output: bool,
+    pub ahead: Ahead,
 }
 
 impl AlongStates<'_, '_> {
     #[inline(always)]
-    pub fn run<S: Simd>(mut self, simd: S, decay: impl Decay<S>, mut meanwhile: impl FnMut(f32)) {
-        /// Steps between calls of `meanwhile`.
+    pub fn run<S: Simd>(mut self, simd: S, factors: impl Factors<S>) {
+        /// Steps between looks ahead.
         const SOME: usize = 8;
         for i in 0..self.steps {
             let row = if self.back { self.steps - 1 - i } else { i };
-            self.step(simd, decay, row);
+            self.step(simd, factors, row);
             if i % SOME == SOME - 1 || i + 1 == self.steps {
-                meanwhile((i + 1) as f32 / self.steps as f32);
+                self.ahead.fetch([i / SOME * SOME, i + 1], self.steps);
             }
         }
     }
 
     /// The staged step `row`.
     #[inline(always)]
-    fn step<S: Simd>(&mut self, simd: S, decay: impl Decay<S>, row: usize) {
+    fn step<S: Simd>(&mut self, simd: S, factors: impl Factors<S>, row: usize) {
         let Memory { shape, A, state, delta, delta_x, y, B, C, halves, .. } = &mut *self.memory;
         let (width, pitch) = (shape.width, shape.pitch());
         let steps = delta[row * width..].iter().zip(&delta_x[row * width..]).take(self.channels);
         if pitch == SUMS && !B.constant && !C.constant {
             let [B, C] = [B, C].map(|rows| &rows.memory[row * pitch..]);
-            halves.sixteens(simd, decay, steps, [A, B, C], &mut state[..self.channels * pitch]);
+            halves.sixteens(simd, factors, steps, [A, B, C], &mut state[..self.channels * pitch]);
         } else {
             // Where the rows of the first channel begin, and how far it is to the next channel's.
             let [B, C] = [B, C].map(|rows| match rows.constant {
@@ -45,10 +47,10 @@ impl AlongStates<'_, '_> {
             let states = state.chunks_exact_mut(pitch).zip(A.chunks_exact(pitch));
             for (c, ((h, A), (&delta, &delta_x))) in states.zip(steps).enumerate() {
                 let [B, C] = [B, C].map(|(rows, by_channel)| rows[c * by_channel..][..pitch].as_chunks::<SUMS>().0);
-                let steps = [simd.splat_f32s(delta), simd.splat_f32s(delta_x)];
+                let step = (factors.rate(simd, simd.splat_f32s(delta)), simd.splat_f32s(delta_x));
                 let mut sums = [simd.splat_f32s(0.0); SUMS];
                 for (((h, A), B), C) in h.as_chunks_mut().0.iter_mut().zip(A.as_chunks().0).zip(B).zip(C) {
-                    sixteen(simd, decay, steps, [A, B, C], h, &mut sums);
+                    sixteen(simd, factors, step, [A, B, C], h, &mut sums);
                 }
                 halves.rows[c] = halved::<S>(&sums);
             }

@@ -1,12 +1,13 @@
 //! Forward: tiles of channels of one part of one sequence, a few steps at a time. Where sequences are cut, what each part
 //! makes of nothing first, then each part in full from what was carried.
 
-use super::advance::advance;
+use super::advance::Advance;
 use super::carry::{Order, Rows, between_parts};
 use super::memory::{MOST_CHANNELS, Memory, Shape, tiling};
 use super::stage::Tile;
 use super::tiling::Tiling;
 use super::{Cut, Scan};
+use crate::cpu::math::decay::Choice;
 use crate::cpu::writer::Writer;
 use crate::cpu::{Cpu, LEAST_STEPS};
 use crate::error::Result;
@@ -196,7 +197,7 @@ impl<T: Element> Pass<'_, '_, T> {
             short: memory.shape.short,
         };
         let (span, row) = (tile.span, seq * self.cut.split + part);
-        let decays = tile.load_constants(simd, memory);
+        let A = tile.load_constants(simd, memory);
         tile.load_state(self.start.as_ref(), row, memory);
         let (steps, mut sums) = (self.cut.steps(span.len, part), [0.0f64; MOST_CHANNELS]);
         let mut from = steps.start;
@@ -205,13 +206,16 @@ impl<T: Element> Pass<'_, '_, T> {
                 self.chunks.as_ref().map_or(usize::MAX, |(every, ..)| (from / every + 1).saturating_mul(*every));
             let to = (from + memory.shape.steps).min(steps.end).min(chunk_end);
             let times = span.times(from..to);
-            let forward = tile.stage(simd, times.clone(), memory);
-            let how = [decays && forward, self.out.is_some()];
+            let delta = tile.stage(simd, times.clone(), memory);
             let next = span.times(to..(to + memory.shape.steps).min(steps.end));
-            let mut fetched = 0.0;
-            advance(simd, memory, tile.channels.len(), times.len(), span.reverse, how, |done| {
-                tile.fetch(&next, fetched..done, self.out.as_ref());
-                fetched = done;
+            simd.vectorize(Advance {
+                memory: &mut *memory,
+                channels: tile.channels.len(),
+                steps: times.len(),
+                back: span.reverse,
+                decay: Choice::new(self.inputs.step, delta, A),
+                output: self.out.is_some(),
+                ahead: tile.ahead(&next, self.out.as_ref()),
             });
             if let Some(out) = &self.out {
                 // SAFETY: each step of each channel is of one task.

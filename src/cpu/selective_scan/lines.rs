@@ -1,14 +1,16 @@
 //! Work on lines: neighbours in memory, which are channels at one step or steps of one channel.
 
-use crate::cpu::math::lanes::{fma, greatest};
+use crate::cpu::math::lanes::Extremes;
 use crate::cpu::math::logistic::silu;
+use crate::cpu::runs::widen;
 use crate::ops::StepOptions;
+use crate::tensor::Element;
 use pulp::{Simd, WithSimd};
 
-/// Steps of rows of channels from raw ones, with their bias; and x times them. Whether none is negative.
+/// Steps of rows of channels from raw ones, with their bias; and x times them. The least and the greatest step, NaN aside.
 ///
-/// Run by [`Simd::vectorize`], as [`Gate`] and [`Skip`] are, so that they are compiled once for an instruction set and not for
-/// every dtype and place.
+/// Run by [`Simd::vectorize`], as [`Gate`] is, so that they are compiled once for an instruction set and not for every dtype
+/// and place.
 pub(super) struct Steps<'l> {
     pub options: StepOptions,
     pub delta: &'l mut [f32],
@@ -18,60 +20,65 @@ pub(super) struct Steps<'l> {
 }
 
 impl WithSimd for Steps<'_> {
-    type Output = bool;
+    type Output = [f32; 2];
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> bool {
+    fn with_simd<S: Simd>(self, simd: S) -> [f32; 2] {
         let Self { options, delta, x, bias } = self;
-        let mut lowest = simd.splat_f32s(0.0);
+        let mut extremes = Extremes::none(simd);
         for (delta, x) in delta.chunks_exact_mut(bias.len()).zip(x.chunks_exact_mut(bias.len())) {
             for at in (0..bias.len()).step_by(S::F32_LANES) {
                 let raw = simd.add_f32s(load::<S>(&delta[at..]), load::<S>(&bias[at..]));
                 let step = options.apply_to(simd, raw);
-                lowest = simd.min_f32s(step, lowest);
+                extremes.take(simd, step);
                 store::<S>(delta, at, step);
                 store::<S>(x, at, simd.mul_f32s(load::<S>(&x[at..]), step));
             }
         }
-        simd.reduce_min_f32s(lowest) >= 0.0
+        extremes.of_lanes(simd)
     }
 }
 
-/// A number for each channel, and how the channels lie in a block of lines.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Lines<'l> {
-    /// Each line is a row of these channels.
-    Rows(&'l [f32]),
-    /// Each line is of one channel, and so long.
-    Of(&'l [f32], usize),
+/// Elements that are converted together.
+pub(super) const CHUNK: usize = 64;
+
+/// A row of steps and of x, from where the channels' raw ones lie side by side, as [`Steps`] makes them. Rows have room for
+/// whole vectors.
+pub(super) struct StepRow<'l, T> {
+    pub options: StepOptions,
+    pub raw: &'l [T],
+    pub x: &'l [T],
+    pub bias: &'l [f32],
+    pub delta: &'l mut [f32],
+    pub delta_x: &'l mut [f32],
 }
 
-/// Lines y plus D x.
-pub(super) struct Skip<'l> {
-    pub y: &'l mut [f32],
-    pub x: &'l [f32],
-    pub D: Lines<'l>,
-}
-
-impl WithSimd for Skip<'_> {
-    type Output = ();
+impl<T: Element> WithSimd for StepRow<'_, T> {
+    type Output = [f32; 2];
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let length = match self.D {
-            Lines::Rows(D) => D.len(),
-            Lines::Of(_, length) => length,
-        };
-        for (k, (y, x)) in self.y.chunks_exact_mut(length).zip(self.x.chunks_exact(length)).enumerate() {
-            let D = match self.D {
-                Lines::Rows(D) => Constant::Row(D),
-                Lines::Of(D, _) => Constant::One(D[k]),
-            };
-            for at in (0..length).step_by(S::F32_LANES) {
-                let sum = fma(simd, D.at(simd, at), load::<S>(&x[at..]), load::<S>(&y[at..]));
-                store::<S>(y, at, sum);
+    fn with_simd<S: Simd>(self, simd: S) -> [f32; 2] {
+        let Self { options, raw, x, bias, delta, delta_x } = self;
+        let mut extremes = Extremes::none(simd);
+        let (mut own_raw, mut own_x) = ([0.0f32; CHUNK], [0.0f32; CHUNK]);
+        for at in (0..raw.len()).step_by(CHUNK) {
+            let count = CHUNK.min(raw.len() - at);
+            if count == CHUNK {
+                widen(&raw[at..at + CHUNK], &mut own_raw);
+                widen(&x[at..at + CHUNK], &mut own_x);
+            } else {
+                widen(&raw[at..], &mut own_raw[..count]);
+                widen(&x[at..], &mut own_x[..count]);
+            }
+            for i in (0..count).step_by(S::F32_LANES) {
+                let raw = simd.add_f32s(load::<S>(&own_raw[i..]), load::<S>(&bias[at + i..]));
+                let step = options.apply_to(simd, raw);
+                extremes.take(simd, step);
+                store::<S>(delta, at + i, step);
+                store::<S>(delta_x, at + i, simd.mul_f32s(load::<S>(&own_x[i..]), step));
             }
         }
+        extremes.of_lanes(simd)
     }
 }
 
@@ -94,15 +101,15 @@ impl WithSimd for Gate<'_> {
     }
 }
 
-/// The greatest of some numbers.
-pub(super) struct Greatest<'l>(pub &'l [f32]);
+/// The least and the greatest of some numbers, NaN aside.
+pub(super) struct ExtremesOf<'l>(pub &'l [f32]);
 
-impl WithSimd for Greatest<'_> {
-    type Output = f32;
+impl WithSimd for ExtremesOf<'_> {
+    type Output = [f32; 2];
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> f32 {
-        greatest(simd, self.0)
+    fn with_simd<S: Simd>(self, simd: S) -> [f32; 2] {
+        Extremes::of(simd, self.0)
     }
 }
 
@@ -118,6 +125,15 @@ pub(super) enum Constant<'r> {
 }
 
 impl Constant<'_> {
+    /// Without the first `at` channels.
+    #[inline(always)]
+    pub fn from(self, at: usize) -> Self {
+        match self {
+            Self::Row(row) => Self::Row(&row[at..]),
+            Self::One(_) => self,
+        }
+    }
+
     #[inline(always)]
     pub fn at<S: Simd>(self, simd: S, at: usize) -> S::f32s {
         match self {

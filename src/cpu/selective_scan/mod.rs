@@ -11,6 +11,7 @@ mod carry;
 mod forward;
 mod lines;
 mod memory;
+mod output;
 mod stage;
 mod tiling;
 

@@ -1,14 +1,23 @@
 //! A tile of channels and steps as f32 in the memory of a worker: rows of channels, one for each step or state.
 
-use super::lines::{Gate, Greatest, Lines, Skip, Steps};
-use super::memory::{LANES, Lanes, Memory, Shape, TURN, by_channel};
+use super::ahead::Ahead;
+use super::lines::{ExtremesOf, StepRow, Steps};
+use super::memory::{Lanes, Memory, Shape, TURN, by_channel};
 use crate::cpu::transpose::transpose;
 use crate::cpu::writer::Writer;
 use crate::ops::selective_scan::{AlignedProjection, Inputs};
 use crate::segments::Span;
-use crate::tensor::{Element, Host, Strided};
+use crate::tensor::{Dtype, Element, Host, Strided};
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
+
+/// Neighbours in memory: of `count` channels at one step, or steps of one channel.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Neighbours {
+    pub index: [usize; 3],
+    pub axis: usize,
+    pub count: usize,
+}
 
 /// The channels of a task, and where their sequence lies.
 pub(super) struct Tile<'i, 'a, T> {
@@ -19,10 +28,10 @@ pub(super) struct Tile<'i, 'a, T> {
 }
 
 impl<T: Element> Tile<'_, '_, T> {
-    /// What does not change from step to step. Lanes beyond the last channel or state are 0. Returns whether no element of A is
-    /// positive.
+    /// What does not change from step to step. Lanes beyond the last channel or state are 0. Returns the least and the greatest
+    /// element of A.
     #[inline(never)]
-    pub fn load_constants<S: Simd>(&self, simd: S, memory: &mut Memory<'_>) -> bool {
+    pub fn load_constants<S: Simd>(&self, simd: S, memory: &mut Memory<'_>) -> [f32; 2] {
         let (width, channels) = (memory.shape.width, self.channels.clone());
         for row in [&mut *memory.bias, &mut *memory.D] {
             row.fill(0.0);
@@ -53,7 +62,7 @@ impl<T: Element> Tile<'_, '_, T> {
             Lanes::Channels => memory.A.len(),
             Lanes::States => channels.len() * memory.shape.pitch(),
         };
-        simd.vectorize(Greatest(&memory.A[..own])) <= 0.0
+        simd.vectorize(ExtremesOf(&memory.A[..own]))
     }
 
     /// Row `row` of states, or nothing.
@@ -135,22 +144,36 @@ impl<T: Element> Tile<'_, '_, T> {
         }
     }
 
-    /// delta and delta x, B and C of `times`. Returns whether no delta is negative.
+    /// delta and delta x, B and C of `times`. Returns the least and the greatest delta.
     ///
     /// One text for the directions and passes, by [`Simd::vectorize`].
     #[inline(always)]
-    pub fn stage<S: Simd>(&self, simd: S, times: Range<usize>, memory: &mut Memory<'_>) -> bool {
+    pub fn stage<S: Simd>(&self, simd: S, times: Range<usize>, memory: &mut Memory<'_>) -> [f32; 2] {
         simd.vectorize(Staging { tile: self, times, memory })
     }
 
-    /// delta and delta x of `times`. Returns whether no delta is negative.
+    /// delta and delta x of `times`. Returns the least and the greatest delta.
     #[inline(always)]
-    fn stage_steps<S: Simd>(&self, simd: S, times: Range<usize>, memory: &mut Memory<'_>) -> bool {
+    fn stage_steps<S: Simd>(&self, simd: S, times: Range<usize>, memory: &mut Memory<'_>) -> [f32; 2] {
         let Memory { shape, delta, delta_x, bias, turned, .. } = memory;
-        let staged = ..times.len() * shape.width;
-        self.rows(&self.inputs.dt, times.clone(), delta, turned[0], *shape);
-        self.rows(&self.inputs.x, times, delta_x, turned[0], *shape);
-        simd.vectorize(Steps { options: self.inputs.step, delta: &mut delta[staged], x: &mut delta_x[staged], bias })
+        let (width, options) = (shape.width, self.inputs.step);
+        let tensors = [&self.inputs.dt, &self.inputs.x];
+        if tensors.iter().all(|tensor| by_channel(&tensor.layout.strides, self.short) && tensor.layout.strides[1] == 1) {
+            let mut extremes = [f32::INFINITY, f32::NEG_INFINITY];
+            let rows = delta.chunks_exact_mut(width).zip(delta_x.chunks_exact_mut(width));
+            for ((delta, delta_x), t) in rows.zip(times) {
+                let index = [self.span.batch, self.channels.start, t];
+                let [raw, x] = tensors.map(|tensor| tensor.neighbours(index, 1, self.channels.len()));
+                let (Some(raw), Some(x)) = (raw, x) else { unreachable!("as looked at above") };
+                let row = simd.vectorize(StepRow { options, raw, x, bias, delta, delta_x });
+                extremes = [extremes[0].min(row[0]), extremes[1].max(row[1])];
+            }
+            return extremes;
+        }
+        let staged = ..times.len() * width;
+        self.rows(tensors[0], times.clone(), delta, turned[0], *shape);
+        self.rows(tensors[1], times, delta_x, turned[0], *shape);
+        simd.vectorize(Steps { options, delta: &mut delta[staged], x: &mut delta_x[staged], bias })
     }
 
     /// A row of channels for each of `times`.
@@ -170,11 +193,19 @@ impl<T: Element> Tile<'_, '_, T> {
             }
             return;
         }
+        let direct = T::DTYPE == Dtype::F32 && tensor.layout.strides[2] == 1;
         // Whole blocks are turned over in a moment: there is room behind the steps.
         let whole = count.next_multiple_of(TURN);
         for first in (0..channels).step_by(TURN) {
-            self.lines(tensor, first, times.clone(), &mut turned[..TURN * whole], whole);
-            transpose(turned, whole, &mut to[first..], shape.width, [TURN, whole]);
+            if direct && channels - first >= TURN {
+                let index = [self.span.batch, self.channels.start + first, times.start];
+                let from = &tensor.memory.as_slice()[tensor.layout.offset(index)..];
+                let by_channel = tensor.layout.strides[1] as usize;
+                transpose(bytemuck::cast_slice(from), by_channel, &mut to[first..], shape.width, [TURN, count]);
+            } else {
+                self.lines(tensor, first, times.clone(), &mut turned[..TURN * whole], whole);
+                transpose(turned, whole, &mut to[first..], shape.width, [TURN, whole]);
+            }
         }
     }
 
@@ -233,81 +264,24 @@ impl<T: Element> Tile<'_, '_, T> {
         }
     }
 
-    /// The gated output of `times` from y.
-    ///
-    /// # Safety
-    /// No other thread writes these steps of these channels.
+    /// What is read and written for `times`: rows of a few elements each, too short and too far apart for the hardware to
+    /// foresee.
     #[inline(always)]
-    pub unsafe fn finish<S: Simd>(
-        &self,
-        simd: S,
-        out: &Writer<'_, T, 3>,
-        times: Range<usize>,
-        memory: &mut Memory<'_>,
-    ) {
-        let Memory { shape, delta_x, y, D, turned, .. } = memory;
-        let (width, channels, count) = (shape.width, self.channels.len(), times.len());
-        if by_channel(&[out.stride(0), out.stride(1), out.stride(2)], self.short) {
-            // What x and z are read to: delta x has done its work.
-            let (y, other) = (&mut y[..count * width], delta_x);
-            if self.inputs.D.is_some() {
-                self.rows(&self.inputs.x, times.clone(), other, turned[0], *shape);
-                simd.vectorize(Skip { y, x: other, D: Lines::Rows(D) });
-            }
-            if let Some(z) = &self.inputs.z {
-                self.rows(z, times.clone(), other, turned[0], *shape);
-                simd.vectorize(Gate { count: y.len(), y, z: other });
-            }
-            for (y, t) in y.chunks_exact(width).zip(times) {
-                // SAFETY: the caller's promise.
-                unsafe { out.run([self.span.batch, self.channels.start, t], 1, &y[..channels]) };
-            }
-            return;
-        }
-        let (length, whole) = (count.next_multiple_of(LANES), count.next_multiple_of(TURN));
-        for first in (0..channels).step_by(TURN) {
-            let [lines, other] = turned.each_mut().map(|turned| &mut turned[..TURN * length]);
-            transpose(&y[first..], width, lines, length, [whole, TURN]);
-            let floats = TURN.min(channels - first) * length;
-            let (lines, other) = (&mut lines[..floats], &mut other[..floats]);
-            if self.inputs.D.is_some() {
-                self.lines(&self.inputs.x, first, times.clone(), other, length);
-                simd.vectorize(Skip { y: lines, x: other, D: Lines::Of(&D[first..], length) });
-            }
-            if let Some(z) = &self.inputs.z {
-                self.lines(z, first, times.clone(), other, length);
-                simd.vectorize(Gate { count: lines.len(), y: lines, z: other });
-            }
-            for (k, line) in lines.chunks_exact(length).enumerate() {
-                // SAFETY: the caller's promise.
-                unsafe { out.run([self.span.batch, self.channels.start + first + k, times.start], 2, &line[..count]) };
-            }
-        }
-    }
-
-    /// The part `share` of x, dt and z of `times`, on its way to the cache: rows of a few elements each, too short and too
-    /// far apart for the hardware to foresee.
-    #[inline(always)]
-    pub fn fetch(&self, times: &Range<usize>, share: Range<f32>, out: Option<&Writer<'_, T, 3>>) {
+    pub fn ahead(&self, times: &Range<usize>, out: Option<&Writer<'_, T, 3>>) -> Ahead {
+        let mut ahead = Ahead::default();
         if times.is_empty() {
-            return;
+            return ahead;
         }
-        let by_channel = by_channel(&self.inputs.x.layout.strides, self.short);
-        let (rows, length, axis) = match by_channel {
-            true => (times.len(), self.channels.len(), 2),
-            false => (self.channels.len(), times.len(), 1),
+        let (axis, extents) = match by_channel(&self.inputs.x.layout.strides, self.short) {
+            true => (2, [times.len(), self.channels.len()]),
+            false => (1, [self.channels.len(), times.len()]),
         };
-        let ends = [share.start, share.end].map(|end| ((rows as f32 * end) as usize).min(rows));
-        for row in ends[0]..ends[1] {
-            let mut index = [self.span.batch, self.channels.start, times.start];
-            index[axis] += row;
-            for tensor in [Some(&self.inputs.dt), Some(&self.inputs.x), self.inputs.z.as_ref()].into_iter().flatten() {
-                tensor.fetch(index, 3 - axis, length);
-            }
-            if let Some(out) = out {
-                out.fetch(index, 3 - axis, length);
-            }
+        let index = [self.span.batch, self.channels.start, times.start];
+        for tensor in [Some(&self.inputs.dt), Some(&self.inputs.x), self.inputs.z.as_ref()] {
+            ahead.read(tensor, index, axis, extents);
         }
+        ahead.write(out, index, axis, extents);
+        ahead
     }
 }
 
@@ -319,10 +293,10 @@ struct Staging<'s, 'i, 'a, 'm, T> {
 }
 
 impl<T: Element> WithSimd for Staging<'_, '_, '_, '_, T> {
-    type Output = bool;
+    type Output = [f32; 2];
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> bool {
+    fn with_simd<S: Simd>(self, simd: S) -> [f32; 2] {
         self.tile.stage_projections(self.times.clone(), self.memory);
         self.tile.stage_steps(simd, self.times, self.memory)
     }

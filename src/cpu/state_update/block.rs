@@ -3,9 +3,10 @@
 //! Nothing here depends on the dtype of the call, so that the vector loops are compiled once, in this crate.
 
 use crate::cpu::Cpu;
-use crate::cpu::along_states::{Decay, Each, Halves, MOST_ROWS, SUMS, Same, halved, sixteen};
-use crate::cpu::math::exp::{Any, UpTo70, exp};
-use crate::cpu::math::lanes::{each, fma, greatest};
+use crate::cpu::along_states::{Each, Factors, Halves, MOST_ROWS, SUMS, Same, halved, sixteen};
+use crate::cpu::math::decay::Choice;
+use crate::cpu::math::exp::{Any, exp};
+use crate::cpu::math::lanes::{Extremes, each, fma};
 use crate::cpu::math::logistic::silu;
 use crate::cpu::runs::{narrow, widen};
 use crate::ops::StepOptions;
@@ -67,26 +68,25 @@ impl WithSimd for Block<'_> {
     fn with_simd<S: Simd>(mut self, simd: S) {
         let (mut delta, mut delta_x) = (*self.raw, *self.x);
         let (rows, step) = (self.rows, self.step);
-        let mut lowest = simd.splat_f32s(0.0);
+        let mut extremes = Extremes::none(simd);
         each(simd, &mut delta, self.bias, rows, |_, raw, bias| {
             let delta = step.apply_to(simd, simd.add_f32s(raw, bias));
-            lowest = simd.min_f32s(delta, lowest);
+            extremes.take(simd, delta);
             delta
         });
         each(simd, &mut delta_x, &delta, rows, |_, x, delta| simd.mul_f32s(x, delta));
-        // No exponent is positive.
-        let decays = simd.reduce_min_f32s(lowest) >= 0.0 && greatest(simd, self.A) <= 0.0;
+        let decay = Choice::new(step, extremes.of_lanes(simd), Extremes::of(simd, self.A));
         let mut states = std::mem::replace(&mut self.states, States::F32(&mut []));
         match &mut states {
-            States::F32(h) => self.advance(simd, h, &delta, &delta_x, decays),
+            States::F32(h) => self.advance(simd, h, &delta, &delta_x, decay),
             States::F16(stored, h) => {
                 widen(stored, h);
-                self.advance(simd, h, &delta, &delta_x, decays);
+                self.advance(simd, h, &delta, &delta_x, decay);
                 narrow(h, stored);
             }
             States::BF16(stored, h) => {
                 widen(stored, h);
-                self.advance(simd, h, &delta, &delta_x, decays);
+                self.advance(simd, h, &delta, &delta_x, decay);
                 narrow(h, stored);
             }
         }
@@ -112,7 +112,7 @@ impl Block<'_> {
         h: &mut [f32],
         delta: &[f32; MOST_ROWS],
         delta_x: &[f32; MOST_ROWS],
-        decays: bool,
+        decay: Choice,
     ) {
         match self.one_decay {
             _ if self.dstate == 0 => self.y[..self.rows].fill(0.0),
@@ -120,8 +120,11 @@ impl Block<'_> {
                 let decay = exp(simd, Any, simd.splat_f32s(delta[0] * A));
                 self.rows(simd, h, delta, delta_x, Same(decay));
             }
-            None if decays => self.rows(simd, h, delta, delta_x, Each(UpTo70)),
-            None => self.rows(simd, h, delta, delta_x, Each(Any)),
+            None => match decay {
+                Choice::Small(decay) => self.rows(simd, h, delta, delta_x, Each(decay)),
+                Choice::SmallGrowing(decay) => self.rows(simd, h, delta, delta_x, Each(decay)),
+                Choice::Any(decay) => self.rows(simd, h, delta, delta_x, Each(decay)),
+            },
         }
     }
 
@@ -133,12 +136,12 @@ impl Block<'_> {
         h: &mut [f32],
         delta: &[f32; MOST_ROWS],
         delta_x: &[f32; MOST_ROWS],
-        decay: impl Decay<S>,
+        factors: impl Factors<S>,
     ) {
         if self.dstate < FEW {
-            self.few(simd, h, delta, delta_x, decay);
+            self.few(simd, h, delta, delta_x, factors);
         } else {
-            self.wide(simd, h, delta, delta_x, decay);
+            self.wide(simd, h, delta, delta_x, factors);
         }
     }
 
@@ -150,13 +153,13 @@ impl Block<'_> {
         h: &mut [f32],
         delta: &[f32; MOST_ROWS],
         delta_x: &[f32; MOST_ROWS],
-        decay: impl Decay<S>,
+        factors: impl Factors<S>,
     ) {
         let (dstate, shared) = (self.dstate, self.one_decay.is_some());
         let steps = delta.iter().zip(delta_x);
         let mut halves = Halves::new();
         if dstate == SUMS && !shared {
-            halves.sixteens(simd, decay, steps, [self.A, self.B, self.C], h);
+            halves.sixteens(simd, factors, steps, [self.A, self.B, self.C], h);
             return halves.add(simd, self.rows, self.y);
         }
         let (B, B_rest) = self.B[..dstate].as_chunks::<SUMS>();
@@ -167,13 +170,13 @@ impl Block<'_> {
         for (row, ((h, half), (&delta, &delta_x))) in rows.enumerate() {
             let (h, h_rest) = h.as_chunks_mut::<SUMS>();
             let (A, A_rest) = A_all[row * A_step..][..dstate].as_chunks::<SUMS>();
-            let steps = [simd.splat_f32s(delta), simd.splat_f32s(delta_x)];
+            let step = (factors.rate(simd, simd.splat_f32s(delta)), simd.splat_f32s(delta_x));
             let mut sums = [simd.splat_f32s(0.0); SUMS];
             for (((h, A), B), C) in h.iter_mut().zip(A).zip(B).zip(C) {
-                sixteen(simd, decay, steps, [A, B, C], h, &mut sums);
+                sixteen(simd, factors, step, [A, B, C], h, &mut sums);
             }
             if !h_rest.is_empty() {
-                fewer(simd, decay, steps, [A_rest, B_rest, C_rest], h_rest, &mut sums);
+                fewer(simd, factors, step, [A_rest, B_rest, C_rest], h_rest, &mut sums);
             }
             *half = halved::<S>(&sums);
         }
@@ -188,7 +191,7 @@ impl Block<'_> {
         h: &mut [f32],
         delta: &[f32; MOST_ROWS],
         delta_x: &[f32; MOST_ROWS],
-        decay: impl Decay<S>,
+        factors: impl Factors<S>,
     ) {
         const MOST: usize = MOST_ROWS * FEW;
         let (dstate, count) = (self.dstate, self.rows * self.dstate);
@@ -207,7 +210,7 @@ impl Block<'_> {
             let [A, steps, terms] = [&A, &steps, &terms].map(|row| S::as_simd_f32s(row).0);
             let states = S::as_mut_simd_f32s(&mut states).0;
             for i in 0..count.div_ceil(S::F32_LANES) {
-                states[i] = fma(simd, decay.of(simd, steps[i], A[i]), states[i], terms[i]);
+                states[i] = factors.advance(simd, factors.rate(simd, steps[i]), A[i], states[i], terms[i]);
             }
         }
         h.copy_from_slice(&states[..count]);
@@ -219,10 +222,10 @@ impl Block<'_> {
 
 /// As many states as there are. What lies beyond them adds nothing.
 #[inline(always)]
-fn fewer<S: Simd>(
+fn fewer<S: Simd, F: Factors<S>>(
     simd: S,
-    decay: impl Decay<S>,
-    [delta, delta_x]: [S::f32s; 2],
+    factors: F,
+    (rate, delta_x): (F::Rate, S::f32s),
     [A, B, C]: [&[f32]; 3],
     h: &mut [f32],
     sums: &mut [S::f32s; SUMS],
@@ -231,7 +234,7 @@ fn fewer<S: Simd>(
         let at = k * S::F32_LANES;
         let (A, B) = (simd.partial_load_f32s(&A[at..]), simd.partial_load_f32s(&B[at..]));
         let (C, own) = (simd.partial_load_f32s(&C[at..]), simd.partial_load_f32s(&h[at..]));
-        let own = fma(simd, decay.of(simd, delta, A), own, simd.mul_f32s(delta_x, B));
+        let own = factors.advance(simd, rate, A, own, simd.mul_f32s(delta_x, B));
         simd.partial_store_f32s(&mut h[at..], own);
         // Beyond the states 0 again, where an infinite factor has made NaN of it.
         *sum = fma(simd, simd.partial_load_f32s(&h[at..]), C, *sum);

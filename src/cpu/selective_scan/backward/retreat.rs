@@ -1,7 +1,7 @@
 //! The recurrence against its order, over the channels of a tile: a vector has one channel in each lane.
 
 use super::memory::{Passes, Scratch, TOGETHER};
-use crate::cpu::math::exp::{Any, Range, UpTo70, exp};
+use crate::cpu::math::decay::{Choice, Decay};
 use crate::cpu::math::lanes::fma;
 use crate::cpu::selective_scan::ahead::Ahead;
 use crate::cpu::selective_scan::lines::{load, store};
@@ -68,8 +68,7 @@ pub(super) struct Retreat<'w, 'm> {
     pub channels: usize,
     pub steps: usize,
     pub back: bool,
-    /// No exponent is positive.
-    pub decays: bool,
+    pub decay: Choice,
     pub wanted: Wanted,
     /// What is read and written next.
     pub ahead: Ahead,
@@ -80,15 +79,15 @@ impl WithSimd for Retreat<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { scratch, channels, steps, back, decays, wanted, ahead } = self;
+        let Self { scratch, channels, steps, back, decay, wanted, ahead } = self;
         // Put back below: both are borrowed meanwhile.
         let lines = std::mem::take(&mut scratch.lines);
         let passes = Passes::new(&mut *lines, scratch.tile.shape.steps);
         let mut walk = Walk { scratch: &mut *scratch, passes, channels, steps, back, wanted, ahead, lane: 0 };
-        if decays {
-            walk.states(simd, UpTo70);
-        } else {
-            walk.states(simd, Any);
+        match decay {
+            Choice::Small(decay) => walk.states(simd, decay),
+            Choice::SmallGrowing(decay) => walk.states(simd, decay),
+            Choice::Any(decay) => walk.states(simd, decay),
         }
         scratch.lines = lines;
     }
@@ -108,7 +107,7 @@ struct Walk<'w, 'm> {
 
 impl Walk<'_, '_> {
     #[inline(always)]
-    fn states<S: Simd>(&mut self, simd: S, range: impl Range) {
+    fn states<S: Simd>(&mut self, simd: S, decay: impl Decay) {
         let tile = &mut self.scratch.tile;
         let (dstate, rows) = (tile.shape.dstate, self.steps * tile.shape.width);
         if dstate == 0 {
@@ -125,9 +124,9 @@ impl Walk<'_, '_> {
             for lane in (0..self.channels).step_by(S::F32_LANES) {
                 self.lane = lane;
                 if all && here == TOGETHER && lane + S::F32_LANES <= self.channels {
-                    self.run::<S, TOGETHER, true>(simd, range, [n, 0]);
+                    self.run::<S, TOGETHER, true>(simd, decay, [n, 0]);
                 } else {
-                    (0..here).for_each(|k| self.run::<S, 1, false>(simd, range, [n + k, k]));
+                    (0..here).for_each(|k| self.run::<S, 1, false>(simd, decay, [n + k, k]));
                 }
                 let vectors = self.channels.div_ceil(S::F32_LANES);
                 let done = n / TOGETHER * vectors + lane / S::F32_LANES;
@@ -143,9 +142,9 @@ impl Walk<'_, '_> {
     /// Otherwise lanes may have no channel. All is 0 there, and masks see to it that nothing infinite makes NaN of that: they
     /// would add it to the sums over the lanes. `place` is that of the first state's sums.
     #[inline(always)]
-    fn run<S: Simd, const K: usize, const ALL: bool>(&mut self, simd: S, range: impl Range, [n, place]: [usize; 2]) {
+    fn run<S: Simd, const K: usize, const ALL: bool>(&mut self, simd: S, decay: impl Decay, [n, place]: [usize; 2]) {
         self.look::<S, K>([n, place]);
-        let after = self.save::<S, K, ALL>(simd, range, n);
+        let after = self.save::<S, K, ALL>(simd, decay, n);
         self.back::<S, K, ALL>(simd, [n, place], after);
     }
 
@@ -168,11 +167,12 @@ impl Walk<'_, '_> {
 
     /// The decay of each step and the state before it, in scan order. Returns the states after the last step.
     #[inline(always)]
-    fn save<S: Simd, const K: usize, const ALL: bool>(&mut self, simd: S, range: impl Range, n: usize) -> [S::f32s; K] {
+    fn save<S: Simd, const K: usize, const ALL: bool>(&mut self, simd: S, decay: impl Decay, n: usize) -> [S::f32s; K] {
         let tile = &self.scratch.tile;
         let (width, lane, last) = (tile.shape.width, self.lane, self.steps - 1);
         let vector = |slice: &[f32], row: usize| load::<S>(&slice[row * width + lane..]);
         let A: [S::f32s; K] = std::array::from_fn(|k| vector(tile.A, n + k));
+        let growing: [S::f32s; K] = std::array::from_fn(|k| decay.growing(simd, A[k]));
         let mut h: [S::f32s; K] = std::array::from_fn(|k| vector(tile.state, n + k));
         let (delta, delta_x) = (tile.delta.as_ptr(), tile.delta_x.as_ptr());
         let mask = load::<S>(&self.scratch.lanes[lane..]);
@@ -183,10 +183,11 @@ impl Walk<'_, '_> {
             let at = row * width + lane;
             // SAFETY: `look` has looked at the first and the last step, and this one is between them.
             unsafe {
-                let step = vector_at::<S>(delta, at);
+                let rate = decay.rate(simd, vector_at::<S>(delta, at));
                 let input = masked::<S, ALL>(simd, mask, vector_at::<S>(delta_x, at));
                 for (k, h) in h.iter_mut().enumerate() {
-                    let decay = masked::<S, ALL>(simd, mask, exp(simd, range, simd.mul_f32s(step, A[k])));
+                    let power = decay.power(simd, rate, A[k], growing[k]);
+                    let decay = masked::<S, ALL>(simd, mask, decay.value(simd, power));
                     let to = saved.add((i * K + k) * 2 * LANES);
                     to.cast::<S::f32s>().write_unaligned(decay);
                     to.add(LANES).cast::<S::f32s>().write_unaligned(*h);
