@@ -261,13 +261,6 @@ fn extremes() {
     );
 }
 
-/// A rate stays finite: no step is no decay.
-#[test]
-fn greatest_rates() {
-    let [delta, a] = [[0.0, 0.0, 1.0, 1.0], [f32::MAX, f32::MIN, f32::MAX, f32::MIN]];
-    assert_eq!(same_everywhere(ExpOfMultiple, [&delta, &a]), [1.0, 1.0, f32::INFINITY, 0.0]);
-}
-
 /// The same bits in vectors and their tails, whatever the length.
 #[test]
 fn tails() {
@@ -301,36 +294,91 @@ fn pairs() -> [Vec<f32>; 2] {
     [a, b]
 }
 
-/// exp of a product errs by no more than exp does, however large the product.
+/// e^(delta a) errs by no more than exp does, however large the product, and has the same bits in all ranges that allow it.
 #[test]
-fn products() {
-    let [a, b] = pairs();
-    let product = |i: usize| f64::from(a[i]) * f64::from(b[i]);
-    let claim = |name| Claim { name, function: Exp, truth: f64::exp, domain: 0.0..=0.0, ulps: 1.1, size: None };
-    let of_products = same_everywhere(ExpOfProduct, [&a, &b]);
-    let of_multiples = same_everywhere(ExpOfMultiple, [&a, &b]);
-    let below = same_everywhere(ExpOfMultipleUpTo70, [&a, &b]);
-    let mut worst = (0.0, 0.0);
-    for i in 0..a.len() {
-        let truth = product(i).exp();
-        let got = of_products[i];
-        let error = match truth as f32 {
+fn decays() {
+    let [delta, a] = pairs();
+    let any = same_everywhere(DecayValueAny, [&delta, &a]);
+    let [growing, small] =
+        [same_everywhere(DecayValueSmallGrowing, [&delta, &a]), same_everywhere(DecayValueSmall, [&delta, &a])];
+    let mut worst = [(0.0, 0.0); 2];
+    for i in 0..delta.len() {
+        let product = f64::from(delta[i]) * f64::from(a[i]);
+        let truth = product.exp();
+        let error = |got: f32| match truth as f32 {
             rounded if rounded.is_nan() || rounded.is_infinite() => {
                 let agreed = rounded == got || rounded.is_nan() && got.is_nan();
                 if agreed { 0.0 } else { f64::INFINITY }
             }
             _ => (f64::from(got) - truth).abs() / Dtype::F32.ulp(truth),
         };
-        assert!(!error.is_nan() && error < 1e9, "e^({:e} {:e}) is {got:e}, expected {truth:e}", a[i], b[i]);
-        worst = worse(worst, (error, product(i) as f32));
-        if !a[i].is_infinite() {
-            let same = got.to_bits() == of_multiples[i].to_bits() || got.is_nan() && of_multiples[i].is_nan();
-            assert!(same, "e^({:e} {:e}) is {got:e}, but {:e} as a multiple", a[i], b[i], of_multiples[i]);
-            let same = product(i) > 70.0 || got.to_bits() == below[i].to_bits() || got.is_nan() && below[i].is_nan();
-            assert!(same, "e^({:e} {:e}) is {got:e}, but {:e} below 70", a[i], b[i], below[i]);
+        let case = format!("e^({:e} {:e}), which is {truth:e}", delta[i], a[i]);
+        let of_any = error(any[i]);
+        assert!(!of_any.is_nan() && of_any < 1e9, "{case}: {:e}", any[i]);
+        // Of a smaller step the lower part has lost bits.
+        let normal = delta[i].abs() > 1e-30 || delta[i] == 0.0;
+        if normal {
+            worst[0] = worse(worst[0], (of_any, product as f32));
+        }
+        if (delta[i] * a[i]).abs() <= 86.0 && delta[i].abs() <= f32::MAX / 2.0 {
+            assert_eq!(any[i].to_bits(), growing[i].to_bits(), "{case}");
+            // What rounding delta log2(e), and log2(e), does, beside.
+            let share = if normal { error(small[i]) } else { 0.0 } / (1.1 + 1.25 * product.abs());
+            worst[1] = worse(worst[1], (share, product as f32));
         }
     }
-    claim("ExpOfProduct").judge(worst, "drawn");
+    say(format_args!("e^(delta a): at most {:.4} ulp, and {:.3} of 1.1 + 1.25 |delta a| ulp", worst[0].0, worst[1].0));
+    assert!(worst[0].0 <= 1.1 && worst[1].0 <= 1.0, "{worst:?}");
+}
+
+/// A step of a state: near e^(delta a) h + input, the same bits in all ranges that allow it, and right at the ends of the
+/// range of f32, where the power alone has left it.
+#[test]
+fn steps_of_states() {
+    let [delta, a] = pairs();
+    let delta: Vec<f32> = delta.iter().map(|delta| delta.abs()).collect();
+    let mut random = Random::new(11);
+    let edges = [0.0, -0.0, 3.4e38, -3.4e38, 1e-38, 1e-44];
+    let states: Vec<f32> = (0..delta.len())
+        .map(|i| match i % 8 {
+            0 => edges[i / 8 % edges.len()],
+            1 => random.uniform(-120.0, 120.0).exp2(),
+            _ => random.uniform(-2.0, 2.0),
+        })
+        .collect();
+    let inputs: Vec<f32> = (0..delta.len()).map(|i| if i % 3 == 0 { 0.0 } else { random.uniform(-1.0, 1.0) }).collect();
+    let all = [&delta[..], &a, &states, &inputs];
+    let (any, steady) = (same_everywhere(DecayAny, all), same_everywhere(DecaySteady, all));
+    let (growing, small) = (same_everywhere(DecaySmallGrowing, all), same_everywhere(DecaySmall, all));
+    let mut worst = 0.0f64;
+    for i in 0..delta.len() {
+        let [delta, a, h, input] = all.map(|values| values[i]);
+        let case = format!("e^({delta:e} {a:e}) {h:e} + {input:e}");
+        let product = f64::from(delta) * f64::from(a);
+        if (delta * a).abs() <= 86.0 && delta <= f32::MAX / 2.0 {
+            assert_eq!(any[i].to_bits(), growing[i].to_bits(), "{case}");
+            if a <= 0.0 {
+                assert_eq!(steady[i].to_bits(), small[i].to_bits(), "{case}");
+            }
+        }
+        if a > 0.0 {
+            let same = any[i].to_bits() == steady[i].to_bits() || any[i].is_nan() && steady[i].is_nan();
+            assert!(same, "{case}");
+        }
+        // 0 times infinity and the like, results beyond f32, and subnormal states that grow.
+        let term = product.exp() * f64::from(h);
+        let truth = term + f64::from(input);
+        if !truth.is_finite() || truth.abs() > 3.4e38 || product > 0.0 && h.abs() < 1e-37 {
+            continue;
+        }
+        let ulp = Dtype::F32.ulp(term).max(Dtype::F32.ulp(truth));
+        for (got, ulps) in [(any[i], 2.5), (steady[i], 2.5 + 1.25 * product.abs())] {
+            let share = (f64::from(got) - truth).abs() / (ulps * ulp);
+            assert!(share <= 1.0, "{case} is {got:e}, expected {truth:e}: {share} of what is allowed");
+            worst = worst.max(share);
+        }
+    }
+    say(format_args!("e^(delta a) h + input: at most {worst:.3} of what is allowed"));
 }
 
 /// One result for one exponent, whatever the range that was asked for.

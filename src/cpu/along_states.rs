@@ -1,6 +1,6 @@
 //! One step of rows of states, a row being a channel's, with the lanes of vectors along the states.
 
-use super::math::decay::{Decay, Rate};
+use super::math::decay::{Decay, Power, Rate};
 use super::math::lanes::fma;
 use super::transpose::transpose;
 use pulp::Simd;
@@ -29,7 +29,17 @@ pub(super) struct Each<D>(pub D);
 
 /// One for all.
 #[derive(Clone, Copy)]
-pub(super) struct Same<V>(pub V);
+pub(super) struct Same<D, P>(D, P);
+
+impl<D: Decay> Same<D, ()> {
+    /// e^(delta A), in every lane.
+    #[inline(always)]
+    pub fn of<S: Simd>(simd: S, decay: D, delta: f32, A: f32) -> Same<D, Power<S>> {
+        let A = simd.splat_f32s(A);
+        let rate = decay.rate(simd, simd.splat_f32s(delta));
+        Same(decay, decay.power(simd, rate, A, decay.growing(simd, A)))
+    }
+}
 
 impl<S: Simd, D: Decay> Factors<S> for Each<D> {
     type Rate = Rate<S>;
@@ -46,7 +56,7 @@ impl<S: Simd, D: Decay> Factors<S> for Each<D> {
     }
 }
 
-impl<S: Simd> Factors<S> for Same<S::f32s> {
+impl<S: Simd, D: Decay> Factors<S> for Same<D, Power<S>> {
     type Rate = ();
 
     #[inline(always)]
@@ -54,7 +64,7 @@ impl<S: Simd> Factors<S> for Same<S::f32s> {
 
     #[inline(always)]
     fn advance(self, simd: S, (): (), _: S::f32s, h: S::f32s, input: S::f32s) -> S::f32s {
-        fma(simd, self.0, h, input)
+        self.0.advance(simd, self.1, h, input)
     }
 }
 

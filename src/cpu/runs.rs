@@ -31,8 +31,7 @@ impl<T: Element, const R: usize> Strided<'_, T, Host, R> {
         if count == 0 {
             return Some(&[]);
         }
-        (self.layout.strides[axis] == 1)
-            .then(|| &self.memory.as_slice()[self.layout.offset(index)..][..count])
+        (self.layout.strides[axis] == 1).then(|| &self.memory.as_slice()[self.layout.offset(index)..][..count])
     }
 
     /// Asks for the `count` elements from `index` on along dimension `axis`, if they lie side by side.

@@ -53,14 +53,7 @@ impl<T: Element> Tile<'_, '_, T> {
     /// # Safety
     /// No other thread writes there.
     #[inline(always)]
-    unsafe fn put<S: Simd>(
-        &self,
-        simd: S,
-        out: &Writer<'_, T, 3>,
-        line: Neighbours,
-        y: &[f32],
-        D: Constant<'_>,
-    ) {
+    unsafe fn put<S: Simd>(&self, simd: S, out: &Writer<'_, T, 3>, line: Neighbours, y: &[f32], D: Constant<'_>) {
         let Neighbours { index, axis, count } = line;
         let x = self.inputs.D.is_some().then_some(&self.inputs.x);
         let inputs = [x, self.inputs.z.as_ref()];

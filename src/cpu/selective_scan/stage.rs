@@ -158,7 +158,8 @@ impl<T: Element> Tile<'_, '_, T> {
         let Memory { shape, delta, delta_x, bias, turned, .. } = memory;
         let (width, options) = (shape.width, self.inputs.step);
         let tensors = [&self.inputs.dt, &self.inputs.x];
-        if tensors.iter().all(|tensor| by_channel(&tensor.layout.strides, self.short) && tensor.layout.strides[1] == 1) {
+        if tensors.iter().all(|tensor| by_channel(&tensor.layout.strides, self.short) && tensor.layout.strides[1] == 1)
+        {
             let mut extremes = [f32::INFINITY, f32::NEG_INFINITY];
             let rows = delta.chunks_exact_mut(width).zip(delta_x.chunks_exact_mut(width));
             for ((delta, delta_x), t) in rows.zip(times) {

@@ -5,7 +5,6 @@
 use crate::cpu::Cpu;
 use crate::cpu::along_states::{Each, Factors, Halves, MOST_ROWS, SUMS, Same, halved, sixteen};
 use crate::cpu::math::decay::Choice;
-use crate::cpu::math::exp::{Any, exp};
 use crate::cpu::math::lanes::{Extremes, each, fma};
 use crate::cpu::math::logistic::silu;
 use crate::cpu::runs::{narrow, widen};
@@ -75,7 +74,8 @@ impl WithSimd for Block<'_> {
             delta
         });
         each(simd, &mut delta_x, &delta, rows, |_, x, delta| simd.mul_f32s(x, delta));
-        let decay = Choice::new(step, extremes.of_lanes(simd), Extremes::of(simd, self.A));
+        let A = self.one_decay.map_or_else(|| Extremes::of(simd, self.A), |A| [A; 2]);
+        let decay = Choice::new(step, extremes.of_lanes(simd), A);
         let mut states = std::mem::replace(&mut self.states, States::F32(&mut []));
         match &mut states {
             States::F32(h) => self.advance(simd, h, &delta, &delta_x, decay),
@@ -116,10 +116,11 @@ impl Block<'_> {
     ) {
         match self.one_decay {
             _ if self.dstate == 0 => self.y[..self.rows].fill(0.0),
-            Some(A) => {
-                let decay = exp(simd, Any, simd.splat_f32s(delta[0] * A));
-                self.rows(simd, h, delta, delta_x, Same(decay));
-            }
+            Some(A) => match decay {
+                Choice::Small(decay) => self.rows(simd, h, delta, delta_x, Same::of(simd, decay, delta[0], A)),
+                Choice::SmallGrowing(decay) => self.rows(simd, h, delta, delta_x, Same::of(simd, decay, delta[0], A)),
+                Choice::Any(decay) => self.rows(simd, h, delta, delta_x, Same::of(simd, decay, delta[0], A)),
+            },
             None => match decay {
                 Choice::Small(decay) => self.rows(simd, h, delta, delta_x, Each(decay)),
                 Choice::SmallGrowing(decay) => self.rows(simd, h, delta, delta_x, Each(decay)),
