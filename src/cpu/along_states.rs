@@ -1,6 +1,6 @@
 //! One step of rows of states, a row being a channel's, with the lanes of vectors along the states.
 
-use super::math::decay::{Decay, Power, Rate};
+use super::math::decay::{Any, Decay, Power, Rate, Small, SmallGrowing};
 use super::math::lanes::fma;
 use super::transpose::transpose;
 use pulp::Simd;
@@ -26,6 +26,28 @@ pub(super) trait Factors<S: Simd>: Copy {
 /// Each state its own.
 #[derive(Clone, Copy)]
 pub(super) struct Each<D>(pub D);
+
+/// Each state its own, and the cheaper where states that lie side by side allow it.
+#[derive(Clone, Copy)]
+pub(super) struct EachAsSmall(pub Any);
+
+impl<S: Simd> Factors<S> for EachAsSmall {
+    type Rate = Rate<S>;
+
+    #[inline(always)]
+    fn rate(self, simd: S, delta: S::f32s) -> Rate<S> {
+        self.0.rate(simd, delta)
+    }
+
+    #[inline(always)]
+    fn advance(self, simd: S, rate: Rate<S>, A: S::f32s, h: S::f32s, input: S::f32s) -> S::f32s {
+        match self.0.is_small(simd, rate, A) {
+            true if self.0.steady => Each(Small).advance(simd, rate, A, h, input),
+            true => Each(SmallGrowing).advance(simd, rate, A, h, input),
+            false => Each(self.0).advance(simd, rate, A, h, input),
+        }
+    }
+}
 
 /// One for all.
 #[derive(Clone, Copy)]

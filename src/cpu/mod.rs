@@ -114,6 +114,38 @@ impl Cpu {
         Simd::vectorize(pulp::Scalar::new(), work)
     }
 
+    /// Calls `task` for every item, in any order, each with `len` elements of `scratch` that no other call has meanwhile: as
+    /// few of them as there are threads, since what was used last is in the cache.
+    fn for_each_with<I: Send>(
+        self,
+        mut items: impl Iterator<Item = I> + Send,
+        scratch: &mut [f32],
+        len: usize,
+        task: impl Fn(I, &mut [f32]) + Sync + Send,
+    ) {
+        #[cfg(feature = "rayon")]
+        if self.parallel && rayon::current_num_threads() > 1 && (len == 0 || scratch.len() / len > 1) {
+            let (items, task, mut rest) = (std::sync::Mutex::new(items), &task, scratch);
+            // No lock is held while a task runs, so that none is poisoned.
+            let next = &|| items.lock().expect("not poisoned").next();
+            return rayon::scope(|scope| {
+                for _ in 0..rayon::current_num_threads() {
+                    if rest.len() < len {
+                        break;
+                    }
+                    let (own, others) = std::mem::take(&mut rest).split_at_mut(len);
+                    rest = others;
+                    scope.spawn(move |_| {
+                        while let Some(item) = next() {
+                            task(item, own);
+                        }
+                    });
+                }
+            });
+        }
+        items.by_ref().for_each(|item| task(item, &mut scratch[..len]));
+    }
+
     /// Calls `task` for every number below `count`, in any order, each with its own `len` elements of `scratch`.
     fn for_each(self, count: usize, scratch: &mut [f32], len: usize, task: impl Fn(usize, &mut [f32]) + Sync + Send) {
         let one = |i: usize, scratch: &mut [f32]| task(i, scratch);
@@ -127,18 +159,6 @@ impl Cpu {
             return chunks.par_chunks_exact_mut(len).enumerate().for_each(|(i, scratch)| one(i, scratch));
         }
         chunks.chunks_exact_mut(len).enumerate().for_each(|(i, scratch)| one(i, scratch));
-    }
-
-    /// Calls `task` for every item, in any order.
-    fn for_each_of<I: Send>(self, items: impl Iterator<Item = I> + Send, task: impl Fn(I) + Sync + Send) {
-        #[cfg(feature = "rayon")]
-        if self.parallel {
-            return rayon::scope(|scope| {
-                let task = &task;
-                items.for_each(|item| scope.spawn(move |_| task(item)));
-            });
-        }
-        items.for_each(task);
     }
 
     /// Calls `task` for every number below `count`, in any order.

@@ -220,7 +220,7 @@ fn spread<'w, P: Sync>(
     run: impl for<'t> Fn(Cpu, Tasks<'t, P>) + Sync + Send,
 ) {
     let workers = workers(count);
-    cpu.for_each(workers, memory, floats, |worker, memory| {
+    cpu.for_each_with(0..workers, memory, floats, |worker, memory| {
         run(cpu, Tasks { pass, tasks: (worker..count).step_by(workers), memory });
     });
 }

@@ -6,7 +6,7 @@
 //! state has few bits, which shows if the state then grows.
 
 use super::exp::{ROUNDER, power};
-use super::lanes::{abs, at_least, at_most, bits_up, fma, polynomial};
+use super::lanes::{Extremes, abs, at_least, at_most, bits_up, fma, polynomial};
 use crate::ops::StepOptions;
 use pulp::Simd;
 use std::f32::consts::LOG2_E;
@@ -75,7 +75,14 @@ const BIAS: f32 = ROUNDER + 128.0;
 /// What [`bits_up`] makes 1 of.
 const ONE: f32 = ROUNDER + 127.0;
 
-/// The decay of a tile.
+/// What is known of the steps of a tile before any power is computed.
+#[derive(Debug, Clone, Copy)]
+pub struct Exponents {
+    steady: bool,
+    most: f32,
+}
+
+/// The decay of some states.
 #[derive(Debug, Clone, Copy)]
 pub enum Choice {
     Small(Small),
@@ -83,21 +90,34 @@ pub enum Choice {
     Any(Any),
 }
 
-impl Choice {
-    /// From the options of the steps, and the least and greatest of the steps and of a (of none: the other way round). NaN
-    /// does not count: it stays NaN anyway.
+impl Exponents {
+    /// From the options of the steps, and the least and greatest of them (of none: the other way round). NaN does not count:
+    /// it stays NaN anyway.
     #[inline(always)]
-    pub(crate) fn new(options: StepOptions, delta: [f32; 2], a: [f32; 2]) -> Self {
+    pub(crate) fn new(options: StepOptions, [least, greatest]: [f32; 2]) -> Self {
+        Self { steady: options.is_never_negative(), most: greatest.max(-least) }
+    }
+
+    /// For states with an a between these.
+    #[inline(always)]
+    pub fn of(self, [least, greatest]: [f32; 2]) -> Choice {
         /// delta log2(e) must be finite.
         const MOST: f32 = f32::MAX / 2.0;
-        let steady = options.is_never_negative();
-        let most = |[least, greatest]: [f32; 2]| greatest.max(-least);
+        let Self { steady, most } = self;
         // Not if a product is NaN.
-        match most(delta) * most(a) <= SMALL && most(delta) <= MOST {
-            true if steady && a[1] <= 0.0 => Self::Small(Small),
-            true if !steady => Self::SmallGrowing(SmallGrowing),
-            _ => Self::Any(Any { steady }),
+        match most * greatest.max(-least) <= SMALL && most <= MOST {
+            true if steady && greatest <= 0.0 => Choice::Small(Small),
+            true if !steady => Choice::SmallGrowing(SmallGrowing),
+            _ => Choice::Any(Any { steady }),
         }
+    }
+
+    /// For the states of these vectors.
+    #[inline(always)]
+    pub fn of_vectors<S: Simd>(self, simd: S, a: &[S::f32s]) -> Choice {
+        let mut extremes = Extremes::none(simd);
+        a.iter().for_each(|&a| extremes.take(simd, a));
+        self.of(extremes.of_lanes(simd))
     }
 }
 
@@ -193,6 +213,23 @@ impl Decay for SmallGrowing {
     #[inline(always)]
     fn value<S: Simd>(self, simd: S, power: Power<S>) -> S::f32s {
         Small.value(simd, power)
+    }
+}
+
+impl Any {
+    /// Whether what is cheaper, [`Small`] of steady steps and [`SmallGrowing`] of others, is allowed in all lanes.
+    #[inline(always)]
+    pub fn is_small<S: Simd>(self, simd: S, rate: Rate<S>, a: S::f32s) -> bool {
+        const MOST: f32 = SMALL * LOG2_E;
+        let product = simd.mul_f32s(rate.high, a);
+        let most = simd.splat_f32s(if self.steady { 0.0 } else { MOST });
+        let [low, high] = [
+            simd.less_than_or_equal_f32s(simd.splat_f32s(-MOST), product),
+            simd.less_than_or_equal_f32s(product, most),
+        ];
+        let finite = simd.less_than_f32s(abs(simd, rate.high), simd.splat_f32s(f32::MAX));
+        let not_all = simd.not_m32s(simd.and_m32s(simd.and_m32s(low, high), finite));
+        simd.first_true_m32s(not_all) == S::F32_LANES
     }
 }
 

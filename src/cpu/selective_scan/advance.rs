@@ -4,9 +4,9 @@ use super::ahead::Ahead;
 use super::along_states::AlongStates;
 use super::lines::{load, store};
 use super::memory::{Lanes, Memory, Rows};
-use crate::cpu::along_states::Each;
-use crate::cpu::math::decay::{Choice, Decay};
-use crate::cpu::math::lanes::fma;
+use crate::cpu::along_states::{Each, EachAsSmall};
+use crate::cpu::math::decay::{Choice, Decay, Exponents};
+use crate::cpu::math::lanes::{Extremes, fma};
 use pulp::{Simd, WithSimd};
 
 /// States whose steps are interleaved.
@@ -20,7 +20,7 @@ pub(super) struct Advance<'w, 'm> {
     pub channels: usize,
     pub steps: usize,
     pub back: bool,
-    pub decay: Choice,
+    pub exponents: Exponents,
     /// y becomes the output before D and gate.
     pub output: bool,
     /// What is read and written next.
@@ -32,27 +32,25 @@ impl WithSimd for Advance<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { memory, channels, steps, back, decay, output, ahead } = self;
+        let Self { memory, channels, steps, back, exponents, output, ahead } = self;
         if memory.shape.dstate == 0 {
             memory.y[..steps * memory.shape.width].fill(0.0);
         }
         if memory.shape.lanes == Lanes::States {
             let along = AlongStates { memory, channels, steps, back, output, ahead };
-            return match decay {
+            // What lies behind the rows of the channels is of another tile.
+            let A = Extremes::of(simd, &along.memory.A[..channels * along.memory.shape.pitch()]);
+            return match exponents.of(A) {
                 Choice::Small(decay) => along.run(simd, Each(decay)),
                 Choice::SmallGrowing(decay) => along.run(simd, Each(decay)),
-                Choice::Any(decay) => along.run(simd, Each(decay)),
+                Choice::Any(decay) => along.run(simd, EachAsSmall(decay)),
             };
         }
         let parts = channels.div_ceil(S::F32_LANES) * memory.shape.dstate;
         for lane in (0..channels).step_by(S::F32_LANES) {
             let done = lane / S::F32_LANES * memory.shape.dstate;
             let mut walk = Walk { memory: &mut *memory, lane, steps, back, output, ahead, done, parts };
-            match decay {
-                Choice::Small(decay) => walk.states(simd, decay),
-                Choice::SmallGrowing(decay) => walk.states(simd, decay),
-                Choice::Any(decay) => walk.states(simd, decay),
-            }
+            walk.states(simd, exponents);
         }
     }
 }
@@ -71,21 +69,38 @@ struct Walk<'w, 'm> {
 
 impl Walk<'_, '_> {
     #[inline(always)]
-    fn states<S: Simd>(&mut self, simd: S, decay: impl Decay) {
+    fn states<S: Simd>(&mut self, simd: S, exponents: Exponents) {
         let dstate = self.memory.shape.dstate;
         let shared = !self.memory.B.constant && !self.memory.C.constant;
         let together = if shared { dstate / TOGETHER * TOGETHER } else { 0 };
         for n in (0..together).step_by(TOGETHER) {
             if self.output {
-                self.run::<S, TOGETHER, true, true>(simd, decay, n);
+                self.choose::<S, TOGETHER, true, true>(simd, exponents, n);
             } else {
-                self.run::<S, TOGETHER, true, false>(simd, decay, n);
+                self.choose::<S, TOGETHER, true, false>(simd, exponents, n);
             }
             self.ahead.fetch([self.done + n, self.done + n + TOGETHER], self.parts);
         }
         for n in together..dstate {
-            self.run::<S, 1, false, true>(simd, decay, n);
+            self.choose::<S, 1, false, true>(simd, exponents, n);
             self.ahead.fetch([self.done + n, self.done + n + 1], self.parts);
+        }
+    }
+
+    /// [`run`](Self::run), by the exponents of these states.
+    #[inline(always)]
+    fn choose<S: Simd, const K: usize, const VARIABLE: bool, const OUTPUT: bool>(
+        &mut self,
+        simd: S,
+        exponents: Exponents,
+        n: usize,
+    ) {
+        let width = self.memory.shape.width;
+        let A: [S::f32s; K] = std::array::from_fn(|k| load::<S>(&self.memory.A[(n + k) * width + self.lane..]));
+        match exponents.of_vectors(simd, &A) {
+            Choice::Small(decay) => self.run::<S, K, VARIABLE, OUTPUT>(simd, decay, n),
+            Choice::SmallGrowing(decay) => self.run::<S, K, VARIABLE, OUTPUT>(simd, decay, n),
+            Choice::Any(decay) => self.run::<S, K, VARIABLE, OUTPUT>(simd, decay, n),
         }
     }
 

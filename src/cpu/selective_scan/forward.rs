@@ -7,7 +7,7 @@ use super::memory::{MOST_CHANNELS, Memory, Shape, tiling};
 use super::stage::Tile;
 use super::tiling::Tiling;
 use super::{Cut, Scan};
-use crate::cpu::math::decay::Choice;
+use crate::cpu::math::decay::Exponents;
 use crate::cpu::writer::Writer;
 use crate::cpu::{Cpu, LEAST_STEPS};
 use crate::error::Result;
@@ -182,7 +182,7 @@ impl<T: Element> Pass<'_, '_, T> {
         let workers = workers(inputs, cut, &self.tiling);
         let shape = self.shape;
         let count = inputs.dims.nseqs * cut.split * self.tiling.count;
-        cpu.for_each(workers, memory, shape.floats(), |worker, memory| {
+        cpu.for_each_with(0..workers, memory, shape.floats(), |worker, memory| {
             let tasks = (worker..count).step_by(workers);
             T::selective_scan_forward(cpu, Worker { pass: self, tasks, all, memory: Memory::new(shape, memory) });
         });
@@ -197,7 +197,7 @@ impl<T: Element> Pass<'_, '_, T> {
             short: memory.shape.short,
         };
         let (span, row) = (tile.span, seq * self.cut.split + part);
-        let A = tile.load_constants(simd, memory);
+        tile.load_constants(memory);
         tile.load_state(self.start.as_ref(), row, memory);
         let (steps, mut sums) = (self.cut.steps(span.len, part), [0.0f64; MOST_CHANNELS]);
         let mut from = steps.start;
@@ -213,7 +213,7 @@ impl<T: Element> Pass<'_, '_, T> {
                 channels: tile.channels.len(),
                 steps: times.len(),
                 back: span.reverse,
-                decay: Choice::new(self.inputs.step, delta, A),
+                exponents: Exponents::new(self.inputs.step, delta),
                 output: self.out.is_some(),
                 ahead: tile.ahead(&next, self.out.as_ref()),
             });

@@ -101,18 +101,6 @@ impl WithSimd for Gate<'_> {
     }
 }
 
-/// The least and the greatest of some numbers, NaN aside.
-pub(super) struct ExtremesOf<'l>(pub &'l [f32]);
-
-impl WithSimd for ExtremesOf<'_> {
-    type Output = [f32; 2];
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> [f32; 2] {
-        Extremes::of(simd, self.0)
-    }
-}
-
 /// What belongs to a channel, for a vector of neighbours.
 ///
 /// Not a closure: one that is not inlined has no vector instructions.

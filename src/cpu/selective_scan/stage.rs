@@ -1,7 +1,7 @@
 //! A tile of channels and steps as f32 in the memory of a worker: rows of channels, one for each step or state.
 
 use super::ahead::Ahead;
-use super::lines::{ExtremesOf, StepRow, Steps};
+use super::lines::{StepRow, Steps};
 use super::memory::{Lanes, Memory, Shape, TURN, by_channel};
 use crate::cpu::transpose::transpose;
 use crate::cpu::writer::Writer;
@@ -28,10 +28,9 @@ pub(super) struct Tile<'i, 'a, T> {
 }
 
 impl<T: Element> Tile<'_, '_, T> {
-    /// What does not change from step to step. Lanes beyond the last channel or state are 0. Returns the least and the greatest
-    /// element of A.
+    /// What does not change from step to step. Lanes beyond the last channel or state are 0.
     #[inline(never)]
-    pub fn load_constants<S: Simd>(&self, simd: S, memory: &mut Memory<'_>) -> [f32; 2] {
+    pub fn load_constants(&self, memory: &mut Memory<'_>) {
         let (width, channels) = (memory.shape.width, self.channels.clone());
         for row in [&mut *memory.bias, &mut *memory.D] {
             row.fill(0.0);
@@ -57,12 +56,6 @@ impl<T: Element> Tile<'_, '_, T> {
                 };
             }
         }
-        // What lies behind the rows of the channels is of another tile.
-        let own = match memory.shape.lanes {
-            Lanes::Channels => memory.A.len(),
-            Lanes::States => channels.len() * memory.shape.pitch(),
-        };
-        simd.vectorize(ExtremesOf(&memory.A[..own]))
     }
 
     /// Row `row` of states, or nothing.

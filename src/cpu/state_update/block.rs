@@ -3,8 +3,8 @@
 //! Nothing here depends on the dtype of the call, so that the vector loops are compiled once, in this crate.
 
 use crate::cpu::Cpu;
-use crate::cpu::along_states::{Each, Factors, Halves, MOST_ROWS, SUMS, Same, halved, sixteen};
-use crate::cpu::math::decay::Choice;
+use crate::cpu::along_states::{Each, EachAsSmall, Factors, Halves, MOST_ROWS, SUMS, Same, halved, sixteen};
+use crate::cpu::math::decay::{Choice, Exponents};
 use crate::cpu::math::lanes::{Extremes, each, fma};
 use crate::cpu::math::logistic::silu;
 use crate::cpu::runs::{narrow, widen};
@@ -75,7 +75,7 @@ impl WithSimd for Block<'_> {
         });
         each(simd, &mut delta_x, &delta, rows, |_, x, delta| simd.mul_f32s(x, delta));
         let A = self.one_decay.map_or_else(|| Extremes::of(simd, self.A), |A| [A; 2]);
-        let decay = Choice::new(step, extremes.of_lanes(simd), A);
+        let decay = Exponents::new(step, extremes.of_lanes(simd)).of(A);
         let mut states = std::mem::replace(&mut self.states, States::F32(&mut []));
         match &mut states {
             States::F32(h) => self.advance(simd, h, &delta, &delta_x, decay),
@@ -124,7 +124,7 @@ impl Block<'_> {
             None => match decay {
                 Choice::Small(decay) => self.rows(simd, h, delta, delta_x, Each(decay)),
                 Choice::SmallGrowing(decay) => self.rows(simd, h, delta, delta_x, Each(decay)),
-                Choice::Any(decay) => self.rows(simd, h, delta, delta_x, Each(decay)),
+                Choice::Any(decay) => self.rows(simd, h, delta, delta_x, EachAsSmall(decay)),
             },
         }
     }

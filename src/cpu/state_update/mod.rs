@@ -51,7 +51,7 @@ impl<'a, T: Element, H: Element> Forward<Update<'a, T, H>> for Cpu {
         };
         let Tasks { rows, count, workers } = Tasks::new(inputs.dims);
         let (total, floats) = (inputs.dims.rows(), floats(inputs.dims));
-        self.for_each(workers, as_f32(workspace, workers * floats), floats, |worker, memory| {
+        self.for_each_with(0..workers, as_f32(workspace, workers * floats), floats, |worker, memory| {
             let mut memory = Memory::new(inputs.dims, memory);
             for task in (worker..count).step_by(workers) {
                 call.task(*self, task * rows..((task + 1) * rows).min(total), &mut memory);

@@ -213,8 +213,8 @@ impl<T: Element> Call<'_, '_, '_, T> {
 
     fn run(&self, job: &Job<'_>, tasks: &mut [Task<'_>], scratch: &mut [f32]) {
         let size = self.division.scratch();
-        let shares = tasks.chunks_mut(Division::share(tasks.len())).zip(scratch.chunks_exact_mut(size));
-        self.cpu.for_each_of(shares, |(tasks, memory)| {
+        let shares = tasks.chunks_mut(Division::share(tasks.len()));
+        self.cpu.for_each_with(shares, scratch, size, |tasks, memory| {
             let scratch = Scratch::new(&self.division, memory);
             T::selective_scan_backward(self.cpu, Worker { call: self, job, tasks, scratch });
         });

@@ -1,7 +1,7 @@
 //! The recurrence against its order, over the channels of a tile: a vector has one channel in each lane.
 
 use super::memory::{Passes, Scratch, TOGETHER};
-use crate::cpu::math::decay::{Choice, Decay};
+use crate::cpu::math::decay::{Choice, Decay, Exponents};
 use crate::cpu::math::lanes::fma;
 use crate::cpu::selective_scan::ahead::Ahead;
 use crate::cpu::selective_scan::lines::{load, store};
@@ -68,7 +68,7 @@ pub(super) struct Retreat<'w, 'm> {
     pub channels: usize,
     pub steps: usize,
     pub back: bool,
-    pub decay: Choice,
+    pub exponents: Exponents,
     pub wanted: Wanted,
     /// What is read and written next.
     pub ahead: Ahead,
@@ -79,16 +79,12 @@ impl WithSimd for Retreat<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { scratch, channels, steps, back, decay, wanted, ahead } = self;
+        let Self { scratch, channels, steps, back, exponents, wanted, ahead } = self;
         // Put back below: both are borrowed meanwhile.
         let lines = std::mem::take(&mut scratch.lines);
         let passes = Passes::new(&mut *lines, scratch.tile.shape.steps);
         let mut walk = Walk { scratch: &mut *scratch, passes, channels, steps, back, wanted, ahead, lane: 0 };
-        match decay {
-            Choice::Small(decay) => walk.states(simd, decay),
-            Choice::SmallGrowing(decay) => walk.states(simd, decay),
-            Choice::Any(decay) => walk.states(simd, decay),
-        }
+        walk.states(simd, exponents);
         scratch.lines = lines;
     }
 }
@@ -107,7 +103,7 @@ struct Walk<'w, 'm> {
 
 impl Walk<'_, '_> {
     #[inline(always)]
-    fn states<S: Simd>(&mut self, simd: S, decay: impl Decay) {
+    fn states<S: Simd>(&mut self, simd: S, exponents: Exponents) {
         let tile = &mut self.scratch.tile;
         let (dstate, rows) = (tile.shape.dstate, self.steps * tile.shape.width);
         if dstate == 0 {
@@ -124,9 +120,9 @@ impl Walk<'_, '_> {
             for lane in (0..self.channels).step_by(S::F32_LANES) {
                 self.lane = lane;
                 if all && here == TOGETHER && lane + S::F32_LANES <= self.channels {
-                    self.run::<S, TOGETHER, true>(simd, decay, [n, 0]);
+                    self.run::<S, TOGETHER, true>(simd, exponents, [n, 0]);
                 } else {
-                    (0..here).for_each(|k| self.run::<S, 1, false>(simd, decay, [n + k, k]));
+                    (0..here).for_each(|k| self.run::<S, 1, false>(simd, exponents, [n + k, k]));
                 }
                 let vectors = self.channels.div_ceil(S::F32_LANES);
                 let done = n / TOGETHER * vectors + lane / S::F32_LANES;
@@ -142,9 +138,15 @@ impl Walk<'_, '_> {
     /// Otherwise lanes may have no channel. All is 0 there, and masks see to it that nothing infinite makes NaN of that: they
     /// would add it to the sums over the lanes. `place` is that of the first state's sums.
     #[inline(always)]
-    fn run<S: Simd, const K: usize, const ALL: bool>(&mut self, simd: S, decay: impl Decay, [n, place]: [usize; 2]) {
+    fn run<S: Simd, const K: usize, const ALL: bool>(&mut self, simd: S, exponents: Exponents, [n, place]: [usize; 2]) {
         self.look::<S, K>([n, place]);
-        let after = self.save::<S, K, ALL>(simd, decay, n);
+        let tile = &self.scratch.tile;
+        let A: [S::f32s; K] = std::array::from_fn(|k| load::<S>(&tile.A[(n + k) * tile.shape.width + self.lane..]));
+        let after = match exponents.of_vectors(simd, &A) {
+            Choice::Small(decay) => self.save::<S, K, ALL>(simd, decay, n),
+            Choice::SmallGrowing(decay) => self.save::<S, K, ALL>(simd, decay, n),
+            Choice::Any(decay) => self.save::<S, K, ALL>(simd, decay, n),
+        };
         self.back::<S, K, ALL>(simd, [n, place], after);
     }
 

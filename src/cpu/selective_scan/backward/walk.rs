@@ -4,7 +4,7 @@ use super::memory::{Kept, STEPS, Scratch, Task, pair};
 use super::retreat::{Retreat, Wanted};
 use super::stage::{StagedOutput, Sums};
 use super::{Call, Carried};
-use crate::cpu::math::decay::Choice;
+use crate::cpu::math::decay::Exponents;
 use crate::cpu::selective_scan::advance::Advance;
 use crate::cpu::selective_scan::ahead::Ahead;
 use crate::cpu::selective_scan::carry::Rows;
@@ -51,12 +51,12 @@ impl<T: Element> WithSimd for Worker<'_, '_, '_, '_, '_, T> {
                 channels: call.division.tiling.channels(task.tile),
                 short: call.division.shape.short,
             };
-            let A = tile.load_constants(simd, &mut scratch.tile);
+            tile.load_constants(&mut scratch.tile);
             let (width, channels) = (scratch.tile.shape.width, tile.channels.len());
             scratch.g.chunks_exact_mut(width).for_each(|row| row[channels..].fill(0.0));
             scratch.lanes[..channels].fill(f32::from_bits(u32::MAX));
             scratch.lanes[channels..].fill(0.0);
-            let walk = Walk { call, tile, wanted, A, steps: task.steps.clone(), place: [task.seq, task.part] };
+            let walk = Walk { call, tile, wanted, steps: task.steps.clone(), place: [task.seq, task.part] };
             match job {
                 Job::Gradients(carried) => walk.gradients(simd, carried.as_ref(), &mut task.kept, &mut scratch),
                 Job::Adjoints { states, sums } => walk.adjoints(simd, states, sums, &mut scratch),
@@ -69,8 +69,6 @@ struct Walk<'w, 'i, 'u, 'o, T: Element> {
     call: &'w Call<'i, 'u, 'o, T>,
     tile: Tile<'w, 'i, T>,
     wanted: Wanted,
-    /// The least and the greatest element of A.
-    A: [f32; 2],
     steps: Range<usize>,
     /// Sequence, part.
     place: [usize; 2],
@@ -257,7 +255,7 @@ impl<T: Element> Walk<'_, '_, '_, '_, T> {
             channels: self.tile.channels.len(),
             steps: times.len(),
             back: self.tile.span.reverse,
-            decay: Choice::new(self.call.inputs.step, delta, self.A),
+            exponents: Exponents::new(self.call.inputs.step, delta),
             output: false,
             ahead: self.ahead(Some(window + 1).filter(|&next| next < self.windows()), true),
         });
@@ -284,7 +282,7 @@ impl<T: Element> Walk<'_, '_, '_, '_, T> {
             channels: self.tile.channels.len(),
             steps: times.len(),
             back: self.tile.span.reverse,
-            decay: Choice::new(self.call.inputs.step, delta, self.A),
+            exponents: Exponents::new(self.call.inputs.step, delta),
             wanted: self.wanted,
             ahead,
         });
