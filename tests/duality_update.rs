@@ -32,11 +32,28 @@ macro_rules! by_state {
     };
 }
 
-/// A scan's steps as an update's tokens: the same views.
+/// Constant B and C as an update has them: in the dtype of x.
+fn round_constants<T: Element>(case: &mut ScanCase<T>) {
+    for projection in [&mut case.B, &mut case.C] {
+        if let ProjectionBuffer::Constant(buffer) = projection {
+            *buffer = values_of::<T, f32>(&values_of::<f32, T>(buffer, &buffer.dims()), &buffer.dims());
+        }
+    }
+}
+
+/// The values of a buffer in another dtype, along `dims`.
+fn values_of<F: Element, E: Element>(buffer: &Buffer<F>, dims: &[(&'static str, usize)]) -> Buffer<E> {
+    let mut values = buffer.dense().into_iter();
+    Buffer::filled(dims, Order::Dense, || values.next().expect("one each") as f32)
+}
+
+/// A scan's steps as an update's tokens: the same views. Constant B and C are views in groups of one channel that stand
+/// still along batch and time: no tensor is spread out.
 fn update_of<T: Element>(case: &ScanCase<T>, spec: &ScanSpec) -> UpdateCase<T, f32> {
     let row = |projection: &ProjectionBuffer<T>| match projection {
         ProjectionBuffer::Variable(buffer) => buffer.clone(),
-        ProjectionBuffer::Constant(_) => unreachable!("asked for variable ones"),
+        ProjectionBuffer::Constant(buffer) => values_of(buffer, &[("ngroups", spec.dim()), ("dstate", spec.dstate)])
+            .still_along(&[("batch", spec.batch), ("seqlen", spec.seqlen)]),
     };
     let dims = [("batch", spec.batch), ("dim", spec.dim()), ("dstate", spec.dstate)];
     let zero = || Buffer::filled(&dims, spec.order, || 0.0);
@@ -56,15 +73,15 @@ fn update_of<T: Element>(case: &ScanCase<T>, spec: &ScanSpec) -> UpdateCase<T, f
     }
 }
 
-/// N updates of one token, and one update of N, are one scan of N steps.
+/// N updates of one token, and one update of N, are one scan of N steps, B and C being constant or not.
 fn updates_are_a_scan<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("updates are a scan {} {}", B::NAME, T::DTYPE);
     shared_property(file!(), &label, 64, B::SHARE, scan_spec(), |spec| {
         let seqlen = if B::SLOW { spec.seqlen.min(12) } else { spec.seqlen };
-        let (constant_B, constant_C, reverse, packed) = (false, false, false, None);
-        let spec = ScanSpec { constant_B, constant_C, reverse, packed, seqlen, ..spec };
-        let scan = ScanCase::<T>::new(&spec);
+        let spec = ScanSpec { reverse: false, packed: None, seqlen, ..spec };
+        let mut scan = ScanCase::<T>::new(&spec);
+        round_constants(&mut scan);
         let expected = NaiveScan { case: &scan, every: None }.yardsticks();
         let case = update_of(&scan, &spec);
         let whole = run(&backend, &case);
@@ -177,30 +194,6 @@ fn one_per_head_is_all_alike<B: Backend, T: Element>() {
 }
 
 suites!(updates_are_a_scan, tokens_are_calls, batch_is_rows, one_per_head_is_all_alike);
-
-/// Constant B and C are views in groups of one channel that stand still along batch and time: no tensor is spread out.
-#[test]
-fn constant_projections_are_views() {
-    let (batch, dim, dstate, seqlen) = (3, 10, 5, 6);
-    let spec = ScanSpec { constant_B: true, constant_C: true, ..ScanSpec::all(batch, dim, dstate, seqlen) };
-    let scan = ScanCase::<f32>::new(&spec);
-    let expected = NaiveScan { case: &scan, every: None }.yardsticks();
-    let [B, C] = [&scan.B, &scan.C].map(|projection| match projection {
-        ProjectionBuffer::Constant(buffer) => buffer.dense().into_iter().map(|value| value as f32).collect::<Vec<_>>(),
-        ProjectionBuffer::Variable(_) => unreachable!("asked for constant ones"),
-    });
-    let groups = [("batch", batch, 0), ("seqlen", seqlen, 0), ("ngroups", dim, dstate as i64), ("dstate", dstate, 1)];
-    let [B, C] = [&B, &C].map(|values| View::strided(values, groups));
-    let option = |buffer: &Option<Buffer<f32>>| buffer.clone().expect("asked for");
-    let (D, z, dt_bias) = (option(&scan.D), option(&scan.z), option(&scan.dt_bias));
-    let update = StateUpdate::new(scan.x.view(), scan.dt.view(), scan.A.view(), B, C).expect("valid");
-    let update = update.D(D.view()).z(z.view()).dt_bias(dt_bias.view()).dt_softplus(true);
-    let (mut out, mut state) = (Buffer::poisoned(&scan.x.dims(), Order::Dense), option(&scan.initial_state));
-    let (mut out_view, mut state_view) = (out.view_mut(), state.view_mut());
-    Cpu::new().forward(&update, StateUpdateOutputs::new(&mut state_view, &mut out_view)).expect("valid");
-    expect_accurate("out", &out, &expected[0]);
-    expect_accurate("state", &state, &expected[1]);
-}
 
 /// The CPU backend's bits depend neither on the number of threads nor on the instructions. Some cases are large enough for
 /// several tasks.

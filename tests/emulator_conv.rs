@@ -122,6 +122,56 @@ fn x_is_read_once_and_whole_sectors_are_stored() {
     }
 }
 
+/// Packed sequences: a tile reads nothing of another sequence, and each stores whole sectors wherever it begins.
+fn packed<T: Element>(channel_last: bool, width: usize) {
+    let (lengths, size) = ([513usize, 1, 0, 1100, 7, 64, 129], size_of::<T>());
+    let ends = lengths.iter().scan(0, |end, len| {
+        *end += len;
+        Some(*end)
+    });
+    let starts: Vec<usize> = std::iter::once(0).chain(ends).collect();
+    let segments = Segments::new(&starts.iter().map(|&start| start as i32).collect::<Vec<_>>()).expect("valid");
+    // Channels that fill their sectors, or rows that begin anywhere in one.
+    let (dim, seqlen, steps) = if channel_last { (48, starts[7], 64) } else { (5, starts[7], 512) };
+    let axes = match channel_last {
+        true => Axes::dense([("batch", 1), ("seqlen", seqlen), ("dim", dim)]),
+        false => Axes::dense([("batch", 1), ("dim", dim), ("seqlen", seqlen)]),
+    };
+    let device = Emulator::new();
+    let x = device.upload(&vec![T::from_f32(0.5); dim * seqlen]).expect("room");
+    let weight = device.upload(&vec![0.25f32; dim * width]).expect("room");
+    let table = device.upload(segments.cu_seqlens()).expect("room");
+    let mut out = device.alloc::<T>(dim * seqlen).expect("room");
+    {
+        let weight = weight.view([("dim", dim), ("width", width)]);
+        let op = CausalConv1d::new(View::from_parts(x.slice(), axes), weight).expect("valid");
+        // SAFETY: the table is the boundaries.
+        let op = unsafe { op.segments_on(&segments, table.slice()) };
+        let mut out = ViewMut::from_parts(out.slice_mut(), axes);
+        device.gpu().forward(&op, CausalConv1dOutputs::new(&mut out)).expect("clean");
+    }
+    let report = only(&device);
+    let borders: usize = lengths.iter().map(|len| len.div_ceil(steps).saturating_sub(1)).sum();
+    let read = dim * (seqlen + borders * (width - 1)) * size;
+    assert_eq!(report.bytes_loaded(x.raw()), read as u64, "channel-last {channel_last}, {width} taps");
+    assert_eq!(report.bytes_stored(out.raw()), (dim * seqlen * size) as u64);
+    let (rows, len) = if channel_last { (1, dim) } else { (dim, 1) };
+    let row = |row: usize, seq: usize| {
+        let [from, to] = [starts[seq], starts[seq + 1]].map(|t| (row * seqlen + t) * len * size);
+        if from == to { 0 } else { to.div_ceil(32) - from / 32 }
+    };
+    let sectors = (0..rows).flat_map(|d| (0..lengths.len()).map(move |seq| (d, seq))).map(|(d, seq)| row(d, seq));
+    assert_eq!(report.sectors_stored(), sectors.sum::<usize>() as u64, "channel-last {channel_last}, {width} taps");
+}
+
+#[test]
+fn packed_sequences_read_their_own_and_store_whole_sectors() {
+    for (channel_last, width) in [false, true].into_iter().flat_map(|order| WIDTHS.map(|width| (order, width))) {
+        packed::<f32>(channel_last, width);
+        packed::<bf16>(channel_last, width);
+    }
+}
+
 /// An index that nobody has checked: its row is padding, no slot changes, and the word says so.
 #[test]
 fn an_index_beyond_the_slots_is_flagged() {

@@ -153,3 +153,25 @@ fn infinite_sums_are_infinite() {
         assert_eq!(out, [f32::INFINITY], "{instructions:?}");
     }
 }
+
+/// Indices may be a column of a table: what lies between them is none.
+#[test]
+fn indices_lie_apart() {
+    fn check(backend: &impl for<'a> Forward<StateUpdate<'a, f32>>) {
+        let (x, one, table) = ([1.0f32, 2.0, 3.0], [1.0f32], [2, 1, 0, 1, -1, 1]);
+        let channels = [("batch", 3), ("dim", 1)];
+        let row = View::strided(&one, [("batch", 3, 0), ("dstate", 1, 1)]);
+        let (dt, A) = (View::strided(&one, [("batch", 3, 0), ("dim", 1, 1)]), [0.0f32]);
+        let A = View::new(&A, [("dim", 1), ("dstate", 1)]);
+        let update = StateUpdate::new(View::new(&x, channels), dt, A, row, row).expect("valid");
+        let update = update.state_indices(View::strided(&table, [("batch", 3, 2)]));
+        let (mut cache, mut out) = ([10.0f32, 20.0, 30.0], [f32::NAN; 3]);
+        let mut state = ViewMut::new(&mut cache, [("slots", 3), ("dim", 1), ("dstate", 1)]);
+        let mut view = ViewMut::new(&mut out, channels);
+        backend.forward(&update, StateUpdateOutputs::new(&mut state, &mut view)).expect("a valid case runs");
+        assert_eq!((cache, out), ([12.0, 20.0, 31.0], [31.0, 12.0, 0.0]));
+    }
+    check(&Cpu::new());
+    #[cfg(feature = "emulator")]
+    check(&ssm_kernels::gpu::Emulator::new().on_host());
+}

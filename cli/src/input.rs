@@ -115,6 +115,11 @@ impl<'f> Input<'f> {
         self.required(name)?.typed(&self.op, name)
     }
 
+    /// Whether the file has a truth for `name`: it then is computed, even if nothing else in the file asks for it.
+    pub fn asks_for(&self, name: &str) -> bool {
+        self.tensors.get(name).is_some_and(|tensor| tensor.dtype == Dtype::F64)
+    }
+
     /// Whether the file has a truth for `name`, which then has this shape.
     pub fn has_truth(&self, name: &str, shape: &[usize]) -> Result<bool> {
         match self.tensors.get(name).filter(|tensor| tensor.dtype == Dtype::F64) {

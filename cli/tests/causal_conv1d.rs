@@ -39,6 +39,24 @@ fn results_of_the_reference_are_a_truth_in_every_pair_of_dtypes() {
     }
 }
 
+/// A gradient by inputs that a file does not have, those before the first, is made where the file has its truth: a truth
+/// that nobody looks at would be no truth.
+#[test]
+fn a_truth_of_absent_states_is_judged() {
+    let folder = folder("conv_absent_state");
+    let file = case(Dtype::F32, Dtype::F32);
+    let zeros = file.clone().with("initial_state", Dtype::F32, &[2, 5, 3], &[0.0; 30]);
+    let truth = results(&["--backward", "--backend", "reference"], &zeros, &folder);
+    let (input, output) = (folder.join("with_truth.safetensors"), folder.join("out.safetensors"));
+    let file = file.without("initial_state");
+    file.clone().beside(&truth).write(&input);
+    let ran = run(&["--backward"], &input, &output);
+    assert_eq!((ran.status, ran.out.matches("  ok\n").count()), (0, 4), "{}{}", ran.out, ran.err);
+    let off = truth.clone().with("dinitial_state", Dtype::F64, &[2, 5, 3], &[0.5; 30]);
+    file.beside(&off).write(&input);
+    assert_eq!(run(&["--backward"], &input, &output).status, 1);
+}
+
 #[test]
 fn decoding_is_the_whole() {
     let folder = folder("conv_decode");

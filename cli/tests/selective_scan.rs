@@ -130,6 +130,22 @@ fn results_of_the_reference_are_a_truth() {
     }
 }
 
+/// The gradient by states that a file does not have is made where the file has its truth.
+#[test]
+fn a_truth_of_absent_states_is_judged() {
+    let folder = folder("scan_absent_state");
+    let file = fixture("selective_scan", "state_plain").without_truth();
+    let shape = file.shape("initial_state").to_vec();
+    let zeros = file.clone().with("initial_state", Dtype::F32, &shape, &vec![0.0; shape.iter().product()]);
+    let truth = results(&["--backward", "--backend", "reference"], &zeros, &folder);
+    let (input, output) = (folder.join("with_truth.safetensors"), folder.join("out.safetensors"));
+    file.without("initial_state").beside(&truth).write(&input);
+    let ran = run(&["--backward"], &input, &output);
+    assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{}", ran.out);
+    assert_eq!(ran.out.matches("  ok\n").count(), truth.tensors.len(), "{}", ran.out);
+    assert!(truth.tensors.contains_key("dinitial_state"));
+}
+
 #[test]
 fn threads_and_layouts_give_the_same_bits() {
     let folder = folder("scan_threads");

@@ -60,6 +60,21 @@ fn the_state_after_each_token() {
     }
 }
 
+/// With their truth in the file nobody has to ask for them.
+#[test]
+fn a_truth_of_states_after_tokens_is_judged() {
+    let folder = folder("update_token_truth");
+    let truth = results(&["--states-every", "1", "--backend", "reference"], &tokens(1), &folder);
+    let (input, output) = (folder.join("with_truth.safetensors"), folder.join("out.safetensors"));
+    tokens(1).beside(&truth).write(&input);
+    let ran = run(&[], &input, &output);
+    assert_eq!((ran.status, ran.out.matches("  ok\n").count()), (0, 3), "{}{}", ran.out, ran.err);
+    let off = vec![0.5; truth.values("token_states").len()];
+    let off = truth.clone().with("token_states", Dtype::F64, &[2, 3, 4, 8], &off);
+    tokens(1).beside(&off).write(&input);
+    assert_eq!(run(&[], &input, &output).status, 1);
+}
+
 #[test]
 fn repeats_do_not_advance_the_result() {
     let folder = folder("update_repeat");

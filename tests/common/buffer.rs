@@ -127,6 +127,12 @@ impl<T: Element> Buffer<T> {
         self
     }
 
+    /// The same tensor along more dimensions, before its own, in all of which it stands still.
+    pub fn still_along(mut self, dims: &[(&'static str, usize)]) -> Self {
+        self.axes.splice(0..0, dims.iter().map(|&(name, extent)| Axis { name, extent, stride: 0 }));
+        self
+    }
+
     /// The values in `range` of dimension `name`, dense.
     pub fn slice(&self, name: &str, range: std::ops::Range<usize>) -> Self {
         let at = self.axes.iter().position(|axis| axis.name == name).expect("a dimension of the buffer");

@@ -17,6 +17,8 @@ pub struct UpdateTraffic {
     pub A: u64,
     /// 32-byte sectors of all tensors.
     pub sectors: [u64; 2],
+    /// Instructions of all lanes.
+    pub instructions: u64,
     /// What the flag of indices says.
     pub flag: u32,
 }
@@ -107,6 +109,7 @@ pub fn state_update<T: Element, H: Element>(
         out: report.bytes_stored(out.raw()),
         A: report.bytes_loaded(inputs.A.raw()),
         sectors: [report.sectors_loaded(), report.sectors_stored()],
+        instructions: report.lane_instructions(),
         flag: 0,
     });
     traffic.flag = flag.download()?[0];

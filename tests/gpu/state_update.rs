@@ -22,7 +22,11 @@ fn update_parameters() {
     );
     let op = op.expect("valid").D(view(0x6_0000, [("nheads", 8), ("headdim", 10)]));
     // SAFETY: nothing is read.
-    let op = unsafe { op.state_indices_from_device(view(0x7_0000, [("batch", 3)])) };
+    let op = unsafe {
+        // Every other one of a table.
+        let table = Slice::<i32, Device>::from_raw_parts(0x7_0000, 6, 3);
+        op.state_indices_from_device(View::from_parts(table, Axes::strided([("batch", 3, 2)])))
+    };
     let states = |name, rows| [(name, rows), ("nheads", 8), ("headdim", 10), ("dstate", 64)];
     let (mut out, mut state) = (view_mut(at(8), x), view_mut(at(9), states("slots", 7)));
     let mut kept = view_mut(at(10), states("tokens", 6));
@@ -39,7 +43,7 @@ fn update_parameters() {
     assert_eq!((p.A.strides, p.D.strides, p.dt_bias.address), ([0, 1, 0, 0], [0, 0, 10, 1], 0));
     assert_eq!((p.B.strides, p.C.strides), ([512, 256, 64, 1], [256, 128, 64, 1]));
     assert_eq!((p.state.address, p.state.strides, p.token_states.address), (at(9), [5120, 640, 64, 1], at(10)));
-    assert_eq!((p.state_indices, p.state_indices_stride, p.index_flag), (0x7_0000, 1, 0xb_0000));
+    assert_eq!((p.state_indices, p.state_indices_stride, p.index_flag), (0x7_0000, 2, 0xb_0000));
     assert_eq!((p.rows_by_four, p.states_by_four), (1, 1));
 }
 

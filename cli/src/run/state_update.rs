@@ -230,7 +230,8 @@ fn of_states<T: Io, H: Io>(args: &RunArgs, input: &Input<'_>, memory: &mut Memor
         vec![outline::<T>("out", tensors.x.shape.clone()), outline::<H>("final_state", tensors.state.shape.clone())];
     let mut kept = tensors.state.shape.clone();
     kept[0] = tensors.tokens();
-    outlines.extend(args.states_every.map(|_| outline::<H>("token_states", kept.clone())));
+    let keeps = args.states_every.is_some() || input.asks_for("token_states");
+    outlines.extend(keeps.then(|| outline::<H>("token_states", kept.clone())));
     // The loops have all three, and the state once more in what runs for its time.
     memory.plan(kept.iter().fold(1, |n: usize, &extent| n.saturating_mul(extent)), 2 * size_of::<f64>())?;
     memory.plan(tensors.state.data.len(), 2 * size_of::<H>())?;

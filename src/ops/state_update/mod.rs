@@ -31,7 +31,8 @@
 //!
 //! A tensor of heads without headdim or dstate has one number for all of them; with A and dt of one number per head (Mamba-2)
 //! a head has one exp. Any extent may be anything, 0 included; ngroups divides dim, or nheads, and a group is of neighbours.
-//! A B or C that does not depend on the input, (dim, dstate), is a view of ngroups = dim with strides of 0 along batch and seqlen.
+//! A B or C that does not depend on the input, (dim, dstate), is a view of ngroups = dim with strides of 0 along batch and
+//! seqlen, in the dtype of x.
 //! Row `b seqlen + t` of `token_states` is the state after token t of row b: to go back behind a token that was not
 //! accepted, copy that row to the cache, or make token_states the next call's cache with these rows as its state_indices.
 //!

@@ -58,7 +58,8 @@ pub(super) fn run<'f, T: Io, W: Io>(
     let upstream = Upstream::load(input, options.layout, memory)?;
     input.metadata.check_flag("dfinal_state", upstream.dfinal_state.is_some(), "`dfinal_state` is")?;
     let Dims { batch, dim, seqlen, width, nseqs } = op.dims()?;
-    let [has_bias, has_state] = tensors.has();
+    // The inputs before the first have a gradient even where they are not given.
+    let (has_bias, has_state) = (tensors.has_bias(), tensors.has_state() || input.asks_for("dinitial_state"));
     let mut outlines = vec![outline::<T>("dx", [batch, dim, seqlen]), outline::<W>("dweight", [dim, width])];
     outlines.extend(has_bias.then(|| outline::<W>("dbias", [dim])));
     outlines.extend(has_state.then(|| outline::<T>("dinitial_state", [nseqs, dim, width - 1])));

@@ -77,9 +77,14 @@ impl<'f, T: Io, W: Io> Tensors<'f, T, W> {
         })
     }
 
-    /// Whether the file has a bias, and a state.
-    pub fn has(&self) -> [bool; 2] {
-        [self.weights.bias.is_some(), self.initial_state.is_some()]
+    /// Whether the file has a bias.
+    pub fn has_bias(&self) -> bool {
+        self.weights.bias.is_some()
+    }
+
+    /// Whether the file has inputs before the first.
+    pub fn has_state(&self) -> bool {
+        self.initial_state.is_some()
     }
 }
 

@@ -124,7 +124,7 @@ pub(super) fn run<'f, T: Io>(
     let upstream = Upstream::load(input, options.layout, memory)?;
     input.metadata.check_flag("dfinal_state", upstream.dfinal_state.is_some(), "`dfinal_state` is")?;
     let dims = scan.dims()?;
-    let gradients = tensors.gradients(&dims);
+    let gradients = tensors.gradients(&dims, input.asks_for("dinitial_state"));
     let outlines: Vec<Outline> = gradients
         .iter()
         .map(|(gradient, shape)| match gradient.is_io() {

@@ -87,8 +87,9 @@ impl<'f, T: Io> Tensors<'f, T> {
         })
     }
 
-    /// The gradients that the call has: their names, and their shapes.
-    pub fn gradients(&self, dims: &Dims) -> Vec<(Gradient, Vec<usize>)> {
+    /// The gradients that the call has: their names, and their shapes. A state before the first has one even where it is
+    /// not given, if `of_state`.
+    pub fn gradients(&self, dims: &Dims, of_state: bool) -> Vec<(Gradient, Vec<usize>)> {
         let Dims { batch, dim, seqlen, dstate, nseqs } = *dims;
         let sequence = vec![batch, dim, seqlen];
         let projection = |projection: &Projected<'_, T>| match projection {
@@ -106,7 +107,8 @@ impl<'f, T: Io> Tensors<'f, T> {
         gradients.extend(self.D.iter().map(|_| (Gradient::D, vec![dim])));
         gradients.extend(self.z.iter().map(|_| (Gradient::Z, sequence.clone())));
         gradients.extend(self.dt_bias.iter().map(|_| (Gradient::DtBias, vec![dim])));
-        gradients.extend(self.initial_state.iter().map(|_| (Gradient::InitialState, vec![nseqs, dim, dstate])));
+        let of_state = of_state || self.initial_state.is_some();
+        gradients.extend(of_state.then(|| (Gradient::InitialState, vec![nseqs, dim, dstate])));
         gradients
     }
 
