@@ -1,6 +1,7 @@
 //! f32 with the errors that a GPU's approximate units may make.
 
 use super::Real;
+use std::cell::Cell;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// f32 whose exp and log are wrong by a relative error of up to 2^-22, as the approximate units of a GPU may be; whose
@@ -8,15 +9,33 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 /// rounds a sum of two to either neighbour, the likelier the nearer (stochastic rounding). How a sum is rounded hangs on
 /// orders and on fused products, which a backend chooses, so that rounding to the nearest is one draw among many.
 ///
-/// The error is a pure function of `SEED` and the arguments, so that runs repeat.
+/// The error is a pure function of the seed of [`with_seed`](Self::with_seed) and the arguments, so that runs repeat. (The
+/// seed is the thread's and not a parameter of the type: every loop would be compiled once for each seed.)
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
-pub struct Noisy<const SEED: u64>(f32);
+pub struct Noisy(f32);
 
-impl<const SEED: u64> Noisy<SEED> {
+thread_local! {
+    static SEED: Cell<u64> = const { Cell::new(0) };
+}
+
+impl Noisy {
+    /// What `run` returns, computed on this thread with the noise of `seed`. Without it the seed is 0.
+    pub fn with_seed<R>(seed: u64, run: impl FnOnce() -> R) -> R {
+        /// Puts the seed back, even where `run` panics.
+        struct Before(u64);
+        impl Drop for Before {
+            fn drop(&mut self) {
+                SEED.set(self.0);
+            }
+        }
+        let _before = Before(SEED.replace(seed));
+        run()
+    }
+
     /// 53 bits that look drawn, and are a function of the seed and of `key`.
     fn draw(key: u64) -> f64 {
         // The mixing steps of SplitMix64.
-        let hash = key ^ SEED.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let hash = key ^ SEED.get().wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((hash ^ (hash >> 31)) >> 11) as f64 / (1u64 << 53) as f64
@@ -42,14 +61,14 @@ impl<const SEED: u64> Noisy<SEED> {
     }
 }
 
-impl<const SEED: u64> Add for Noisy<SEED> {
+impl Add for Noisy {
     type Output = Self;
     fn add(self, other: Self) -> Self {
         Self::add_either_way(self.0, other.0)
     }
 }
 
-impl<const SEED: u64> Sub for Noisy<SEED> {
+impl Sub for Noisy {
     type Output = Self;
     fn sub(self, other: Self) -> Self {
         Self::add_either_way(self.0, -other.0)
@@ -58,7 +77,7 @@ impl<const SEED: u64> Sub for Noisy<SEED> {
 
 macro_rules! noisy_operator {
     ($trait:ident, $method:ident) => {
-        impl<const SEED: u64> $trait for Noisy<SEED> {
+        impl $trait for Noisy {
             type Output = Self;
             fn $method(self, other: Self) -> Self {
                 Self(self.0.$method(other.0))
@@ -69,14 +88,14 @@ macro_rules! noisy_operator {
 noisy_operator!(Mul, mul);
 noisy_operator!(Div, div);
 
-impl<const SEED: u64> Neg for Noisy<SEED> {
+impl Neg for Noisy {
     type Output = Self;
     fn neg(self) -> Self {
         Self(-self.0)
     }
 }
 
-impl<const SEED: u64> Real for Noisy<SEED> {
+impl Real for Noisy {
     fn of(value: f32) -> Self {
         Self(value)
     }
@@ -93,8 +112,9 @@ impl<const SEED: u64> Real for Noisy<SEED> {
         Self::disturb(self.0, self.0.ln_1p())
     }
     fn nth(i: usize, len: usize) -> usize {
-        let first = SEED as usize % 9 * len / 9;
-        (first + if SEED % 2 == 1 { len - 1 - i } else { i }) % len
+        let seed = SEED.get();
+        let first = (seed % 9) as usize * len / 9;
+        (first + if seed % 2 == 1 { len - 1 - i } else { i }) % len
     }
 }
 
@@ -107,8 +127,9 @@ mod tests {
         let (mut largest, mut differ) = (0.0f64, 0);
         for i in 0..20_000 {
             let v = i as f32 * 0.001 - 10.0;
-            let (a, b) = (Noisy::<1>(v).exp().to_f64(), Noisy::<2>(v).exp().to_f64());
-            assert_eq!(a, Noisy::<1>(v).exp().to_f64());
+            let exp = |seed| Noisy::with_seed(seed, || Noisy(v).exp().to_f64());
+            let (a, b) = (exp(1), exp(2));
+            assert_eq!(a, exp(1));
             differ += usize::from(a != b);
             largest = largest.max((a / f64::from(v).exp() - 1.0).abs());
         }
@@ -126,7 +147,7 @@ mod tests {
             // 1 + a quarter of an ulp, at arguments that differ.
             let a = 1.0 + i as f32 * f32::EPSILON;
             let b = 0.25 * f32::EPSILON;
-            let lost = (Noisy::<1>(a) + Noisy::<1>(b)).to_f64() - (f64::from(a) + f64::from(b));
+            let lost = (Noisy(a) + Noisy(b)).to_f64() - (f64::from(a) + f64::from(b));
             assert!(lost == 0.75 * ulp || lost == -0.25 * ulp, "{lost:e}");
             up += usize::from(lost > 0.0);
             error += lost / ulp;
@@ -135,9 +156,19 @@ mod tests {
         assert!((error / 20_000.0).abs() < 0.02, "{error}");
         for [a, b] in [[0.0, 0.1], [0.1, -0.1], [1.5, 2.25], [f32::INFINITY, 0.1], [f32::MAX, f32::MAX], [1e-45, 1e-45]]
         {
-            assert_eq!((Noisy::<7>(a) + Noisy::<7>(b)).to_f64(), f64::from(a + b));
-            assert_eq!((Noisy::<7>(a) - Noisy::<7>(-b)).to_f64(), f64::from(a + b));
+            assert_eq!((Noisy(a) + Noisy(b)).to_f64(), f64::from(a + b));
+            assert_eq!((Noisy(a) - Noisy(-b)).to_f64(), f64::from(a + b));
         }
+    }
+
+    #[test]
+    fn seeds_are_put_back() {
+        let outer = Noisy::with_seed(3, || {
+            let panics = std::panic::catch_unwind(|| Noisy::with_seed(4, || panic!("in between")));
+            assert!(panics.is_err());
+            SEED.get()
+        });
+        assert_eq!((outer, SEED.get()), (3, 0));
     }
 
     /// A sum without any exp, which the plain loop has right by luck, is not right in every order.
@@ -150,7 +181,7 @@ mod tests {
         }
         let truth = sum::<f64>(&terms);
         assert!((truth - 4e-8).abs() < 1e-14);
-        let sums = [sum::<Noisy<1>>(&terms), sum::<Noisy<2>>(&terms), sum::<Noisy<3>>(&terms), sum::<Noisy<8>>(&terms)];
+        let sums = [1, 2, 3, 8].map(|seed| Noisy::with_seed(seed, || sum::<Noisy>(&terms)));
         assert!(sums.iter().any(|sum| (sum - truth).abs() > 1e-9), "{sums:?}");
         assert!(sums.iter().any(|sum| *sum != sums[0]), "{sums:?}");
     }
