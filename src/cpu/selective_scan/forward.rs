@@ -197,9 +197,14 @@ impl<T: Element> Pass<'_, '_, T> {
             short: memory.shape.short,
         };
         let (span, row) = (tile.span, seq * self.cut.split + part);
+        let (steps, mut sums) = (self.cut.steps(span.len, part), [0.0f64; MOST_CHANNELS]);
+        // No tile before the first one has asked for it.
+        let first = steps.start..(steps.start + memory.shape.steps).min(steps.end);
+        if !tile.short {
+            tile.ahead(&span.times(first), None).fetch([0, 1], 1);
+        }
         tile.load_constants(memory);
         tile.load_state(self.start.as_ref(), row, memory);
-        let (steps, mut sums) = (self.cut.steps(span.len, part), [0.0f64; MOST_CHANNELS]);
         let mut from = steps.start;
         while from < steps.end {
             let chunk_end =
