@@ -35,6 +35,19 @@ fn check_case<B: Backend, T: Element>(backend: &B, case: &ScanCase<T>, what: &(S
     });
 }
 
+/// So few channels and so many steps that the CPU cuts sequences of its own accord.
+fn by_rule<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    if B::SLOW {
+        return;
+    }
+    check::<B, T>(&backend, &ScanSpec::all(1, 3, 2, 8300));
+    let lengths = vec![8300, 0, 5];
+    let spec = ScanSpec { packed: Some(lengths.clone()), ..ScanSpec::all(1, 2, 3, lengths.iter().sum()) };
+    check::<B, T>(&backend, &ScanSpec { order: Order::ChannelLast, reverse: true, ..spec });
+    say(format_args!("selective_scan by rule {} {}: 2 cases", B::NAME, T::DTYPE));
+}
+
 fn drawn<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("selective_scan forward {} {}", B::NAME, T::DTYPE);
@@ -160,4 +173,4 @@ fn largest_decay<B: Backend, T: Element>() {
     check_case(&backend, &case, &(spec, 0.0));
 }
 
-suites!(drawn, lengths, shapes, packed, growing, cancelling, largest_decay);
+suites!(drawn, lengths, shapes, packed, growing, cancelling, largest_decay, by_rule);

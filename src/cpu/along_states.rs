@@ -1,6 +1,6 @@
 //! One step of rows of states, a row being a channel's, with the lanes of vectors along the states.
 
-use super::math::decay::{Any, Decay, Power, Rate, Small, SmallGrowing};
+use super::math::decay::{Any, Decay, Power, Rate, Small};
 use super::math::lanes::fma;
 use super::transpose::transpose;
 use pulp::Simd;
@@ -14,88 +14,61 @@ pub(super) const MOST_ROWS: usize = 64;
 
 /// The factors of states. (Not closures: those need not be inlined, and then compute without the instructions.)
 pub(super) trait Factors<S: Simd>: Copy {
-    /// What the states of a row share.
-    type Rate: Copy;
-
-    fn rate(self, simd: S, delta: S::f32s) -> Self::Rate;
-
     /// The factor of these states times them, plus `input`.
-    fn advance(self, simd: S, rate: Self::Rate, A: S::f32s, h: S::f32s, input: S::f32s) -> S::f32s;
+    fn advance(self, simd: S, delta: S::f32s, A: S::f32s, h: S::f32s, input: S::f32s) -> S::f32s;
 }
 
 /// Each state its own.
 #[derive(Clone, Copy)]
 pub(super) struct Each<D>(pub D);
 
+impl<S: Simd, D: Decay> Factors<S> for Each<D> {
+    #[inline(always)]
+    fn advance(self, simd: S, delta: S::f32s, A: S::f32s, h: S::f32s, input: S::f32s) -> S::f32s {
+        let power = self.0.power(simd, simd.mul_f32s(delta, A), Rate::one(simd));
+        self.0.advance(simd, power, h, input)
+    }
+}
+
 /// Each state its own, and the cheaper where states that lie side by side allow it.
 #[derive(Clone, Copy)]
-pub(super) struct EachAsSmall(pub Any);
+pub(super) struct EachAsSmall;
 
 impl<S: Simd> Factors<S> for EachAsSmall {
-    type Rate = Rate<S>;
-
     #[inline(always)]
-    fn rate(self, simd: S, delta: S::f32s) -> Rate<S> {
-        self.0.rate(simd, delta)
-    }
-
-    #[inline(always)]
-    fn advance(self, simd: S, rate: Rate<S>, A: S::f32s, h: S::f32s, input: S::f32s) -> S::f32s {
-        match self.0.is_small(simd, rate, A) {
-            true if self.0.steady => Each(Small).advance(simd, rate, A, h, input),
-            true => Each(SmallGrowing).advance(simd, rate, A, h, input),
-            false => Each(self.0).advance(simd, rate, A, h, input),
+    fn advance(self, simd: S, delta: S::f32s, A: S::f32s, h: S::f32s, input: S::f32s) -> S::f32s {
+        match Small::fits(simd, simd.mul_f32s(delta, A)) {
+            true => Each(Small).advance(simd, delta, A, h, input),
+            false => Each(Any).advance(simd, delta, A, h, input),
         }
     }
 }
 
 /// One for all.
 #[derive(Clone, Copy)]
-pub(super) struct Same<D, P>(D, P);
+pub(super) struct Same<S: Simd>(Power<S>);
 
-impl<D: Decay> Same<D, ()> {
+impl<S: Simd> Same<S> {
     /// e^(delta A), in every lane.
     #[inline(always)]
-    pub fn of<S: Simd>(simd: S, decay: D, delta: f32, A: f32) -> Same<D, Power<S>> {
-        let A = simd.splat_f32s(A);
-        let rate = decay.rate(simd, simd.splat_f32s(delta));
-        Same(decay, decay.power(simd, rate, A, decay.growing(simd, A)))
+    pub fn new(simd: S, delta: f32, A: f32) -> Self {
+        Self(Any.power(simd, simd.splat_f32s(delta * A), Rate::one(simd)))
     }
 }
 
-impl<S: Simd, D: Decay> Factors<S> for Each<D> {
-    type Rate = Rate<S>;
-
+impl<S: Simd> Factors<S> for Same<S> {
     #[inline(always)]
-    fn rate(self, simd: S, delta: S::f32s) -> Rate<S> {
-        self.0.rate(simd, delta)
-    }
-
-    #[inline(always)]
-    fn advance(self, simd: S, rate: Rate<S>, A: S::f32s, h: S::f32s, input: S::f32s) -> S::f32s {
-        let power = self.0.power(simd, rate, A, self.0.growing(simd, A));
-        self.0.advance(simd, power, h, input)
-    }
-}
-
-impl<S: Simd, D: Decay> Factors<S> for Same<D, Power<S>> {
-    type Rate = ();
-
-    #[inline(always)]
-    fn rate(self, _: S, _: S::f32s) {}
-
-    #[inline(always)]
-    fn advance(self, simd: S, (): (), _: S::f32s, h: S::f32s, input: S::f32s) -> S::f32s {
-        self.0.advance(simd, self.1, h, input)
+    fn advance(self, simd: S, _: S::f32s, _: S::f32s, h: S::f32s, input: S::f32s) -> S::f32s {
+        Any.advance(simd, self.0, h, input)
     }
 }
 
 /// Sixteen states of a row: advanced, and added to its sums.
 #[inline(always)]
-pub(super) fn sixteen<S: Simd, F: Factors<S>>(
+pub(super) fn sixteen<S: Simd>(
     simd: S,
-    factors: F,
-    (rate, delta_x): (F::Rate, S::f32s),
+    factors: impl Factors<S>,
+    [delta, delta_x]: [S::f32s; 2],
     [A, B, C]: [&[f32; SUMS]; 3],
     h: &mut [f32; SUMS],
     sums: &mut [S::f32s; SUMS],
@@ -103,7 +76,7 @@ pub(super) fn sixteen<S: Simd, F: Factors<S>>(
     let (A, B, C) = (S::as_simd_f32s(A).0, S::as_simd_f32s(B).0, S::as_simd_f32s(C).0);
     let h = S::as_mut_simd_f32s(h).0;
     for k in 0..SUMS / S::F32_LANES {
-        h[k] = factors.advance(simd, rate, A[k], h[k], simd.mul_f32s(delta_x, B[k]));
+        h[k] = factors.advance(simd, delta, A[k], h[k], simd.mul_f32s(delta_x, B[k]));
         sums[k] = fma(simd, h[k], C[k], sums[k]);
     }
 }
@@ -143,8 +116,8 @@ impl Halves {
         let rows = h.as_chunks_mut().0.iter_mut().zip(A.as_chunks().0).zip(&mut self.rows);
         for (((h, A), half), (&delta, &delta_x)) in rows.zip(steps) {
             let mut sums = [simd.splat_f32s(0.0); SUMS];
-            let step = (factors.rate(simd, simd.splat_f32s(delta)), simd.splat_f32s(delta_x));
-            sixteen(simd, factors, step, [A, B, C], h, &mut sums);
+            let steps = [simd.splat_f32s(delta), simd.splat_f32s(delta_x)];
+            sixteen(simd, factors, steps, [A, B, C], h, &mut sums);
             *half = halved::<S>(&sums);
         }
     }

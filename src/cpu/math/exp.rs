@@ -4,7 +4,7 @@ use super::lanes::{abs, at_least, at_most, bits_up, fma, polynomial};
 use pulp::Simd;
 
 /// log2(e) in two parts.
-const LOG2_E: [f32; 2] = [std::f32::consts::LOG2_E, 1.925_963e-8];
+pub(super) const LOG2_E: [f32; 2] = [std::f32::consts::LOG2_E, 1.925_963e-8];
 
 /// ln 2 in two parts: the first has 9 trailing zero bits, so that its product with a small integer is exact.
 const LN_2: [f32; 2] = [0.693_145_75, 1.428_606_8e-6];

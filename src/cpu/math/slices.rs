@@ -1,6 +1,6 @@
 //! The functions over slices, for tests and benches.
 
-use super::decay::{self, Decay, Power, Small, SmallGrowing};
+use super::decay::{self, Decay, Rate, Small};
 use super::exp::{Any, UpTo70};
 use super::{exp, logistic};
 use pulp::{Arch, Simd, WithSimd};
@@ -36,18 +36,14 @@ functions! {
     Exp2UpTo70(v): |simd| exp::exp2(simd, UpTo70, v);
     /// e^(delta a) h + input, of [`decay::Small`].
     DecaySmall(delta, a, h, input): |simd| decayed(simd, Small, [delta, a, h, input]);
-    /// e^(delta a) h + input, of [`decay::SmallGrowing`].
-    DecaySmallGrowing(delta, a, h, input): |simd| decayed(simd, SmallGrowing, [delta, a, h, input]);
-    /// e^(delta a) h + input, of [`decay::Any`] where steps are not negative.
-    DecaySteady(delta, a, h, input): |simd| decayed(simd, decay::Any { steady: true }, [delta, a, h, input]);
     /// e^(delta a) h + input, of [`decay::Any`].
-    DecayAny(delta, a, h, input): |simd| decayed(simd, decay::Any { steady: false }, [delta, a, h, input]);
+    DecayAny(delta, a, h, input): |simd| decayed(simd, decay::Any, [delta, a, h, input]);
     /// e^(delta a), of [`decay::Small`].
-    DecayValueSmall(delta, a): |simd| value(simd, Small, [delta, a]);
-    /// e^(delta a), of [`decay::SmallGrowing`].
-    DecayValueSmallGrowing(delta, a): |simd| value(simd, SmallGrowing, [delta, a]);
+    DecayValueSmall(delta, a): |simd| Small.value(simd, Small.power(simd, delta, Rate::new(simd, a)));
     /// e^(delta a), of [`decay::Any`].
-    DecayValueAny(delta, a): |simd| value(simd, decay::Any { steady: false }, [delta, a]);
+    DecayValueAny(delta, a): |simd| decay::Any.value(simd, decay::Any.power(simd, delta, Rate::new(simd, a)));
+    /// e^v, of [`decay::Any`], v being a rounded product.
+    DecayValueOfProduct(v): |simd| decay::Any.value(simd, decay::Any.power(simd, v, Rate::one(simd)));
     /// [`exp::exp_m1`].
     ExpM1(v): |simd| exp::exp_m1(simd, v);
     /// [`logistic::ln_1p_unit`].
@@ -65,18 +61,8 @@ functions! {
 }
 
 #[inline(always)]
-fn power<S: Simd>(simd: S, decay: impl Decay, delta: S::f32s, a: S::f32s) -> Power<S> {
-    decay.power(simd, decay.rate(simd, delta), a, decay.growing(simd, a))
-}
-
-#[inline(always)]
-fn value<S: Simd>(simd: S, decay: impl Decay, [delta, a]: [S::f32s; 2]) -> S::f32s {
-    decay.value(simd, power(simd, decay, delta, a))
-}
-
-#[inline(always)]
 fn decayed<S: Simd>(simd: S, decay: impl Decay, [delta, a, h, input]: [S::f32s; 4]) -> S::f32s {
-    decay.advance(simd, power(simd, decay, delta, a), h, input)
+    decay.advance(simd, decay.power(simd, delta, Rate::new(simd, a)), h, input)
 }
 
 struct Map<'a, F, const N: usize> {

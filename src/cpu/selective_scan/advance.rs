@@ -5,7 +5,7 @@ use super::along_states::AlongStates;
 use super::lines::{load, store};
 use super::memory::{Lanes, Memory, Rows};
 use crate::cpu::along_states::{Each, EachAsSmall};
-use crate::cpu::math::decay::{Choice, Decay, Exponents};
+use crate::cpu::math::decay::{Choice, Decay, Exponents, Rate};
 use crate::cpu::math::lanes::{Extremes, fma};
 use pulp::{Simd, WithSimd};
 
@@ -42,8 +42,7 @@ impl WithSimd for Advance<'_, '_> {
             let A = Extremes::of(simd, &along.memory.A[..channels * along.memory.shape.pitch()]);
             return match exponents.of(A) {
                 Choice::Small(decay) => along.run(simd, Each(decay)),
-                Choice::SmallGrowing(decay) => along.run(simd, Each(decay)),
-                Choice::Any(decay) => along.run(simd, EachAsSmall(decay)),
+                Choice::Any(_) => along.run(simd, EachAsSmall),
             };
         }
         let parts = channels.div_ceil(S::F32_LANES) * memory.shape.dstate;
@@ -99,7 +98,6 @@ impl Walk<'_, '_> {
         let A: [S::f32s; K] = std::array::from_fn(|k| load::<S>(&self.memory.A[(n + k) * width + self.lane..]));
         match exponents.of_vectors(simd, &A) {
             Choice::Small(decay) => self.run::<S, K, VARIABLE, OUTPUT>(simd, decay, n),
-            Choice::SmallGrowing(decay) => self.run::<S, K, VARIABLE, OUTPUT>(simd, decay, n),
             Choice::Any(decay) => self.run::<S, K, VARIABLE, OUTPUT>(simd, decay, n),
         }
     }
@@ -114,8 +112,7 @@ impl Walk<'_, '_> {
     ) {
         let (width, lane) = (self.memory.shape.width, self.lane);
         let vector = |slice: &[f32], row: usize| load::<S>(&slice[row * width + lane..]);
-        let A: [S::f32s; K] = std::array::from_fn(|k| vector(self.memory.A, n + k));
-        let growing: [S::f32s; K] = std::array::from_fn(|k| decay.growing(simd, A[k]));
+        let rates: [Rate<S>; K] = std::array::from_fn(|k| Rate::new(simd, vector(self.memory.A, n + k)));
         let mut h: [S::f32s; K] = std::array::from_fn(|k| vector(self.memory.state, n + k));
         let (B, C) = (&self.memory.B, &self.memory.C);
         // Both ends of what is read below.
@@ -138,12 +135,12 @@ impl Walk<'_, '_> {
             let at = row * width + lane;
             // SAFETY: the rows of the first and the last step have been looked at, and this one is between them.
             unsafe {
-                let rate = decay.rate(simd, delta.add(at).cast::<S::f32s>().read_unaligned());
+                let step = delta.add(at).cast::<S::f32s>().read_unaligned();
                 let input = delta_x.add(at).cast::<S::f32s>().read_unaligned();
                 let y = y.add(at).cast::<S::f32s>();
                 let mut sum = if n == 0 || !output { zero } else { y.read_unaligned() };
                 for (k, h) in h.iter_mut().enumerate() {
-                    let power = decay.power(simd, rate, A[k], growing[k]);
+                    let power = decay.power(simd, step, rates[k]);
                     let input = simd.mul_f32s(input, B.at::<S, VARIABLE>(simd, k, row));
                     *h = decay.advance(simd, power, *h, input);
                     if output {

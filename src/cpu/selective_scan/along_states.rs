@@ -47,10 +47,10 @@ impl AlongStates<'_, '_> {
             let states = state.chunks_exact_mut(pitch).zip(A.chunks_exact(pitch));
             for (c, ((h, A), (&delta, &delta_x))) in states.zip(steps).enumerate() {
                 let [B, C] = [B, C].map(|(rows, by_channel)| rows[c * by_channel..][..pitch].as_chunks::<SUMS>().0);
-                let step = (factors.rate(simd, simd.splat_f32s(delta)), simd.splat_f32s(delta_x));
+                let steps = [simd.splat_f32s(delta), simd.splat_f32s(delta_x)];
                 let mut sums = [simd.splat_f32s(0.0); SUMS];
                 for (((h, A), B), C) in h.as_chunks_mut().0.iter_mut().zip(A.as_chunks().0).zip(B).zip(C) {
-                    sixteen(simd, factors, step, [A, B, C], h, &mut sums);
+                    sixteen(simd, factors, steps, [A, B, C], h, &mut sums);
                 }
                 halves.rows[c] = halved::<S>(&sums);
             }

@@ -218,7 +218,7 @@ impl<T: Element> Pass<'_, '_, T> {
                 channels: tile.channels.len(),
                 steps: times.len(),
                 back: span.reverse,
-                exponents: Exponents::new(self.inputs.step, delta),
+                exponents: Exponents::new(delta),
                 output: self.out.is_some(),
                 ahead: tile.ahead(&next, self.out.as_ref()),
             });

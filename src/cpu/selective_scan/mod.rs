@@ -33,11 +33,23 @@ struct Cut {
 }
 
 impl Cut {
-    /// As forced; else whole, since a CPU has channels enough.
+    /// As forced, or by the rule.
     fn new<T: Element>(inputs: &Inputs<'_, T, Host>) -> Self {
-        match inputs.split.unwrap_or(1) {
+        match inputs.split.unwrap_or_else(|| Self::rule(inputs.dims.dim, inputs.longest())) {
             1 => Self { split: 1, part: 0 },
             split => Self { split, part: part_steps(inputs.longest(), split, inputs.checkpoint_every()) },
+        }
+    }
+
+    /// Long sequences of few channels are cut, so that there is work for several threads, whatever there is of them: whole, up
+    /// to 128 channels are four tasks in the dense order. A cut computes most powers twice, so parts are long and few.
+    fn rule(dim: usize, longest: usize) -> usize {
+        const CHANNELS: usize = 32;
+        const TASKS: usize = 8;
+        const LEAST_STEPS: usize = 4096;
+        match dim.div_ceil(CHANNELS) {
+            tiles @ 1..=4 => (TASKS / tiles).min(longest / LEAST_STEPS).max(1),
+            _ => 1,
         }
     }
 
@@ -54,5 +66,17 @@ impl Cut {
         let mut plan = Plan::new(format!("selective_scan_{direction}_{}", T::DTYPE), inputs.dims.named(), bytes);
         (plan.split, plan.part, plan.checkpoint_every) = (self.split, self.part, inputs.checkpoint_every());
         plan
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cut;
+
+    #[test]
+    fn long_sequences_of_few_channels_are_cut() {
+        let parts =
+            [(1, 1 << 20), (32, 8192), (32, 8191), (64, 1 << 20), (128, 8192), (128, 4096), (129, 1 << 20), (0, 0)];
+        assert_eq!(parts.map(|(dim, longest)| Cut::rule(dim, longest)), [8, 2, 1, 4, 2, 1, 1, 1]);
     }
 }

@@ -74,8 +74,7 @@ impl WithSimd for Block<'_> {
             delta
         });
         each(simd, &mut delta_x, &delta, rows, |_, x, delta| simd.mul_f32s(x, delta));
-        let A = self.one_decay.map_or_else(|| Extremes::of(simd, self.A), |A| [A; 2]);
-        let decay = Exponents::new(step, extremes.of_lanes(simd)).of(A);
+        let decay = Exponents::new(extremes.of_lanes(simd)).of(Extremes::of(simd, self.A));
         let mut states = std::mem::replace(&mut self.states, States::F32(&mut []));
         match &mut states {
             States::F32(h) => self.advance(simd, h, &delta, &delta_x, decay),
@@ -116,15 +115,10 @@ impl Block<'_> {
     ) {
         match self.one_decay {
             _ if self.dstate == 0 => self.y[..self.rows].fill(0.0),
-            Some(A) => match decay {
-                Choice::Small(decay) => self.rows(simd, h, delta, delta_x, Same::of(simd, decay, delta[0], A)),
-                Choice::SmallGrowing(decay) => self.rows(simd, h, delta, delta_x, Same::of(simd, decay, delta[0], A)),
-                Choice::Any(decay) => self.rows(simd, h, delta, delta_x, Same::of(simd, decay, delta[0], A)),
-            },
+            Some(A) => self.rows(simd, h, delta, delta_x, Same::new(simd, delta[0], A)),
             None => match decay {
                 Choice::Small(decay) => self.rows(simd, h, delta, delta_x, Each(decay)),
-                Choice::SmallGrowing(decay) => self.rows(simd, h, delta, delta_x, Each(decay)),
-                Choice::Any(decay) => self.rows(simd, h, delta, delta_x, EachAsSmall(decay)),
+                Choice::Any(_) => self.rows(simd, h, delta, delta_x, EachAsSmall),
             },
         }
     }
@@ -171,13 +165,13 @@ impl Block<'_> {
         for (row, ((h, half), (&delta, &delta_x))) in rows.enumerate() {
             let (h, h_rest) = h.as_chunks_mut::<SUMS>();
             let (A, A_rest) = A_all[row * A_step..][..dstate].as_chunks::<SUMS>();
-            let step = (factors.rate(simd, simd.splat_f32s(delta)), simd.splat_f32s(delta_x));
+            let steps = [simd.splat_f32s(delta), simd.splat_f32s(delta_x)];
             let mut sums = [simd.splat_f32s(0.0); SUMS];
             for (((h, A), B), C) in h.iter_mut().zip(A).zip(B).zip(C) {
-                sixteen(simd, factors, step, [A, B, C], h, &mut sums);
+                sixteen(simd, factors, steps, [A, B, C], h, &mut sums);
             }
             if !h_rest.is_empty() {
-                fewer(simd, factors, step, [A_rest, B_rest, C_rest], h_rest, &mut sums);
+                fewer(simd, factors, steps, [A_rest, B_rest, C_rest], h_rest, &mut sums);
             }
             *half = halved::<S>(&sums);
         }
@@ -211,7 +205,7 @@ impl Block<'_> {
             let [A, steps, terms] = [&A, &steps, &terms].map(|row| S::as_simd_f32s(row).0);
             let states = S::as_mut_simd_f32s(&mut states).0;
             for i in 0..count.div_ceil(S::F32_LANES) {
-                states[i] = factors.advance(simd, factors.rate(simd, steps[i]), A[i], states[i], terms[i]);
+                states[i] = factors.advance(simd, steps[i], A[i], states[i], terms[i]);
             }
         }
         h.copy_from_slice(&states[..count]);
@@ -223,10 +217,10 @@ impl Block<'_> {
 
 /// As many states as there are. What lies beyond them adds nothing.
 #[inline(always)]
-fn fewer<S: Simd, F: Factors<S>>(
+fn fewer<S: Simd>(
     simd: S,
-    factors: F,
-    (rate, delta_x): (F::Rate, S::f32s),
+    factors: impl Factors<S>,
+    [delta, delta_x]: [S::f32s; 2],
     [A, B, C]: [&[f32]; 3],
     h: &mut [f32],
     sums: &mut [S::f32s; SUMS],
@@ -235,7 +229,7 @@ fn fewer<S: Simd, F: Factors<S>>(
         let at = k * S::F32_LANES;
         let (A, B) = (simd.partial_load_f32s(&A[at..]), simd.partial_load_f32s(&B[at..]));
         let (C, own) = (simd.partial_load_f32s(&C[at..]), simd.partial_load_f32s(&h[at..]));
-        let own = factors.advance(simd, rate, A, own, simd.mul_f32s(delta_x, B));
+        let own = factors.advance(simd, delta, A, own, simd.mul_f32s(delta_x, B));
         simd.partial_store_f32s(&mut h[at..], own);
         // Beyond the states 0 again, where an infinite factor has made NaN of it.
         *sum = fma(simd, simd.partial_load_f32s(&h[at..]), C, *sum);

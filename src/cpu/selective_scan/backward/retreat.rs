@@ -1,7 +1,7 @@
 //! The recurrence against its order, over the channels of a tile: a vector has one channel in each lane.
 
 use super::memory::{Passes, Scratch, TOGETHER};
-use crate::cpu::math::decay::{Choice, Decay, Exponents};
+use crate::cpu::math::decay::{Choice, Decay, Exponents, Rate};
 use crate::cpu::math::lanes::fma;
 use crate::cpu::selective_scan::ahead::Ahead;
 use crate::cpu::selective_scan::lines::{load, store};
@@ -144,7 +144,6 @@ impl Walk<'_, '_> {
         let A: [S::f32s; K] = std::array::from_fn(|k| load::<S>(&tile.A[(n + k) * tile.shape.width + self.lane..]));
         let after = match exponents.of_vectors(simd, &A) {
             Choice::Small(decay) => self.save::<S, K, ALL>(simd, decay, n),
-            Choice::SmallGrowing(decay) => self.save::<S, K, ALL>(simd, decay, n),
             Choice::Any(decay) => self.save::<S, K, ALL>(simd, decay, n),
         };
         self.back::<S, K, ALL>(simd, [n, place], after);
@@ -173,8 +172,7 @@ impl Walk<'_, '_> {
         let tile = &self.scratch.tile;
         let (width, lane, last) = (tile.shape.width, self.lane, self.steps - 1);
         let vector = |slice: &[f32], row: usize| load::<S>(&slice[row * width + lane..]);
-        let A: [S::f32s; K] = std::array::from_fn(|k| vector(tile.A, n + k));
-        let growing: [S::f32s; K] = std::array::from_fn(|k| decay.growing(simd, A[k]));
+        let rates: [Rate<S>; K] = std::array::from_fn(|k| Rate::new(simd, vector(tile.A, n + k)));
         let mut h: [S::f32s; K] = std::array::from_fn(|k| vector(tile.state, n + k));
         let (delta, delta_x) = (tile.delta.as_ptr(), tile.delta_x.as_ptr());
         let mask = load::<S>(&self.scratch.lanes[lane..]);
@@ -185,10 +183,10 @@ impl Walk<'_, '_> {
             let at = row * width + lane;
             // SAFETY: `look` has looked at the first and the last step, and this one is between them.
             unsafe {
-                let rate = decay.rate(simd, vector_at::<S>(delta, at));
+                let step = vector_at::<S>(delta, at);
                 let input = masked::<S, ALL>(simd, mask, vector_at::<S>(delta_x, at));
                 for (k, h) in h.iter_mut().enumerate() {
-                    let power = decay.power(simd, rate, A[k], growing[k]);
+                    let power = decay.power(simd, step, rates[k]);
                     let decay = masked::<S, ALL>(simd, mask, decay.value(simd, power));
                     let to = saved.add((i * K + k) * 2 * LANES);
                     to.cast::<S::f32s>().write_unaligned(decay);

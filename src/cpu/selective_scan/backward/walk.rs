@@ -255,7 +255,7 @@ impl<T: Element> Walk<'_, '_, '_, '_, T> {
             channels: self.tile.channels.len(),
             steps: times.len(),
             back: self.tile.span.reverse,
-            exponents: Exponents::new(self.call.inputs.step, delta),
+            exponents: Exponents::new(delta),
             output: false,
             ahead: self.ahead(Some(window + 1).filter(|&next| next < self.windows()), true),
         });
@@ -282,7 +282,7 @@ impl<T: Element> Walk<'_, '_, '_, '_, T> {
             channels: self.tile.channels.len(),
             steps: times.len(),
             back: self.tile.span.reverse,
-            exponents: Exponents::new(self.call.inputs.step, delta),
+            exponents: Exponents::new(delta),
             wanted: self.wanted,
             ahead,
         });
