@@ -35,6 +35,30 @@ fn check_case<B: Backend, T: Element>(backend: &B, case: &ScanCase<T>, what: &(S
     });
 }
 
+/// Nothing but what a strong decay leaves of one state: whatever the decay errs shows.
+fn decayed<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    // The kernels' decay of states that cannot grow errs by too much here (docs/decisions.md, 36).
+    if B::SLOW {
+        return;
+    }
+    let steps =
+        [(1.3, -64.0), (4.208_142_8, -16.0), (2.605_370_5, -32.0), (1.323_596, -64.0), (2.0, -40.0), (4.0, -16.0)];
+    for (step, a) in steps {
+        for seqlen in [1, 2] {
+            let spec = ScanSpec { dt_limit: true, initial_state: true, ..ScanSpec::plain(1, 8, 1, seqlen) };
+            let mut case = ScanCase::<T>::new(&spec);
+            case.dt_limit = Some((0.0, f32::INFINITY));
+            case.x = Buffer::filled(&case.x.dims(), Order::Dense, || 0.0);
+            case.dt = Buffer::filled(&case.dt.dims(), Order::Dense, || step / seqlen as f32);
+            case.A = Buffer::filled(&case.A.dims(), Order::Dense, || a);
+            case.initial_state = Some(Buffer::filled(&case.initial_state.expect("asked").dims(), Order::Dense, || 1.0));
+            check_case::<B, T>(&backend, &case, &(spec, step));
+        }
+    }
+    say(format_args!("selective_scan decayed {} {}: 12 cases", B::NAME, T::DTYPE));
+}
+
 /// So few channels and so many steps that the CPU cuts sequences of its own accord.
 fn by_rule<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
@@ -173,4 +197,4 @@ fn largest_decay<B: Backend, T: Element>() {
     check_case(&backend, &case, &(spec, 0.0));
 }
 
-suites!(drawn, lengths, shapes, packed, growing, cancelling, largest_decay, by_rule);
+suites!(drawn, lengths, shapes, packed, growing, cancelling, largest_decay, decayed, by_rule);

@@ -27,17 +27,16 @@ const LEAST_STEPS: usize = 1 << 15;
 /// [`split`](crate::SelectiveScan::split) says otherwise: that is work for several threads, at up to twice the powers.
 ///
 /// # Workspace of the selective scan
-/// Forward: for each of at most 128 tasks (one for each begun 32768 state steps of the call, at most), `c` channels that share their rows of B and C, and
-/// `s` steps: at most 256 and 32 where the channels of x lie nearer to each other than its steps do, or no sequence has more
+/// Forward: for each of at most 128 tasks (one for each begun 32768 state steps of the call, at most), `c` channels that share
+/// their rows of B and C, and `s` steps: at most 256 and 32 where the channels of x lie nearer to each other than its steps do, or no sequence has more
 /// than 32 steps; else 32 and 128; both rounded up to a multiple of 16. 4 bytes times
 /// ```text
 /// 2 c n + 3 c s + 2 c                 A and states, rows of steps, bias and D
 /// + s n  or  c n                      B, variable or constant; the same for C
-/// + 2 max(8 s, c)                     rows that are turned over
+/// + 8 s                               rows that are turned over
 /// ```
-/// where `n` is dstate. A single step of 8 states or more, and a few channels with many states, are computed with states
+/// where `n` is dstate; and, if split, a state and a sum for each part of each channel, `4 nseqs split dim (dstate + 1)` bytes. A single step of 8 states or more, and a few channels with many states, are computed with states
 /// instead of channels in the lanes of a vector: c is then at most 64, and n is rounded up to a multiple of 16.
-/// and, if split, a state and a sum for each part of each channel, `4 nseqs split dim (dstate + 1)` bytes.
 ///
 /// Backward: one task for each sequence, part and tile, a tile being up to 64 channels that share their rows of B and C. A
 /// task of `l` steps and `c` channels keeps 4 bytes times
@@ -50,7 +49,7 @@ const LEAST_STEPS: usize = 1 << 15;
 /// up to a multiple of 16, if that is less), `e` = checkpoint_every and `l` the steps of the longest part, has 4 bytes times
 /// ```text
 /// 2 w dstate + 3 w s + 2 w            as in the forward direction: A and states, rows of steps, bias and D
-/// + 2 max(8 s, w)                     rows that are turned over
+/// + 8 s                               rows that are turned over
 /// + 2 w dstate + 3 w s                gradients by states, dA; rows of steps
 /// + 2 s dstate  or  2 w dstate        B and dB, variable or constant; the same for C
 /// + max(128 s, 3 w)                   what two states keep of a window

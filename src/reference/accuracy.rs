@@ -18,7 +18,8 @@ fn disturbed_runs(naive: &impl Loop) -> impl Iterator<Item = Vec<Vec<f64>>> {
 
 /// A naive loop that runs in any arithmetic, for [`Yardstick::measure`].
 pub trait Loop {
-    /// Runs in `R` and returns the tensors that are to be judged, dense, as f64.
+    /// Runs in `R` and returns the tensors that are to be judged, dense, as f64. On the calling thread: [`Noisy`] keeps the
+    /// seed of a run there.
     fn run<R: Real>(&self) -> Vec<Vec<f64>>;
 }
 

@@ -30,9 +30,23 @@ impl<S: Simd> Rate<S> {
     /// Of 1: for a delta that has been multiplied by a, and rounded as a plain loop does it.
     #[inline(always)]
     pub fn one(simd: S) -> Self {
-        let [high, low] = LOG2_E.map(|c| simd.splat_f32s(c));
-        Self { high, low }
+        Self { high: simd.splat_f32s(LOG2_E[0]), low: simd.splat_f32s(LOG2_E[1]) }
     }
+}
+
+/// Rates of a few states. (A loop: closures need not be inlined, and then compute without the instructions.)
+#[inline(always)]
+pub fn rates<S: Simd, const K: usize>(simd: S, a: [S::f32s; K]) -> [Rate<S>; K] {
+    let mut rates = [Rate::one(simd); K];
+    for (rate, a) in rates.iter_mut().zip(a) {
+        *rate = Rate::new(simd, a);
+    }
+    rates
+}
+
+#[inline(always)]
+fn within<S: Simd>(simd: S, v: S::f32s, [least, most]: [f32; 2]) -> S::f32s {
+    at_most(simd, most, at_least(simd, least, v))
 }
 
 #[inline(always)]
@@ -74,6 +88,9 @@ pub struct Any;
 /// Up to this 2^n is a normal number.
 pub const SMALL: f32 = 86.0;
 
+/// Half an ulp of a number so large is more than the product of a value and a subnormal number: 2^-96.
+const LARGE: f32 = 1.0 / (1u128 << 96) as f32;
+
 /// The factor of two in the coefficients.
 const TWICE: [f32; 7] = power(2.0);
 /// What 1 is shifted to: [`bits_up`] makes 1/2 of it.
@@ -113,7 +130,9 @@ impl Exponents {
     #[inline(always)]
     pub fn of_vectors<S: Simd>(self, simd: S, a: &[S::f32s]) -> Choice {
         let mut extremes = Extremes::none(simd);
-        a.iter().for_each(|&a| extremes.take(simd, a));
+        for &a in a {
+            extremes.take(simd, a);
+        }
         self.of(extremes.of_lanes(simd))
     }
 }
@@ -149,38 +168,41 @@ impl Decay for Small {
     }
 }
 
+/// The biased exponent.
+#[inline(always)]
+fn exponent<S: Simd>(simd: S, v: S::f32s) -> S::u32s {
+    simd.wrapping_dyn_shr_u32s(simd.transmute_u32s_f32s(abs(simd, v)), simd.splat_u32s(23))
+}
+
 impl Decay for Any {
     #[inline(always)]
     fn power<S: Simd>(self, simd: S, delta: S::f32s, rate: Rate<S>) -> Power<S> {
-        let within = |v, [least, most]: [f32; 2]| at_most(simd, most, at_least(simd, least, v));
         let bias = simd.splat_f32s(BIAS);
         // At its ends the second factor is 0 or infinite.
-        let shifted = within(fma(simd, delta, rate.high, bias), [ONE - 253.0, ONE + 255.0]);
+        let shifted = within(simd, fma(simd, delta, rate.high, bias), [ONE - 253.0, ONE + 255.0]);
         let n_negated = simd.sub_f32s(bias, shifted);
         // Infinity times the second part could be the other infinity.
         let finite = simd.select_f32s(is_infinite(simd, delta), simd.splat_f32s(0.0), delta);
         let r = fma(simd, finite, rate.low, fma(simd, delta, rate.high, n_negated));
         // Where n is bounded r is not; these leave it on its side.
-        let value = polynomial(simd, within(r, [-1.0, 1.0]), TWICE);
-        let first = within(shifted, [ONE - 126.0, ONE + 127.0]);
-        let [all, own] = [shifted, first].map(|n| simd.transmute_u32s_f32s(n));
-        let rest = simd.add_u32s(simd.sub_u32s(all, own), simd.splat_u32s(127));
+        let value = polynomial(simd, within(simd, r, [-1.0, 1.0]), TWICE);
+        let first = within(simd, shifted, [ONE - 126.0, ONE + 127.0]);
+        let beyond = simd.sub_u32s(simd.transmute_u32s_f32s(shifted), simd.transmute_u32s_f32s(first));
+        let rest = simd.add_u32s(beyond, simd.splat_u32s(127));
         let rest = simd.transmute_f32s_u32s(simd.wrapping_dyn_shl_u32s(rest, simd.splat_u32s(23)));
         Power { value, scale: simd.transmute_f32s_u32s(bits_up(simd, first, 23)), rest }
     }
 
     #[inline(always)]
     fn advance<S: Simd>(self, simd: S, power: Power<S>, h: S::f32s, input: S::f32s) -> S::f32s {
-        let first = simd.mul_f32s(h, power.rest);
-        // 0 where the product would be no more than half of the least subnormal number: slow to round to nothing. Only with
-        // the least scale of all can it be.
-        let least = simd.splat_f32s(f32::MIN_POSITIVE);
-        let nothing = simd.and_m32s(
-            simd.less_than_or_equal_f32s(power.scale, least),
-            simd.less_than_f32s(abs(simd, first), simd.splat_f32s(1.0 / (1 << 26) as f32)),
-        );
-        let first = simd.select_f32s(nothing, simd.splat_f32s(0.0), first);
-        fma(simd, power.value, simd.mul_f32s(first, power.scale), input)
+        // A subnormal product is slow, and nothing beside an input of some size. The exponent of h and of the factors say so
+        // before there is one: biased ones of h, scale and rest, less the biases of two.
+        let factors = simd.add_u32s(exponent(simd, power.scale), exponent(simd, power.rest));
+        let least = simd.splat_u32s(2 * 127 + 1);
+        let subnormal = simd.less_than_u32s(simd.add_u32s(exponent(simd, h), factors), least);
+        let sized = simd.less_than_or_equal_f32s(simd.splat_f32s(LARGE), abs(simd, input));
+        let h = simd.select_f32s(simd.and_m32s(subnormal, sized), simd.splat_f32s(0.0), h);
+        fma(simd, power.value, simd.mul_f32s(simd.mul_f32s(h, power.rest), power.scale), input)
     }
 
     #[inline(always)]

@@ -132,7 +132,9 @@ impl<S: Simd> Extremes<S> {
     pub fn of(simd: S, values: &[f32]) -> [f32; 2] {
         let (vectors, rest) = S::as_simd_f32s(values);
         let mut extremes = Self::none(simd);
-        vectors.iter().for_each(|&v| extremes.take(simd, v));
+        for &v in vectors {
+            extremes.take(simd, v);
+        }
         rest.iter().fold(extremes.of_lanes(simd), |[least, greatest], &v| [least.min(v), greatest.max(v)])
     }
 }

@@ -5,7 +5,7 @@ use super::along_states::AlongStates;
 use super::lines::{load, store};
 use super::memory::{Lanes, Memory, Rows};
 use crate::cpu::along_states::{Each, EachAsSmall};
-use crate::cpu::math::decay::{Choice, Decay, Exponents, Rate};
+use crate::cpu::math::decay::{Choice, Decay, Exponents, rates};
 use crate::cpu::math::lanes::{Extremes, fma};
 use pulp::{Simd, WithSimd};
 
@@ -112,7 +112,7 @@ impl Walk<'_, '_> {
     ) {
         let (width, lane) = (self.memory.shape.width, self.lane);
         let vector = |slice: &[f32], row: usize| load::<S>(&slice[row * width + lane..]);
-        let rates: [Rate<S>; K] = std::array::from_fn(|k| Rate::new(simd, vector(self.memory.A, n + k)));
+        let rates = rates(simd, std::array::from_fn::<_, K, _>(|k| vector(self.memory.A, n + k)));
         let mut h: [S::f32s; K] = std::array::from_fn(|k| vector(self.memory.state, n + k));
         let (B, C) = (&self.memory.B, &self.memory.C);
         // Both ends of what is read below.

@@ -105,7 +105,7 @@ impl Shape {
     fn sizes(&self) -> [usize; 10] {
         let (states, rows, turned) = (self.states(), self.rows(), self.turned());
         let [B, C] = [0, 1].map(|of| self.projection(of));
-        [states, states, self.width, self.width, rows, rows, rows, B, C, 2 * turned]
+        [states, states, self.width, self.width, rows, rows, rows, B, C, turned]
     }
 
     /// f32 of all channels' states.
@@ -128,7 +128,7 @@ impl Shape {
 
     /// Steps of a few channels, or a row of channels.
     fn turned(&self) -> usize {
-        (TURN * self.steps).max(self.width)
+        TURN * self.steps
     }
 
     /// f32 of a worker.
@@ -161,7 +161,7 @@ pub(super) struct Memory<'m> {
     pub B: Rows<'m>,
     pub C: Rows<'m>,
     /// Rows of steps, one for each of a few channels.
-    pub turned: [&'m mut [f32]; 2],
+    pub turned: &'m mut [f32],
     pub halves: Halves,
 }
 
@@ -177,7 +177,6 @@ impl<'m> Memory<'m> {
         let (delta, delta_x, y) = (take(4), take(5), take(6));
         let rows = |memory, constant| Rows { memory, by_state: 0, by_step: 0, constant };
         let (B, C) = (rows(take(7), shape.constant[0]), rows(take(8), shape.constant[1]));
-        let turned = take(9).split_at_mut(shape.turned());
-        Self { shape, A, state, bias, D, delta, delta_x, y, B, C, turned: turned.into(), halves: Halves::new() }
+        Self { shape, A, state, bias, D, delta, delta_x, y, B, C, turned: take(9), halves: Halves::new() }
     }
 }

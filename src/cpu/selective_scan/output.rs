@@ -37,7 +37,7 @@ impl<T: Element> Tile<'_, '_, T> {
             return;
         }
         let (length, whole) = (count.next_multiple_of(LANES), count.next_multiple_of(TURN));
-        let lines = &mut turned[0][..TURN * length];
+        let lines = &mut turned[..TURN * length];
         for first in (0..channels).step_by(TURN) {
             transpose(&y[first..], width, lines, length, [whole, TURN]);
             for (k, y) in lines.chunks_exact(length).take(channels - first).enumerate() {

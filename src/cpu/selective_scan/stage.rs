@@ -28,7 +28,8 @@ pub(super) struct Tile<'i, 'a, T> {
 }
 
 impl<T: Element> Tile<'_, '_, T> {
-    /// What does not change from step to step. Lanes beyond the last channel or state are 0.
+    /// What does not change from step to step. Lanes beyond the last channel or state are 0 (their delta is then that of a raw
+    /// step of 0, or of another channel).
     #[inline(never)]
     pub fn load_constants(&self, memory: &mut Memory<'_>) {
         let (width, channels) = (memory.shape.width, self.channels.clone());
@@ -165,8 +166,15 @@ impl<T: Element> Tile<'_, '_, T> {
             return extremes;
         }
         let staged = ..times.len() * width;
-        self.rows(tensors[0], times.clone(), delta, turned[0], *shape);
-        self.rows(tensors[1], times, delta_x, turned[0], *shape);
+        self.rows(tensors[0], times.clone(), delta, turned, *shape);
+        self.rows(tensors[1], times, delta_x, turned, *shape);
+        // The last tile's steps are no raw ones.
+        let channels = self.channels.len();
+        if channels < width {
+            for rows in [&mut delta[staged], &mut delta_x[staged]] {
+                rows.chunks_exact_mut(width).for_each(|row| row[channels..].fill(0.0));
+            }
+        }
         simd.vectorize(Steps { options, delta: &mut delta[staged], x: &mut delta_x[staged], bias })
     }
 
@@ -239,7 +247,7 @@ impl<T: Element> Tile<'_, '_, T> {
             }
             if along_states {
                 (rows.by_state, rows.by_step) = (1, pitch);
-                let turned = &mut *memory.turned[0];
+                let turned = &mut *memory.turned;
                 for first in (0..pitch).step_by(TURN) {
                     for (n, to) in (first..).zip(turned.chunks_exact_mut(steps).take(TURN)) {
                         match n < dstate {

@@ -1,7 +1,7 @@
 //! Backward: one task per (sequence, part, tile of channels), which walks from window to window against scan order.
 //!
-//! A window is a few steps; only its states exist at a time. Between two checkpoints there is a group of windows. Whatever is summed over tiles, parts
-//! or sequences waits in the workspace and is added up in a fixed order afterwards.
+//! A window is a few steps; only its states exist at a time. Between two checkpoints there is a group of windows. Whatever is
+//! summed over tiles, parts or sequences waits in the workspace and is added up in a fixed order afterwards.
 
 mod memory;
 mod reduce;

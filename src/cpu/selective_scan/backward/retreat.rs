@@ -1,7 +1,7 @@
 //! The recurrence against its order, over the channels of a tile: a vector has one channel in each lane.
 
 use super::memory::{Passes, Scratch, TOGETHER};
-use crate::cpu::math::decay::{Choice, Decay, Exponents, Rate};
+use crate::cpu::math::decay::{Choice, Decay, Exponents, rates};
 use crate::cpu::math::lanes::fma;
 use crate::cpu::selective_scan::ahead::Ahead;
 use crate::cpu::selective_scan::lines::{load, store};
@@ -172,7 +172,7 @@ impl Walk<'_, '_> {
         let tile = &self.scratch.tile;
         let (width, lane, last) = (tile.shape.width, self.lane, self.steps - 1);
         let vector = |slice: &[f32], row: usize| load::<S>(&slice[row * width + lane..]);
-        let rates: [Rate<S>; K] = std::array::from_fn(|k| Rate::new(simd, vector(tile.A, n + k)));
+        let rates = rates(simd, std::array::from_fn::<_, K, _>(|k| vector(tile.A, n + k)));
         let mut h: [S::f32s; K] = std::array::from_fn(|k| vector(tile.state, n + k));
         let (delta, delta_x) = (tile.delta.as_ptr(), tile.delta_x.as_ptr());
         let mask = load::<S>(&self.scratch.lanes[lane..]);
