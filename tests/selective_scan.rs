@@ -38,7 +38,7 @@ fn check_case<B: Backend, T: Element>(backend: &B, case: &ScanCase<T>, what: &(S
 /// Nothing but what a strong decay leaves of one state: whatever the decay errs shows.
 fn decayed<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
-    // The kernels' decay of states that cannot grow errs by too much here (docs/decisions.md, 36).
+    // The kernels round log2(e) A where states cannot grow, which is too coarse for this (docs/decisions.md, 36).
     if B::SLOW {
         return;
     }
