@@ -24,7 +24,7 @@ const LEAST_STEPS: usize = 1 << 15;
 /// another. Results are the same bits for every number of threads.
 ///
 /// Sequences of 8192 steps or more with at most 128 channels are cut into 2 to 8 parts of 4096 steps or more, unless
-/// [`split`](crate::ops::selective_scan::SelectiveScan::split) says otherwise: that is work for several threads, at up to twice the powers.
+/// [`split`](crate::ops::selective_scan::SelectiveScan::split) says otherwise: that is work for several threads, at up to twice the powers for one.
 ///
 /// # Workspace of the selective scan
 /// Forward: for each of at most 128 tasks (one for each begun 32768 state steps of the call, at most), `c` channels that share

@@ -126,7 +126,7 @@ impl Shape {
         }
     }
 
-    /// Steps of a few channels, or a row of channels.
+    /// Steps of a few channels.
     fn turned(&self) -> usize {
         TURN * self.steps
     }
