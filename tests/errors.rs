@@ -203,13 +203,13 @@ fn plan_and_workspace() {
     let scan = valid();
     let cpu = Cpu::new();
     let plan = cpu.forward_plan(&scan).expect("valid");
-    assert_eq!((plan.kernel.as_str(), plan.workspace_bytes), ("selective_scan_fwd_f32", 5_120));
+    assert_eq!((plan.kernel.as_str(), plan.workspace_bytes), ("selective_scan_fwd_f32", 4_608));
     let mut out = vec![7.0f32; 40];
     let mut view = ViewMut::new(&mut out, SEQUENCE);
     let refused = cpu.forward_with(&scan, SelectiveScanOutputs::new(&mut view), &plan, (&mut Vec::new()).into());
     assert_eq!(
         refused.expect_err("refused").to_string(),
-        "selective_scan: workspace has 0 bytes, expected at least 5120"
+        "selective_scan: workspace has 0 bytes, expected at least 4608"
     );
     let bf: Vec<bf16> = vec![bf16::ZERO; 60];
     let io = View::new(&bf[..40], SEQUENCE);
