@@ -50,11 +50,19 @@ impl Plan {
 
     /// Host workspace for this plan.
     pub fn allocate(&self) -> Result<Vec<WorkspaceBlock>> {
-        let mut blocks = Vec::new();
-        let refused =
-            |_| Error::OutOfMemory { what: format!("workspace of {}", self.kernel), bytes: Some(self.workspace_bytes) };
-        blocks.try_reserve_exact(self.workspace_blocks()).map_err(refused)?;
-        blocks.resize(self.workspace_blocks(), WorkspaceBlock::filled(0));
+        self.allocate_bytes(self.workspace_bytes)
+    }
+
+    /// Host workspace of so many f32: for a call that needs less than the plan says, because it knows its threads.
+    pub(crate) fn allocate_floats(&self, floats: usize) -> Result<Vec<WorkspaceBlock>> {
+        self.allocate_bytes(floats.saturating_mul(size_of::<f32>()).min(self.workspace_bytes))
+    }
+
+    fn allocate_bytes(&self, bytes: usize) -> Result<Vec<WorkspaceBlock>> {
+        let (mut blocks, count) = (Vec::new(), bytes.div_ceil(size_of::<WorkspaceBlock>()));
+        let refused = |_| Error::OutOfMemory { what: format!("workspace of {}", self.kernel), bytes: Some(bytes) };
+        blocks.try_reserve_exact(count).map_err(refused)?;
+        blocks.resize(count, WorkspaceBlock::filled(0));
         Ok(blocks)
     }
 

@@ -102,6 +102,15 @@ impl Cpu {
         Self { instructions, ..self }
     }
 
+    /// Threads that a call of now may run on.
+    fn threads(self) -> usize {
+        #[cfg(feature = "rayon")]
+        if self.parallel {
+            return rayon::current_num_threads();
+        }
+        1
+    }
+
     fn dispatch<W: WithSimd>(self, work: W) -> W::Output {
         match self.instructions {
             Instructions::Best => return Arch::new().dispatch(work),
@@ -126,12 +135,12 @@ impl Cpu {
         task: impl Fn(I, &mut [f32]) + Sync + Send,
     ) {
         #[cfg(feature = "rayon")]
-        if self.parallel && rayon::current_num_threads() > 1 && (len == 0 || scratch.len() / len > 1) {
+        if self.threads() > 1 && (len == 0 || scratch.len() / len > 1) {
             let (items, task, mut rest) = (std::sync::Mutex::new(items), &task, scratch);
             // No lock is held while a task runs, so that none is poisoned.
             let next = &|| items.lock().expect("not poisoned").next();
             return rayon::scope(|scope| {
-                for _ in 0..rayon::current_num_threads() {
+                for _ in 0..self.threads() {
                     if rest.len() < len {
                         break;
                     }

@@ -34,48 +34,62 @@ impl<'a, T: Element> Forward<Scan<'a, T>> for Cpu {
         let inputs = op.inputs()?;
         let outputs = outputs.check(&inputs)?;
         plan(&inputs).check(Scan::<T>::NAME, given, &workspace)?;
-        let cut = Cut::new(&inputs);
         // With nothing to write there may be rows beyond counting.
         if outputs.are_empty() {
             return Ok(());
         }
-        let (tiling, shape) = tiling(&inputs);
-        let floats = Floats::new(&inputs, cut);
-        let memory = as_f32(workspace, floats.rows + floats.workers);
-        let (rows, memory) = memory.split_at_mut(floats.rows);
-        let CheckedOutputs { out, final_state, chunk_states, delta_sum, .. } = outputs;
-        let delta_sum = delta_sum.map(Writer::new);
-        let mut pass = Pass {
-            inputs: &inputs,
-            tiling,
-            shape,
-            cut,
-            start: inputs.initial_state,
-            out: out.map(Writer::new),
-            final_state: final_state.map(Writer::new),
-            per_part: false,
-            chunks: chunk_states.map(|ChunkStates { every, offsets, states }| (every, offsets, Writer::new(states))),
-            delta_sum: None,
-        };
-        if cut.split == 1 {
-            pass.delta_sum = delta_sum;
-            pass.run(*self, memory, true);
-            return Ok(());
-        }
-        local_states(*self, &inputs, cut, rows, memory, delta_sum.is_some());
-        if let Some(delta_sum) = &delta_sum {
-            sum_parts(*self, &inputs, cut, rows, delta_sum);
-        }
-        between_parts(*self, &inputs, cut, Order::Scan, inputs.initial_state, rows);
-        pass.start = Some(Strided { memory: (&*rows).into(), layout: Rows::layout(cut, &inputs) });
-        pass.run(*self, memory, true);
+        let floats = Floats::new(&inputs, Cut::new(&inputs), usize::MAX);
+        run(*self, &inputs, outputs, floats, workspace);
         Ok(())
     }
 
     fn forward(&self, op: &Scan<'a, T>, outputs: SelectiveScanOutputs<'_, T, Host>) -> Result<()> {
-        let plan = self.forward_plan(op)?;
-        self.forward_with(op, outputs, &plan, (&mut plan.allocate()?).into())
+        let inputs = op.inputs()?;
+        let outputs = outputs.check(&inputs)?;
+        if outputs.are_empty() {
+            return Ok(());
+        }
+        let floats = Floats::new(&inputs, Cut::new(&inputs), self.threads());
+        let mut memory = plan(&inputs).allocate_floats(floats.rows.saturating_add(floats.workers))?;
+        run(*self, &inputs, outputs, floats, (&mut memory).into());
+        Ok(())
     }
+}
+
+fn run<T: Element>(
+    cpu: Cpu,
+    inputs: &Inputs<'_, T, Host>,
+    outputs: CheckedOutputs<'_, T, Host>,
+    floats: Floats,
+    workspace: Workspace<'_, Host>,
+) {
+    let ((tiling, shape), cut) = (tiling(inputs), Cut::new(inputs));
+    let (rows, memory) = as_f32(workspace, floats.rows + floats.workers).split_at_mut(floats.rows);
+    let CheckedOutputs { out, final_state, chunk_states, delta_sum, .. } = outputs;
+    let delta_sum = delta_sum.map(Writer::new);
+    let mut pass = Pass {
+        inputs,
+        tiling,
+        shape,
+        cut,
+        start: inputs.initial_state,
+        out: out.map(Writer::new),
+        final_state: final_state.map(Writer::new),
+        per_part: false,
+        chunks: chunk_states.map(|ChunkStates { every, offsets, states }| (every, offsets, Writer::new(states))),
+        delta_sum: None,
+    };
+    if cut.split == 1 {
+        pass.delta_sum = delta_sum;
+        return pass.run(cpu, memory, true);
+    }
+    local_states(cpu, inputs, cut, rows, memory, delta_sum.is_some());
+    if let Some(delta_sum) = &delta_sum {
+        sum_parts(cpu, inputs, cut, rows, delta_sum);
+    }
+    between_parts(cpu, inputs, cut, Order::Scan, inputs.initial_state, rows);
+    pass.start = Some(Strided { memory: (&*rows).into(), layout: Rows::layout(cut, inputs) });
+    pass.run(cpu, memory, true);
 }
 
 /// What every part makes of the state 0, and its sum of delta: the last parts only if `all`.
@@ -126,7 +140,7 @@ fn sum_parts<T: Element>(
     });
 }
 
-/// f32 of the rows between parts, and of the workers.
+/// f32 of the rows between parts, and of the workers that have a thread.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Floats {
     pub rows: usize,
@@ -134,9 +148,9 @@ pub(super) struct Floats {
 }
 
 impl Floats {
-    pub fn new<T: Element>(inputs: &Inputs<'_, T, Host>, cut: Cut) -> Self {
+    pub fn new<T: Element>(inputs: &Inputs<'_, T, Host>, cut: Cut, threads: usize) -> Self {
         let (tiling, shape) = tiling(inputs);
-        let workers = workers(inputs, cut, &tiling).saturating_mul(shape.floats());
+        let workers = workers(inputs, cut, &tiling).min(threads).saturating_mul(shape.floats());
         Self { rows: if cut.split > 1 { Rows::floats(cut, inputs) } else { 0 }, workers }
     }
 }
@@ -154,7 +168,7 @@ fn workers<T: Element>(inputs: &Inputs<'_, T, Host>, cut: Cut, tiling: &Tiling) 
 
 fn plan<T: Element>(inputs: &Inputs<'_, T, Host>) -> Plan {
     let cut = Cut::new(inputs);
-    let Floats { rows, workers } = Floats::new(inputs, cut);
+    let Floats { rows, workers } = Floats::new(inputs, cut, usize::MAX);
     cut.plan("fwd", inputs, rows.saturating_add(workers))
 }
 
@@ -222,12 +236,12 @@ impl<T: Element> Pass<'_, '_, T> {
                 output: self.out.is_some(),
                 ahead: tile.ahead(&next, self.out.as_ref()),
             });
+            if self.delta_sum.is_some() {
+                add_steps(&mut sums, memory, times.len(), span.reverse);
+            }
             if let Some(out) = &self.out {
                 // SAFETY: each step of each channel is of one task.
                 unsafe { tile.finish(simd, out, times.clone(), memory) };
-            }
-            if self.delta_sum.is_some() {
-                add_steps(&mut sums, memory, times.len(), span.reverse);
             }
             if let (Some((every, offsets, states)), true) = (&self.chunks, to == chunk_end) {
                 // SAFETY: a sequence's full chunk, which only this task ends.

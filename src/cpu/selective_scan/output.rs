@@ -13,7 +13,7 @@ use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
 impl<T: Element> Tile<'_, '_, T> {
-    /// The output of `times` from y.
+    /// The output of `times` from y. delta and delta x are lost.
     ///
     /// # Safety
     /// No other thread writes these steps of these channels.
@@ -25,56 +25,104 @@ impl<T: Element> Tile<'_, '_, T> {
         times: Range<usize>,
         memory: &mut Memory<'_>,
     ) {
+        let (channels, count) = (self.channels.len(), times.len());
+        let across = by_channel(&[out.stride(0), out.stride(1), out.stride(2)], self.short);
+        let (axis, length) = if across { (1, channels) } else { (2, count) };
+        let tensors = [Some(&self.inputs.x), self.inputs.z.as_ref()];
+        let side_by_side = tensors.into_iter().flatten().all(|tensor| tensor.layout.strides[axis] == 1);
+        // Short lines are not worth a call each.
+        let by_rows = length < CHUNK || !side_by_side || out.stride(axis) != 1;
+        if by_rows {
+            self.finish_rows(simd, times.clone(), memory);
+        }
         let Memory { shape, y, D, turned, .. } = memory;
-        let (width, channels, count) = (shape.width, self.channels.len(), times.len());
-        let index = [self.span.batch, self.channels.start, times.start];
-        if by_channel(&[out.stride(0), out.stride(1), out.stride(2)], self.short) {
-            for (y, t) in y.chunks_exact(width).zip(times) {
-                let line = Neighbours { index: [index[0], index[1], t], axis: 1, count: channels };
+        let mut line = Neighbours { index: [self.span.batch, self.channels.start, times.start], axis, count: length };
+        if across {
+            for (y, t) in y.chunks_exact(shape.width).zip(times) {
+                line.index[2] = t;
+                let D = (!by_rows).then_some(Constant::Row(D));
                 // SAFETY: the caller's promise.
-                unsafe { self.put(simd, out, line, y, Constant::Row(D)) };
+                unsafe { self.put(simd, out, line, y, D) };
             }
             return;
         }
         let (length, whole) = (count.next_multiple_of(LANES), count.next_multiple_of(TURN));
         let lines = &mut turned[..TURN * length];
         for first in (0..channels).step_by(TURN) {
-            transpose(&y[first..], width, lines, length, [whole, TURN]);
-            for (k, y) in lines.chunks_exact(length).take(channels - first).enumerate() {
-                let line = Neighbours { index: [index[0], index[1] + first + k, index[2]], axis: 2, count };
+            transpose(&y[first..], shape.width, lines, length, [whole, TURN]);
+            for (y, channel) in lines.chunks_exact(length).zip(first..channels) {
+                line.index[1] = self.channels.start + channel;
+                let D = (!by_rows).then(|| Constant::One(D[channel]));
                 // SAFETY: the caller's promise.
-                unsafe { self.put(simd, out, line, y, Constant::One(D[first + k])) };
+                unsafe { self.put(simd, out, line, y, D) };
             }
         }
     }
 
-    /// A line of the output. `y` has room for whole vectors.
+    /// As [`finish`](Self::finish), with the output in y: x and z are brought into rows first, in the place of delta x and
+    /// delta.
+    #[inline(always)]
+    fn finish_rows<S: Simd>(&self, simd: S, times: Range<usize>, memory: &mut Memory<'_>) {
+        let Memory { shape, delta, delta_x, y, D, turned, .. } = memory;
+        let staged = ..times.len() * shape.width;
+        if self.inputs.D.is_some() {
+            self.rows(&self.inputs.x, times.clone(), delta_x, turned, *shape);
+        }
+        if let Some(z) = &self.inputs.z {
+            self.rows(z, times, delta, turned, *shape);
+        }
+        let x = self.inputs.D.is_some().then_some(&delta_x[staged]);
+        let z = self.inputs.z.is_some().then_some(&delta[staged]);
+        simd.vectorize(OutputRows { y: &mut y[staged], x, z, D });
+    }
+
+    /// A line of the output, neighbours in `out`. `y` has room for whole vectors; without D it is the output.
     ///
     /// # Safety
     /// No other thread writes there.
     #[inline(always)]
-    unsafe fn put<S: Simd>(&self, simd: S, out: &Writer<'_, T, 3>, line: Neighbours, y: &[f32], D: Constant<'_>) {
+    unsafe fn put<S: Simd>(
+        &self,
+        simd: S,
+        out: &Writer<'_, T, 3>,
+        line: Neighbours,
+        y: &[f32],
+        D: Option<Constant<'_>>,
+    ) {
         let Neighbours { index, axis, count } = line;
+        let (Some(D), Some(start)) = (D, out.contiguous(index, axis)) else {
+            // SAFETY: the caller's promise.
+            return unsafe { out.run(index, axis, &y[..count]) };
+        };
         let x = self.inputs.D.is_some().then_some(&self.inputs.x);
-        let inputs = [x, self.inputs.z.as_ref()];
-        let slices = inputs.map(|tensor| tensor.map(|tensor| tensor.neighbours(index, axis, count)));
-        if let (Some(start), [None | Some(Some(_)), None | Some(Some(_))]) = (out.contiguous(index, axis), slices) {
-            let [x, z] = slices.map(Option::flatten);
-            // SAFETY: neighbours lie side by side, inside the output, and are this call's alone.
-            let out = unsafe { std::slice::from_raw_parts_mut(start, count) };
-            return simd.vectorize(Output { y, x, z, D, out });
+        let [x, z] = [x, self.inputs.z.as_ref()].map(|tensor| tensor?.neighbours(index, axis, count));
+        // SAFETY: neighbours lie side by side, inside the output, and are this call's alone.
+        let out = unsafe { std::slice::from_raw_parts_mut(start, count) };
+        simd.vectorize(Output { y, x, z, D, out });
+    }
+}
+
+/// The output of rows of channels, as long as `D`, in the place of y. x: only with D.
+struct OutputRows<'l> {
+    y: &'l mut [f32],
+    x: Option<&'l [f32]>,
+    z: Option<&'l [f32]>,
+    D: &'l [f32],
+}
+
+impl WithSimd for OutputRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { y, x, z, D } = self;
+        let mut own = [0.0f32; MOST_CHANNELS];
+        let own = &mut own[..D.len()];
+        for (i, y) in y.chunks_exact_mut(D.len()).enumerate() {
+            let [x, z] = [x, z].map(|rows| rows.map(|rows| &rows[i * D.len()..(i + 1) * D.len()]));
+            gated(simd, y, [x, z], Constant::Row(D), own);
+            y.copy_from_slice(own);
         }
-        let [mut x, mut z, mut own] = [[0.0f32; MOST_CHANNELS]; 3];
-        for (to, tensor) in [&mut x, &mut z].into_iter().zip(inputs) {
-            if let Some(tensor) = tensor {
-                tensor.run(index, axis, &mut to[..count]);
-            }
-        }
-        let [given_x, given_z] = inputs.map(|tensor| tensor.is_some());
-        let (x, z) = (given_x.then_some(&x[..count]), given_z.then_some(&z[..count]));
-        simd.vectorize(Output { y, x, z, D, out: &mut own[..count] });
-        // SAFETY: the caller's promise.
-        unsafe { out.run(index, axis, &own[..count]) };
     }
 }
 

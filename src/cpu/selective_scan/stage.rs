@@ -1,7 +1,7 @@
 //! A tile of channels and steps as f32 in the memory of a worker: rows of channels, one for each step or state.
 
 use super::ahead::Ahead;
-use super::lines::{StepRow, Steps};
+use super::lines::{CHUNK, StepRow, Steps};
 use super::memory::{Lanes, Memory, Shape, TURN, by_channel};
 use crate::cpu::transpose::transpose;
 use crate::cpu::writer::Writer;
@@ -152,8 +152,11 @@ impl<T: Element> Tile<'_, '_, T> {
         let Memory { shape, delta, delta_x, bias, turned, .. } = memory;
         let (width, options) = (shape.width, self.inputs.step);
         let tensors = [&self.inputs.dt, &self.inputs.x];
-        if tensors.iter().all(|tensor| by_channel(&tensor.layout.strides, self.short) && tensor.layout.strides[1] == 1)
-        {
+        let side_by_side = |tensor: &Strided<'_, T, Host, 3>| {
+            by_channel(&tensor.layout.strides, self.short) && tensor.layout.strides[1] == 1
+        };
+        // Shorter rows are not worth a call each.
+        if self.channels.len() >= CHUNK && tensors.into_iter().all(side_by_side) {
             let mut extremes = [f32::INFINITY, f32::NEG_INFINITY];
             let rows = delta.chunks_exact_mut(width).zip(delta_x.chunks_exact_mut(width));
             for ((delta, delta_x), t) in rows.zip(times) {
@@ -180,7 +183,7 @@ impl<T: Element> Tile<'_, '_, T> {
 
     /// A row of channels for each of `times`.
     #[inline(always)]
-    fn rows(
+    pub fn rows(
         &self,
         tensor: &Strided<'_, T, Host, 3>,
         times: Range<usize>,

@@ -41,29 +41,48 @@ impl<'a, T: Element, H: Element> Forward<Update<'a, T, H>> for Cpu {
         if outputs.out.layout.is_empty() {
             return Ok(());
         }
-        let CheckedOutputs { out, state, token_states, .. } = outputs;
-        let call = Call {
-            inputs: &inputs,
-            one_decay: inputs.one_decay(),
-            out: Writer::new(out),
-            state: Writer::new(state),
-            token_states: token_states.map(Writer::new),
-        };
-        let Tasks { rows, count, workers } = Tasks::new(inputs.dims);
-        let (total, floats) = (inputs.dims.rows(), floats(inputs.dims));
-        self.for_each_with(0..workers, as_f32(workspace, workers * floats), floats, |worker, memory| {
-            let mut memory = Memory::new(inputs.dims, memory);
-            for task in (worker..count).step_by(workers) {
-                call.task(*self, task * rows..((task + 1) * rows).min(total), &mut memory);
-            }
-        });
+        let workers = Tasks::new(inputs.dims).workers;
+        run(*self, &inputs, outputs, as_f32(workspace, workers * floats(inputs.dims)));
         Ok(())
     }
 
     fn forward(&self, op: &Update<'a, T, H>, outputs: StateUpdateOutputs<'_, T, H, Host>) -> Result<()> {
-        let plan = self.forward_plan(op)?;
-        self.forward_with(op, outputs, &plan, (&mut plan.allocate()?).into())
+        let inputs = op.inputs()?;
+        let outputs = outputs.check(&inputs)?;
+        if outputs.out.layout.is_empty() {
+            return Ok(());
+        }
+        let workers = Tasks::new(inputs.dims).workers.min(self.threads());
+        let used = floats(inputs.dims).saturating_mul(workers);
+        let mut workspace = plan::<T, H>(&inputs).allocate_floats(used)?;
+        run(*self, &inputs, outputs, as_f32((&mut workspace).into(), used));
+        Ok(())
     }
+}
+
+/// In the memory of one worker or more.
+fn run<T: Element, H: Element>(
+    cpu: Cpu,
+    inputs: &Inputs<'_, T, Host>,
+    outputs: CheckedOutputs<'_, T, H, Host>,
+    memory: &mut [f32],
+) {
+    let CheckedOutputs { out, state, token_states, .. } = outputs;
+    let call = Call {
+        inputs,
+        one_decay: inputs.one_decay(),
+        out: Writer::new(out),
+        state: Writer::new(state),
+        token_states: token_states.map(Writer::new),
+    };
+    let Tasks { rows, count, workers } = Tasks::new(inputs.dims);
+    let total = inputs.dims.rows();
+    cpu.for_each_with(0..workers, memory, floats(inputs.dims), |worker, memory| {
+        let mut memory = Memory::new(inputs.dims, memory);
+        for task in (worker..count).step_by(workers) {
+            call.task(cpu, task * rows..((task + 1) * rows).min(total), &mut memory);
+        }
+    });
 }
 
 impl Dims {

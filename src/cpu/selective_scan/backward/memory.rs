@@ -97,10 +97,10 @@ impl Division {
         }
     }
 
-    /// f32 of all workers.
-    pub fn floats_of_workers<T: Element>(&self, inputs: &Inputs<'_, T, Host>) -> usize {
+    /// f32 of the workers that have a thread.
+    pub fn floats_of_workers<T: Element>(&self, inputs: &Inputs<'_, T, Host>, threads: usize) -> usize {
         let tasks = inputs.dims.nseqs.saturating_mul(self.cut.split).saturating_mul(self.tiling.count);
-        tasks.min(tasks.div_ceil(Self::share(tasks))).saturating_mul(self.scratch())
+        tasks.min(tasks.div_ceil(Self::share(tasks))).min(threads).saturating_mul(self.scratch())
     }
 
     /// f32 of a worker.

@@ -44,29 +44,9 @@ impl<'a, T: Element> Backward<Scan<'a, T>> for Cpu {
         let upstream = upstream.check(&inputs)?;
         let writers = Writers::new(gradients.check(&inputs, &upstream)?);
         plan(&inputs).check(Scan::<T>::NAME, given, &workspace)?;
-        let dims = inputs.dims;
-        // Without elements there may be sequences beyond counting.
-        let nseqs = if dims.seqlen == 0 && writers.dinitial_state.is_none() { 0 } else { dims.nseqs };
-        let division = Division::new(&inputs);
-        let sizes = if nseqs == 0 || dims.dim == 0 { [0; 3] } else { sizes(&division, &inputs) };
-        let memory = as_f32(workspace, sizes.iter().sum());
-        let (scratch, memory) = memory.split_at_mut(sizes[0]);
-        let (rows, kept) = memory.split_at_mut(sizes[1]);
-        let call = Call {
-            cpu: *self,
-            wanted: wanted(&writers, &upstream),
-            all_parts: writers.all_parts(),
-            division,
-            nseqs,
-            inputs,
-            upstream,
-            writers,
-        };
-        let mut tasks = call.tasks(kept)?;
-        let carried = if rows.is_empty() { None } else { Some(call.carry(rows, &mut tasks, scratch)) };
-        call.run(&Job::Gradients(carried), &mut tasks, scratch);
-        call.reduce(&tasks);
-        Ok(())
+        let call = Call::new(*self, inputs, upstream, writers);
+        let sizes = call.sizes(usize::MAX);
+        call.all(sizes, workspace)
     }
 
     fn backward(
@@ -75,25 +55,31 @@ impl<'a, T: Element> Backward<Scan<'a, T>> for Cpu {
         upstream: SelectiveScanUpstream<'_, T, Host>,
         gradients: SelectiveScanGradients<'_, T, Host>,
     ) -> Result<()> {
-        let plan = self.backward_plan(op)?;
-        self.backward_with(op, upstream, gradients, &plan, (&mut plan.allocate()?).into())
+        let inputs = op.inputs()?;
+        let upstream = upstream.check(&inputs)?;
+        let writers = Writers::new(gradients.check(&inputs, &upstream)?);
+        let plan = plan(&inputs);
+        let call = Call::new(*self, inputs, upstream, writers);
+        let sizes = call.sizes(self.threads());
+        let mut memory = plan.allocate_floats(sizes.into_iter().fold(0, usize::saturating_add))?;
+        call.all(sizes, (&mut memory).into())
     }
 }
 
 fn plan<T: Element>(inputs: &Inputs<'_, T, Host>) -> Plan {
     let division = Division::new(inputs);
-    division.cut.plan("bwd", inputs, sizes(&division, inputs).into_iter().fold(0, usize::saturating_add))
+    division.cut.plan("bwd", inputs, sizes(&division, inputs, usize::MAX).into_iter().fold(0, usize::saturating_add))
 }
 
-/// f32 of the workers, of the rows between parts, and of what tasks keep.
-fn sizes<T: Element>(division: &Division, inputs: &Inputs<'_, T, Host>) -> [usize; 3] {
+/// f32 of the workers that have a thread, of the rows between parts, and of what tasks keep.
+fn sizes<T: Element>(division: &Division, inputs: &Inputs<'_, T, Host>, threads: usize) -> [usize; 3] {
     let (cut, kept) = (division.cut, division.floats_of_tasks(inputs));
-    let workers = division.floats_of_workers(inputs);
+    let workers = division.floats_of_workers(inputs, threads);
     if cut.split == 1 {
         return [workers, 0, kept];
     }
     // The parts' states are run as in the forward direction.
-    [workers.max(Floats::new(inputs, cut).workers), Rows::floats(cut, inputs).saturating_mul(2), kept]
+    [workers.max(Floats::new(inputs, cut, threads).workers), Rows::floats(cut, inputs).saturating_mul(2), kept]
 }
 
 /// One call, its arguments checked.
@@ -190,7 +176,47 @@ impl<'o, T> ProjectionWriter<'o, T> {
     }
 }
 
-impl<T: Element> Call<'_, '_, '_, T> {
+impl<'i, 'u, 'o, T: Element> Call<'i, 'u, 'o, T> {
+    fn new(
+        cpu: Cpu,
+        inputs: Inputs<'i, T, Host>,
+        upstream: CheckedUpstream<'u, T, Host>,
+        writers: Writers<'o, T>,
+    ) -> Self {
+        let dims = inputs.dims;
+        // Without elements there may be sequences beyond counting.
+        let nseqs = if dims.seqlen == 0 && writers.dinitial_state.is_none() { 0 } else { dims.nseqs };
+        Self {
+            cpu,
+            wanted: wanted(&writers, &upstream),
+            all_parts: writers.all_parts(),
+            division: Division::new(&inputs),
+            nseqs,
+            inputs,
+            upstream,
+            writers,
+        }
+    }
+
+    /// As the function of this name; nothing where there is nothing to do.
+    fn sizes(&self, threads: usize) -> [usize; 3] {
+        if self.nseqs == 0 || self.inputs.dims.dim == 0 {
+            return [0; 3];
+        }
+        sizes(&self.division, &self.inputs, threads)
+    }
+
+    /// The gradients, in a workspace of these [`sizes`](Self::sizes).
+    fn all(&self, sizes: [usize; 3], workspace: Workspace<'_, Host>) -> Result<()> {
+        let (scratch, memory) = as_f32(workspace, sizes.iter().sum()).split_at_mut(sizes[0]);
+        let (rows, kept) = memory.split_at_mut(sizes[1]);
+        let mut tasks = self.tasks(kept)?;
+        let carried = if rows.is_empty() { None } else { Some(self.carry(rows, &mut tasks, scratch)) };
+        self.run(&Job::Gradients(carried), &mut tasks, scratch);
+        self.reduce(&tasks);
+        Ok(())
+    }
+
     /// The passes that connect the parts, as far as they are needed.
     fn carry<'w>(&self, rows: &'w mut [f32], tasks: &mut [Task<'_>], scratch: &mut [f32]) -> Carried<'w> {
         let (cpu, inputs, cut) = (self.cpu, &self.inputs, self.division.cut);
