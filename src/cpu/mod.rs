@@ -26,6 +26,9 @@ const LEAST_STEPS: usize = 1 << 15;
 /// Sequences of 8192 steps or more with at most 128 channels are cut into 2 to 8 parts of 4096 steps or more, unless
 /// [`split`](crate::ops::selective_scan::SelectiveScan::split) says otherwise: that is work for several threads, at up to twice the powers for one.
 ///
+/// The workspaces below are those of plans, which know no threads. `forward` and `backward`, which bring their own, have it for
+/// no more tasks at a time than there are threads (the convolution: as the plan says).
+///
 /// # Workspace of the selective scan
 /// Forward: for each of at most 128 tasks (one for each begun 32768 state steps of the call, at most), `c` channels that share
 /// their rows of B and C, and `s` steps: at most 256 and 32 where the channels of x lie nearer to each other than its steps do, or no sequence has more
