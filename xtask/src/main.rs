@@ -4,6 +4,7 @@ mod barrier_guard;
 mod bindings;
 #[path = "../../build/mod.rs"]
 mod build;
+mod header;
 mod planted;
 mod ptx;
 mod ptxas;
@@ -26,6 +27,7 @@ cargo xtask <task>
   barrier-guard        rustc with our options leaves one barrier where it would make two
   bindings [--check]   make kernels-rs/params.rs and kernels-cu/params_layout.h from kernels-cu/params.h; --check
                        fails unless they are current
+  header [--check]     make c-api/include/ssm_kernels.h from c-api/src; --check fails unless it is current
 
 The compilers are those of the variables that `eval \"$(scripts/toolchains)\"` sets.
 ";
@@ -47,6 +49,8 @@ fn main() -> ExitCode {
         ("barrier-guard", []) => barrier_guard::run(),
         ("bindings", []) => bindings::run(false),
         ("bindings", [option]) if option == "--check" => bindings::run(true),
+        ("header", []) => header::run(false),
+        ("header", [option]) if option == "--check" => header::run(true),
         _ => Err(format!("no task `{}`\n\n{HELP}", arguments.join(" "))),
     };
     match result {
@@ -72,7 +76,7 @@ fn target() -> PathBuf {
 }
 
 /// Builds the xtask that has the feature which a task is called after, and hands over to it.
-#[cfg(not(all(feature = "bindings", feature = "report")))]
+#[cfg(not(all(feature = "bindings", feature = "header", feature = "report")))]
 fn with_feature(task: &str, check: bool, variables: &[(&str, &str)]) -> Result<(), String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = std::process::Command::new(cargo);
