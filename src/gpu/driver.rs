@@ -1,5 +1,7 @@
 //! Devices of the CUDA driver. The driver's absence is an error, not a crash.
 
+mod memory;
+
 use super::launcher::{Launch, Launcher};
 use super::sys::{self, Api, Code, Handle, api};
 use super::{Gpu, causal_conv1d, ptx, selective_scan};
@@ -10,6 +12,8 @@ use crate::tensor::{Device, SliceMut};
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::sync::{Mutex, PoisonError};
+
+pub use memory::DriverBuffer;
 
 /// Drivers from CUDA 12.0 on load the embedded PTX.
 const OLDEST_DRIVER: i32 = 12_000;
@@ -292,15 +296,8 @@ impl Launcher for OnStream {
             return run(workspace(0, 0));
         }
         let _current = Current::push(opened)?;
-        let mut address = 0;
-        // SAFETY: freed below, in stream order, after all that `run` enqueues.
-        let allocated = unsafe { opened.api.cuMemAllocAsync(&mut address, plan.workspace_bytes, self.stream.0) };
-        allocated.map_err(|code| match code.into_error(opened.api) {
-            Error::OutOfMemory { .. } => {
-                Error::OutOfMemory { what: format!("workspace of {}", plan.kernel), bytes: Some(plan.workspace_bytes) }
-            }
-            other => other,
-        })?;
+        // Freed below, in stream order, after all that `run` enqueues.
+        let address = self.allocate(|| format!("workspace of {}", plan.kernel), plan.workspace_bytes)?;
         let done = run(workspace(address, plan.workspace_bytes / size_of::<WorkspaceBlock>()));
         // SAFETY: allocated above, and freed once.
         let freed = unsafe { opened.api.cuMemFreeAsync(address, self.stream.0) };

@@ -25,10 +25,9 @@
 //! # Ok::<(), ssm_kernels::Error>(())
 //! ```
 
-mod host;
-
 use super::Gpu;
 use super::launcher::{Launch, Launcher};
+use super::on_host::{Board, BoardBuffer, OnHost};
 use super::ptx::Module;
 use crate::error::{Error, Result};
 use crate::ops::Workspace;
@@ -40,7 +39,6 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use host::OnHost;
 pub use ptx_emulator::{Checks, Finding, FindingKind, Mode, Report};
 
 /// Ordinals of emulated devices begin here, beyond those that a driver gives.
@@ -112,7 +110,7 @@ impl Emulator {
     }
 
     /// A backend for host tensors: each call copies them to this device, runs there, and copies the results back.
-    pub fn on_host(&self) -> OnHost<'_> {
+    pub fn on_host(&self) -> OnHost<&Self> {
         OnHost(self)
     }
 
@@ -207,6 +205,37 @@ impl Launcher for &Emulator {
     fn with_workspace(&self, plan: &Plan, run: &mut dyn FnMut(Workspace<'_, Device>) -> Result<()>) -> Result<()> {
         let mut workspace = self.alloc::<WorkspaceBlock>(plan.workspace_blocks())?;
         run(workspace.slice_mut())
+    }
+}
+
+impl<'e> Board for &'e Emulator {
+    type Buffer<T: Pod> = EmulatedBuffer<'e, T>;
+    type Launcher = Self;
+
+    fn room<T: Pod>(self, name: &str, len: usize) -> Result<EmulatedBuffer<'e, T>> {
+        Ok(self.alloc(len)?.named(name))
+    }
+
+    fn copy<T: Pod>(self, name: &str, elements: &[T]) -> Result<EmulatedBuffer<'e, T>> {
+        Ok(self.upload(elements)?.named(name))
+    }
+
+    fn gpu(self) -> Gpu<Self> {
+        Gpu::new(self)
+    }
+}
+
+impl<T: Pod> BoardBuffer<T> for EmulatedBuffer<'_, T> {
+    fn slice(&self) -> Slice<'_, T, Device> {
+        self.slice()
+    }
+
+    fn slice_mut(&mut self) -> SliceMut<'_, T, Device> {
+        self.slice_mut()
+    }
+
+    fn download(&self) -> Result<Vec<T>> {
+        self.download()
     }
 }
 

@@ -24,6 +24,7 @@ mod driver;
 #[cfg(feature = "emulator")]
 mod emulated;
 mod launcher;
+mod on_host;
 mod params;
 mod ptx;
 mod selective_scan;
@@ -32,10 +33,11 @@ mod state_update;
 mod sys;
 
 #[cfg(feature = "cuda")]
-pub use driver::{DeviceInfo, Driver, OnStream, Stream, devices};
+pub use driver::{DeviceInfo, Driver, DriverBuffer, OnStream, Stream, devices};
 #[cfg(feature = "emulator")]
-pub use emulated::{Checks, EmulatedBuffer, Emulator, Finding, FindingKind, Mode, OnHost, Report};
+pub use emulated::{Checks, EmulatedBuffer, Emulator, Finding, FindingKind, Mode, Report};
 pub use launcher::{Launch, Launcher};
+pub use on_host::{Board, BoardBuffer, OnHost};
 pub use ptx::{COMPILERS, MODULES, Module, ORIGIN};
 
 use crate::error::{Error, Result};

@@ -89,6 +89,9 @@ driver! {
     cuFuncSetAttribute(function: Handle, attribute: c_int, value: c_int);
     cuMemAllocAsync(address: *mut u64, bytes: usize, stream: Handle);
     cuMemFreeAsync(address: u64, stream: Handle);
+    cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, bytes: usize, stream: Handle);
+    cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes: usize, stream: Handle);
+    cuStreamSynchronize(stream: Handle);
     cuLaunchKernel(
         function: Handle, grid_x: c_uint, grid_y: c_uint, grid_z: c_uint, block_x: c_uint, block_y: c_uint,
         block_z: c_uint, shared_bytes: c_uint, stream: Handle, params: *mut *mut c_void, extra: *mut *mut c_void

@@ -78,6 +78,17 @@ int cuMemFreeAsync(uint64_t address, void *stream) {
     printf("free %llx stream %p\n", (unsigned long long)address, stream);
     return say("cuMemFreeAsync", 0);
 }
+int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *stream) {
+    (void)from;
+    printf("copy to %#lx bytes %zu stream %p\n", (unsigned long)to, bytes, stream);
+    return say("cuMemcpyHtoDAsync", answer("cuMemcpyHtoDAsync"));
+}
+int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *stream) {
+    memset(to, 0, bytes);
+    printf("copy from %#lx bytes %zu stream %p\n", (unsigned long)from, bytes, stream);
+    return say("cuMemcpyDtoHAsync", answer("cuMemcpyDtoHAsync"));
+}
+int cuStreamSynchronize(void *stream) { (void)stream; return say("cuStreamSynchronize", answer("cuStreamSynchronize")); }
 int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                    unsigned shared, void *stream, void **params, void **extra) {
     const uint64_t *words = params[0];

@@ -1,8 +1,7 @@
 //! The selective scan on host tensors.
 
-use super::{Copied, OnHost, fetch, fetch_optional};
+use super::{Board, BoardBuffer, Copied, OnHost, fetch, fetch_optional};
 use crate::error::Result;
-use crate::gpu::emulated::EmulatedBuffer;
 use crate::ops::selective_scan::{
     AlignedProjection, AlignedProjectionMut, Inputs, Projection, ProjectionMut, SelectiveScan, SelectiveScanGradients,
     SelectiveScanOutputs, SelectiveScanUpstream,
@@ -19,12 +18,12 @@ const VARIABLE: &[&str] = &["batch", "ngroups", "dstate", "seqlen"];
 const CONSTANT: &[&str] = &["dim", "dstate"];
 
 /// B or C, or a gradient of one, on the device.
-enum CopiedProjection<'e, T: Pod> {
-    Variable(Copied<'e, T>),
-    Constant(Copied<'e, f32>),
+enum CopiedProjection<M: Board, T: Pod> {
+    Variable(Copied<M, T>),
+    Constant(Copied<M, f32>),
 }
 
-impl<T: Element> CopiedProjection<'_, T> {
+impl<M: Board, T: Element> CopiedProjection<M, T> {
     fn view(&self) -> Projection<'_, T, Device> {
         match self {
             Self::Variable(tensor) => Projection::Variable(tensor.view()),
@@ -48,12 +47,12 @@ impl<T: Element> CopiedProjection<'_, T> {
     }
 }
 
-impl<'e> OnHost<'e> {
+impl<M: Board> OnHost<M> {
     fn projection<T: Element>(
         self,
         name: &str,
         projection: &AlignedProjection<'_, T, Host>,
-    ) -> Result<CopiedProjection<'e, T>> {
+    ) -> Result<CopiedProjection<M, T>> {
         Ok(match projection {
             AlignedProjection::Variable { tensor, .. } => {
                 CopiedProjection::Variable(self.copy(name, VARIABLE, tensor)?)
@@ -66,7 +65,7 @@ impl<'e> OnHost<'e> {
         self,
         name: &str,
         gradient: &Option<AlignedProjectionMut<'_, T, Host>>,
-    ) -> Result<Option<CopiedProjection<'e, T>>> {
+    ) -> Result<Option<CopiedProjection<M, T>>> {
         Ok(match gradient {
             None => None,
             Some(AlignedProjectionMut::Variable { tensor, .. }) => {
@@ -80,22 +79,22 @@ impl<'e> OnHost<'e> {
 }
 
 /// What a scan reads, on the device.
-struct CopiedInputs<'e, T: Pod> {
-    x: Copied<'e, T>,
-    dt: Copied<'e, T>,
-    A: Copied<'e, f32>,
-    B: CopiedProjection<'e, T>,
-    C: CopiedProjection<'e, T>,
-    D: Option<Copied<'e, f32>>,
-    z: Option<Copied<'e, T>>,
-    dt_bias: Option<Copied<'e, f32>>,
-    initial_state: Option<Copied<'e, f32>>,
-    table: Option<EmulatedBuffer<'e, i32>>,
+struct CopiedInputs<M: Board, T: Pod> {
+    x: Copied<M, T>,
+    dt: Copied<M, T>,
+    A: Copied<M, f32>,
+    B: CopiedProjection<M, T>,
+    C: CopiedProjection<M, T>,
+    D: Option<Copied<M, f32>>,
+    z: Option<Copied<M, T>>,
+    dt_bias: Option<Copied<M, f32>>,
+    initial_state: Option<Copied<M, f32>>,
+    table: Option<M::Buffer<i32>>,
 }
 
-impl<'e, T: Element> CopiedInputs<'e, T> {
-    fn new(host: OnHost<'e>, inputs: &Inputs<'_, T, Host>) -> Result<Self> {
-        let table = inputs.segments.map(|segments| host.0.upload(segments.cu_seqlens())).transpose()?;
+impl<M: Board, T: Element> CopiedInputs<M, T> {
+    fn new(host: OnHost<M>, inputs: &Inputs<'_, T, Host>) -> Result<Self> {
+        let table = inputs.segments.map(|segments| host.0.copy("cu_seqlens", segments.cu_seqlens())).transpose()?;
         Ok(Self {
             x: host.copy("x", SEQUENCE, &inputs.x)?,
             dt: host.copy("dt", SEQUENCE, &inputs.dt)?,
@@ -106,7 +105,7 @@ impl<'e, T: Element> CopiedInputs<'e, T> {
             z: host.optional("z", SEQUENCE, &inputs.z)?,
             dt_bias: host.optional("dt_bias", &["dim"], &inputs.dt_bias)?,
             initial_state: host.optional("initial_state", STATE, &inputs.initial_state)?,
-            table: table.map(|table| table.named("cu_seqlens")),
+            table,
         })
     }
 
@@ -128,7 +127,7 @@ impl<'e, T: Element> CopiedInputs<'e, T> {
     }
 }
 
-impl<'a, T: Element> Forward<SelectiveScan<'a, T>> for OnHost<'_> {
+impl<'a, M: Board, T: Element> Forward<SelectiveScan<'a, T>> for OnHost<M> {
     fn forward_plan(&self, op: &SelectiveScan<'a, T>) -> Result<Plan> {
         Ok(Plan::new(format!("selective_scan_fwd_{}", T::DTYPE), op.inputs()?.dims.named(), 0))
     }
@@ -176,7 +175,7 @@ impl<'a, T: Element> Forward<SelectiveScan<'a, T>> for OnHost<'_> {
     }
 }
 
-impl<'a, T: Element> Backward<SelectiveScan<'a, T>> for OnHost<'_> {
+impl<'a, M: Board, T: Element> Backward<SelectiveScan<'a, T>> for OnHost<M> {
     fn backward_plan(&self, op: &SelectiveScan<'a, T>) -> Result<Plan> {
         Ok(Plan::new(format!("selective_scan_bwd_{}", T::DTYPE), op.inputs()?.dims.named(), 0))
     }

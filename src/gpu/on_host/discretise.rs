@@ -1,6 +1,6 @@
 //! Discretise on host tensors.
 
-use super::{Copied, OnHost, fetch_optional};
+use super::{Board, Copied, OnHost, fetch_optional};
 use crate::error::Result;
 use crate::ops::discretise::{Discretise, DiscretiseGradients, DiscretiseOutputs, DiscretiseUpstream, Inputs};
 use crate::ops::{Backward, Forward, Operator, Workspace};
@@ -9,16 +9,16 @@ use crate::tensor::{Device, Element, Host};
 use bytemuck::Pod;
 
 /// The inputs of discretise on the device, over the whole domain.
-struct CopiedInputs<'e, T: Pod> {
-    dt: Copied<'e, T>,
-    A: Copied<'e, f32>,
-    B: Copied<'e, T>,
-    dt_bias: Option<Copied<'e, f32>>,
-    lambda: Option<Copied<'e, T>>,
+struct CopiedInputs<M: Board, T: Pod> {
+    dt: Copied<M, T>,
+    A: Copied<M, f32>,
+    B: Copied<M, T>,
+    dt_bias: Option<Copied<M, f32>>,
+    lambda: Option<Copied<M, T>>,
 }
 
-impl<'e, T: Element> CopiedInputs<'e, T> {
-    fn new(host: OnHost<'e>, names: &[&'static str], inputs: &Inputs<'_, T, Host>) -> Result<Self> {
+impl<M: Board, T: Element> CopiedInputs<M, T> {
+    fn new(host: OnHost<M>, names: &[&'static str], inputs: &Inputs<'_, T, Host>) -> Result<Self> {
         Ok(Self {
             dt: host.copy("dt", names, &inputs.dt)?,
             A: host.copy("A", names, &inputs.A)?,
@@ -45,7 +45,7 @@ fn discretise_plan<T: Element>(direction: &str, inputs: &Inputs<'_, T, Host>) ->
     Plan::new(format!("discretise_{direction}_{}", T::DTYPE), inputs.named(), 0)
 }
 
-impl<'a, T: Element> Forward<Discretise<'a, T>> for OnHost<'_> {
+impl<'a, M: Board, T: Element> Forward<Discretise<'a, T>> for OnHost<M> {
     fn forward_plan(&self, op: &Discretise<'a, T>) -> Result<Plan> {
         Ok(discretise_plan("fwd", &op.inputs()?))
     }
@@ -86,7 +86,7 @@ impl<'a, T: Element> Forward<Discretise<'a, T>> for OnHost<'_> {
     }
 }
 
-impl<'a, T: Element> Backward<Discretise<'a, T>> for OnHost<'_> {
+impl<'a, M: Board, T: Element> Backward<Discretise<'a, T>> for OnHost<M> {
     fn backward_plan(&self, op: &Discretise<'a, T>) -> Result<Plan> {
         Ok(discretise_plan("bwd", &op.inputs()?))
     }

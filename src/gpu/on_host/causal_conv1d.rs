@@ -1,50 +1,49 @@
 //! The causal convolution of host tensors.
 
-use super::{Copied, OnHost, fetch, fetch_optional};
+use super::{Board, BoardBuffer, Copied, OnHost, fetch, fetch_optional};
 use crate::error::Result;
-use crate::gpu::emulated::EmulatedBuffer;
 use crate::ops::causal_conv1d::{
     CausalConv1d, CausalConv1dGradients, CausalConv1dOutputs, CausalConv1dUpdate, CausalConv1dUpdateOutputs,
     CausalConv1dUpstream, CheckedUpdate, Inputs, UpdateInputs, Weights,
 };
 use crate::ops::{Backward, Forward, Operator, Workspace};
 use crate::plan::Plan;
-use crate::tensor::{Device, Element, Host};
+use crate::tensor::{Device, Element, Host, Slice};
 
 const SEQUENCE: &[&str] = &["batch", "dim", "seqlen"];
 const STATE: &[&str] = &["batch", "dim", "state_len"];
 const CACHE: &[&str] = &["slots", "dim", "state_len"];
 
 /// Weight and bias on the device.
-struct CopiedWeights<'e, W: Element> {
-    weight: Copied<'e, W>,
-    bias: Option<Copied<'e, W>>,
+struct CopiedWeights<M: Board, W: Element> {
+    weight: Copied<M, W>,
+    bias: Option<Copied<M, W>>,
     silu: bool,
 }
 
-impl<'e, W: Element> CopiedWeights<'e, W> {
-    fn new(on: OnHost<'e>, weights: &Weights<'_, W, Host>) -> Result<Self> {
+impl<M: Board, W: Element> CopiedWeights<M, W> {
+    fn new(on: OnHost<M>, weights: &Weights<'_, W, Host>) -> Result<Self> {
         let weight = on.copy("weight", &["dim", "width"], &weights.weight)?;
         Ok(Self { weight, bias: on.optional("bias", &["dim"], &weights.bias)?, silu: weights.silu })
     }
 }
 
 /// What a convolution reads, on the device.
-struct CopiedInputs<'e, T: Element, W: Element> {
-    x: Copied<'e, T>,
-    weights: CopiedWeights<'e, W>,
-    initial_state: Option<Copied<'e, T>>,
-    table: Option<EmulatedBuffer<'e, i32>>,
+struct CopiedInputs<M: Board, T: Element, W: Element> {
+    x: Copied<M, T>,
+    weights: CopiedWeights<M, W>,
+    initial_state: Option<Copied<M, T>>,
+    table: Option<M::Buffer<i32>>,
 }
 
-impl<'e, T: Element, W: Element> CopiedInputs<'e, T, W> {
-    fn new(on: OnHost<'e>, inputs: &Inputs<'_, T, W, Host>) -> Result<Self> {
-        let table = inputs.segments.map(|segments| on.0.upload(segments.cu_seqlens())).transpose()?;
+impl<M: Board, T: Element, W: Element> CopiedInputs<M, T, W> {
+    fn new(on: OnHost<M>, inputs: &Inputs<'_, T, W, Host>) -> Result<Self> {
+        let table = inputs.segments.map(|segments| on.0.copy("cu_seqlens", segments.cu_seqlens())).transpose()?;
         Ok(Self {
             x: on.copy("x", SEQUENCE, &inputs.x)?,
             weights: CopiedWeights::new(on, &inputs.weights)?,
             initial_state: on.optional("initial_state", STATE, &inputs.initial_state)?,
-            table: table.map(|table| table.named("cu_seqlens")),
+            table,
         })
     }
 
@@ -60,7 +59,7 @@ impl<'e, T: Element, W: Element> CopiedInputs<'e, T, W> {
     }
 }
 
-impl<'a, T: Element, W: Element> Forward<CausalConv1d<'a, T, W>> for OnHost<'_> {
+impl<'a, M: Board, T: Element, W: Element> Forward<CausalConv1d<'a, T, W>> for OnHost<M> {
     fn forward_plan(&self, op: &CausalConv1d<'a, T, W>) -> Result<Plan> {
         Ok(Plan::new(format!("causal_conv1d_fwd_{}", T::DTYPE), op.inputs()?.dims.named(), 0))
     }
@@ -90,7 +89,7 @@ impl<'a, T: Element, W: Element> Forward<CausalConv1d<'a, T, W>> for OnHost<'_> 
     }
 }
 
-impl<'a, T: Element, W: Element> Backward<CausalConv1d<'a, T, W>> for OnHost<'_> {
+impl<'a, M: Board, T: Element, W: Element> Backward<CausalConv1d<'a, T, W>> for OnHost<M> {
     fn backward_plan(&self, op: &CausalConv1d<'a, T, W>) -> Result<Plan> {
         Ok(Plan::new(format!("causal_conv1d_bwd_{}", T::DTYPE), op.inputs()?.dims.named(), 0))
     }
@@ -143,22 +142,22 @@ impl<'a, T: Element, W: Element> Backward<CausalConv1d<'a, T, W>> for OnHost<'_>
 }
 
 /// What an update reads, on the device.
-struct CopiedUpdate<'e, T: Element, W: Element> {
-    x: Copied<'e, T>,
-    weights: CopiedWeights<'e, W>,
-    lengths: Option<EmulatedBuffer<'e, i32>>,
-    indices: Option<EmulatedBuffer<'e, i32>>,
+struct CopiedUpdate<M: Board, T: Element, W: Element> {
+    x: Copied<M, T>,
+    weights: CopiedWeights<M, W>,
+    lengths: Option<M::Buffer<i32>>,
+    indices: Option<M::Buffer<i32>>,
 }
 
-impl<'e, T: Element, W: Element> CopiedUpdate<'e, T, W> {
-    fn new(on: OnHost<'e>, inputs: &UpdateInputs<'_, T, W, Host>) -> Result<Self> {
-        let [lengths, indices] = [inputs.cache_seqlens, inputs.state_indices]
-            .map(|list| list.map(|list| on.0.upload(list.as_slice())).transpose());
+impl<M: Board, T: Element, W: Element> CopiedUpdate<M, T, W> {
+    fn new(on: OnHost<M>, inputs: &UpdateInputs<'_, T, W, Host>) -> Result<Self> {
+        let copy =
+            |name, list: Option<Slice<'_, i32, Host>>| list.map(|list| on.0.copy(name, list.as_slice())).transpose();
         Ok(Self {
             x: on.copy("x", SEQUENCE, &inputs.x)?,
             weights: CopiedWeights::new(on, &inputs.weights)?,
-            lengths: lengths?.map(|list| list.named("cache_seqlens")),
-            indices: indices?.map(|list| list.named("state_indices")),
+            lengths: copy("cache_seqlens", inputs.cache_seqlens)?,
+            indices: copy("state_indices", inputs.state_indices)?,
         })
     }
 
@@ -174,7 +173,7 @@ impl<'e, T: Element, W: Element> CopiedUpdate<'e, T, W> {
     }
 }
 
-impl<'a, T: Element, W: Element> Forward<CausalConv1dUpdate<'a, T, W>> for OnHost<'_> {
+impl<'a, M: Board, T: Element, W: Element> Forward<CausalConv1dUpdate<'a, T, W>> for OnHost<M> {
     fn forward_plan(&self, op: &CausalConv1dUpdate<'a, T, W>) -> Result<Plan> {
         Ok(Plan::new(format!("causal_conv1d_update_{}", T::DTYPE), op.inputs()?.named(), 0))
     }

@@ -1,6 +1,6 @@
 //! The state update on host tensors.
 
-use super::{Copied, OnHost, fetch};
+use super::{Board, Copied, OnHost, fetch};
 use crate::error::Result;
 use crate::ops::state_update::{CheckedOutputs, Inputs, StateUpdate, StateUpdateOutputs};
 use crate::ops::{Forward, Operator, Workspace};
@@ -15,20 +15,20 @@ const MATRIX: [&str; 3] = ["nheads", "headdim", "dstate"];
 const CHANNEL: [&str; 2] = ["nheads", "headdim"];
 
 /// The inputs of a state update on the device.
-struct CopiedInputs<'e, T: Pod> {
-    x: Copied<'e, T>,
-    dt: Copied<'e, T>,
-    A: Copied<'e, f32>,
-    B: Copied<'e, T>,
-    C: Copied<'e, T>,
-    D: Option<Copied<'e, f32>>,
-    z: Option<Copied<'e, T>>,
-    dt_bias: Option<Copied<'e, f32>>,
-    state_indices: Option<Copied<'e, i32>>,
+struct CopiedInputs<M: Board, T: Pod> {
+    x: Copied<M, T>,
+    dt: Copied<M, T>,
+    A: Copied<M, f32>,
+    B: Copied<M, T>,
+    C: Copied<M, T>,
+    D: Option<Copied<M, f32>>,
+    z: Option<Copied<M, T>>,
+    dt_bias: Option<Copied<M, f32>>,
+    state_indices: Option<Copied<M, i32>>,
 }
 
-impl<'e, T: Element> CopiedInputs<'e, T> {
-    fn new(host: OnHost<'e>, inputs: &Inputs<'_, T, Host>) -> Result<Self> {
+impl<M: Board, T: Element> CopiedInputs<M, T> {
+    fn new(host: OnHost<M>, inputs: &Inputs<'_, T, Host>) -> Result<Self> {
         Ok(Self {
             x: host.copy("x", &SEQUENCE, &inputs.x)?,
             dt: host.copy("dt", &SEQUENCE, &inputs.dt)?,
@@ -59,7 +59,7 @@ fn host_plan<T: Element, H: Element>(inputs: &Inputs<'_, T, Host>) -> Plan {
     Plan::new(format!("state_update_fwd_{}_state_{}", T::DTYPE, H::DTYPE), inputs.dims.named(), 0)
 }
 
-impl<'a, T: Element, H: Element> Forward<StateUpdate<'a, T, H>> for OnHost<'_> {
+impl<'a, M: Board, T: Element, H: Element> Forward<StateUpdate<'a, T, H>> for OnHost<M> {
     fn forward_plan(&self, op: &StateUpdate<'a, T, H>) -> Result<Plan> {
         Ok(host_plan::<T, H>(&op.inputs()?))
     }
