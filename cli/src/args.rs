@@ -84,7 +84,11 @@ pub struct CheckArgs {
     /// What is checked; may be given several times.
     #[arg(long, value_enum, default_values_t = [Checked::Cpu])]
     pub backend: Vec<Checked>,
-    /// Random cases for each backend; without it, 2000, and 24 on the emulator.
+    /// Which device of the CUDA driver; without it, 0.
+    #[cfg(feature = "cuda")]
+    #[arg(long, value_name = "ORDINAL")]
+    pub device: Option<u32>,
+    /// Random cases for each backend; without it, 2000, and 24 on emulated devices.
     #[arg(long, value_name = "N")]
     pub cases: Option<NonZeroUsize>,
     /// Where the cases come from: case i of seed S is case 0 of seed S + i. Without it, the clock.
@@ -108,6 +112,9 @@ pub enum Checked {
     /// The GPU's kernels, instruction by instruction, checked while they run.
     #[cfg(feature = "emulator")]
     Emulator,
+    /// A device of the CUDA driver.
+    #[cfg(feature = "cuda")]
+    Cuda,
 }
 
 /// Which directions are measured.
@@ -189,10 +196,14 @@ pub struct RunArgs {
     /// The operator; without it, the file's metadata say.
     #[arg(long, value_enum)]
     pub op: Option<Op>,
-    /// What computes: the CPU, the naive loops in f64 (whose results are stored as F64, a truth for others), or the GPU's
-    /// kernels on an emulated device, which refuses kernels that misbehave.
+    /// What computes: the CPU, the naive loops in f64 (whose results are stored as F64, a truth for others), the GPU's
+    /// kernels on an emulated device, which refuses kernels that misbehave, or a GPU.
     #[arg(long, value_enum, default_value_t = Backend::Cpu)]
     pub backend: Backend,
+    /// Which device of the CUDA driver; without it, 0.
+    #[cfg(feature = "cuda")]
+    #[arg(long, value_name = "ORDINAL")]
+    pub device: Option<u32>,
     /// Computes the gradients, from the upstream gradients in the file.
     #[arg(long)]
     pub backward: bool,
@@ -270,6 +281,9 @@ pub enum Backend {
     /// The GPU's kernels, instruction by instruction, checked while they run.
     #[cfg(feature = "emulator")]
     Emulator,
+    /// A device of the CUDA driver.
+    #[cfg(feature = "cuda")]
+    Cuda,
 }
 
 /// How (batch, dim, seqlen) tensors lie in memory.

@@ -13,6 +13,8 @@ mod args;
 #[cfg(feature = "bench")]
 mod bench;
 mod check;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod error;
 mod info;
 mod input;
@@ -53,10 +55,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: 
             Ok(table) => (table, SUCCESS),
             Err(error) => return refuse(err, &error.to_string()),
         },
-        Ok(Cli { command: Some(Command::Check(args)) }) => {
-            let (text, passes) = check::run(&args);
-            (text, if passes { SUCCESS } else { RULE_BROKEN })
-        }
+        Ok(Cli { command: Some(Command::Check(args)) }) => match check::run(&args) {
+            Ok((text, passes)) => (text, if passes { SUCCESS } else { RULE_BROKEN }),
+            Err(error) => return refuse(err, &error.to_string()),
+        },
         Err(usage) if usage.use_stderr() => {
             // Standard error is gone: nobody is left to tell.
             let _ = write!(err, "{usage}");

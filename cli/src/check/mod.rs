@@ -10,41 +10,53 @@ mod tally;
 mod tensor;
 
 use crate::args::{CheckArgs, Checked};
+#[cfg(feature = "cuda")]
+use crate::cuda;
+use crate::error::Result;
 use crate::operators::{Runs, RunsAll};
 use crate::progress::Progress;
 use crate::random::Random;
 use crate::tensor::Io;
 use half::{bf16, f16};
 use ssm_kernels::Cpu;
+#[cfg(feature = "cuda")]
+use ssm_kernels::gpu::Stream;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tally::{Kind, Tally};
 
-/// Checks every backend; the text, and whether every case passed.
-pub fn run(args: &CheckArgs) -> (String, bool) {
+/// Checks every backend; the text, and whether every case passed. An error if one of them is absent.
+pub fn run(args: &CheckArgs) -> Result<(String, bool)> {
     let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let seed = args.seed.unwrap_or_else(clock);
     let (mut text, mut passes) = (format!("seed {seed}\n"), true);
     for &backend in &args.backend {
-        let cases = args.cases.map_or(usual(backend), usize::from);
+        let cases = args.cases.map(usize::from);
         let tally = match backend {
-            Checked::Cpu => check(&Cpu::new(), backend, seed, cases),
+            Checked::Cpu => check(&Cpu::new(), backend, seed, cases.unwrap_or(MANY)),
             #[cfg(feature = "emulator")]
-            Checked::Emulator => check(&ssm_kernels::gpu::Emulator::new().on_host(), backend, seed, cases),
+            Checked::Emulator => {
+                check(&ssm_kernels::gpu::Emulator::new().on_host(), backend, seed, cases.unwrap_or(FEW))
+            }
+            #[cfg(feature = "cuda")]
+            Checked::Cuda => {
+                let driver = cuda::open(args.device)?;
+                let info = driver.info();
+                text += &format!("\ncuda: device {}, {}\n", info.ordinal, info.name);
+                let usual = if cuda::is_emulated(info) { FEW } else { MANY };
+                check(&driver.on(Stream::null()).on_host(), backend, seed, cases.unwrap_or(usual))
+            }
         };
         text += &format!("\n{}", tally.text(backend));
         passes &= tally.passes();
     }
-    (text, passes)
+    Ok((text, passes))
 }
 
-/// The emulator takes a thousand times as long.
-fn usual(backend: Checked) -> usize {
-    match backend {
-        Checked::Cpu => 2000,
-        #[cfg(feature = "emulator")]
-        Checked::Emulator => 24,
-    }
-}
+/// Cases, if nobody says how many.
+const MANY: usize = 2000;
+/// The same on an emulated device, which takes a thousand times as long.
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+const FEW: usize = 24;
 
 /// Runs so many cases; case i is that of seed + i.
 fn check(backend: &impl RunsAll, name: Checked, seed: u64, cases: usize) -> Tally {

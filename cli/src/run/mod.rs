@@ -65,13 +65,28 @@ pub fn run(args: &RunArgs, err: &mut dyn Write) -> Result<Report> {
     Ok(Report { call, rows: finished.rows, speed: finished.speed, work: finished.work })
 }
 
+fn takes_threads(backend: Backend) -> bool {
+    match backend {
+        Backend::Cpu => true,
+        Backend::Reference => false,
+        #[cfg(feature = "emulator")]
+        Backend::Emulator => true,
+        #[cfg(feature = "cuda")]
+        Backend::Cuda => false,
+    }
+}
+
 fn compute(args: &RunArgs, err: &mut dyn Write) -> Result<(Op, Dtype, Finished)> {
-    if args.threads.is_some() && args.backend == Backend::Reference {
+    if args.threads.is_some() && !takes_threads(args.backend) {
         return Err(CliError::new("--threads is for --backend cpu and emulator only"));
     }
     #[cfg(feature = "emulator")]
     if args.adversarial.is_some() && args.backend != Backend::Emulator {
         return Err(CliError::new("--adversarial is for --backend emulator only"));
+    }
+    #[cfg(feature = "cuda")]
+    if args.device.is_some() && args.backend != Backend::Cuda {
+        return Err(CliError::new("--device is for --backend cuda only"));
     }
     let mut memory = Memory::new(args.max_memory.unwrap_or_else(|| memory_for(&args.input)));
     let bytes = input::read(&args.input, &mut memory)?;

@@ -242,6 +242,8 @@ fn of_states<T: Io, H: Io>(args: &RunArgs, input: &Input<'_>, memory: &mut Memor
         Backend::Cpu => timed(&Cpu::new(), &op, &tensors, args, &outlines)?,
         #[cfg(feature = "emulator")]
         Backend::Emulator => timed(&super::emulator::device(args).on_host(), &op, &tensors, args, &outlines)?,
+        #[cfg(feature = "cuda")]
+        Backend::Cuda => timed(&crate::cuda::on_stream(args.device)?.on_host(), &op, &tensors, args, &outlines)?,
         Backend::Reference => {
             let state = || state_view(&tensors);
             let (run, speed) = speed::once(|| Ok(naive::forward::<f64, T, H>(&op, state()?)?))?;

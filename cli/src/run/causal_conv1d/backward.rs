@@ -74,6 +74,8 @@ pub(super) fn run<'f, T: Io, W: Io>(
         Backend::Cpu => call.timed(&Cpu::new(), memory)?,
         #[cfg(feature = "emulator")]
         Backend::Emulator => call.timed(&crate::run::emulator::device(args).on_host(), memory)?,
+        #[cfg(feature = "cuda")]
+        Backend::Cuda => call.timed(&crate::cuda::on_stream(args.device)?.on_host(), memory)?,
         Backend::Reference => {
             let (all, speed) = speed::once(|| call.naive::<f64>())?;
             let data = call.picked(all).into_iter().zip(&outlines);

@@ -33,6 +33,8 @@ pub(super) fn run<T: Io, W: Io>(
         Backend::Cpu => timed(&Cpu::new(), op, options, &outlines, memory)?,
         #[cfg(feature = "emulator")]
         Backend::Emulator => timed(&crate::run::emulator::device(args).on_host(), op, options, &outlines, memory)?,
+        #[cfg(feature = "cuda")]
+        Backend::Cuda => timed(&crate::cuda::on_stream(args.device)?.on_host(), op, options, &outlines, memory)?,
         Backend::Reference => {
             let (forward, speed) = speed::once(|| Ok(naive::forward::<f64, T, W>(op)?))?;
             let data = [forward.out, forward.final_state];

@@ -34,6 +34,8 @@ pub(super) fn run<T: Io, W: Io>(
         Backend::Cpu => call.timed(&Cpu::new(), memory)?,
         #[cfg(feature = "emulator")]
         Backend::Emulator => call.timed(&crate::run::emulator::device(args).on_host(), memory)?,
+        #[cfg(feature = "cuda")]
+        Backend::Cuda => call.timed(&crate::cuda::on_stream(args.device)?.on_host(), memory)?,
         Backend::Reference => {
             let (forward, speed) = speed::once(|| call.naive::<f64>())?;
             let data = [forward.out, forward.final_state];

@@ -133,6 +133,8 @@ pub(super) fn run<'f, T: Io>(
         Backend::Cpu => call.timed(&Cpu::new(), options, &parts, &outlines)?,
         #[cfg(feature = "emulator")]
         Backend::Emulator => call.timed(&crate::run::emulator::device(args).on_host(), options, &parts, &outlines)?,
+        #[cfg(feature = "cuda")]
+        Backend::Cuda => call.timed(&crate::cuda::on_stream(args.device)?.on_host(), options, &parts, &outlines)?,
         Backend::Reference => call.reference(&parts, &outlines)?,
     };
     let rows = judge(&outlines, &results, input, &Naive { call: &call, parts: &parts })?;

@@ -87,6 +87,10 @@ pub(super) fn run<T: Io>(
         Backend::Emulator => {
             timed(&crate::run::emulator::device(args).on_host(), op, tensors, options, &parts, &outlines)?
         }
+        #[cfg(feature = "cuda")]
+        Backend::Cuda => {
+            timed(&crate::cuda::on_stream(args.device)?.on_host(), op, tensors, options, &parts, &outlines)?
+        }
         Backend::Reference => reference(op, &parts, &outlines)?,
     };
     let rows = judge(&outlines, &results, input, &Naive { op, parts: &parts })?;

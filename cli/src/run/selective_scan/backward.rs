@@ -144,6 +144,8 @@ pub(super) fn run<'f, T: Io>(
         Backend::Cpu => call.timed(&Cpu::new(), memory)?,
         #[cfg(feature = "emulator")]
         Backend::Emulator => call.timed(&crate::run::emulator::device(args).on_host(), memory)?,
+        #[cfg(feature = "cuda")]
+        Backend::Cuda => call.timed(&crate::cuda::on_stream(args.device)?.on_host(), memory)?,
         Backend::Reference => call.reference()?,
     };
     let rows = judge(&outlines, &results, input, &Naive(&call))?;

@@ -37,6 +37,8 @@ pub(super) fn run<T: Io>(
         Backend::Cpu => timed(&Cpu::new(), scan, &dims, options, &outlines)?,
         #[cfg(feature = "emulator")]
         Backend::Emulator => timed(&crate::run::emulator::device(args).on_host(), scan, &dims, options, &outlines)?,
+        #[cfg(feature = "cuda")]
+        Backend::Cuda => timed(&crate::cuda::on_stream(args.device)?.on_host(), scan, &dims, options, &outlines)?,
         Backend::Reference => reference(scan, options, &outlines)?,
     };
     let rows = judge(&outlines, &results, input, &Naive { scan, every: options.every })?;

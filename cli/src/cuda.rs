@@ -1,0 +1,19 @@
+//! Devices of the CUDA driver.
+
+use ssm_kernels::Result;
+use ssm_kernels::gpu::{DeviceInfo, Driver, Gpu, OnStream, Stream};
+
+/// Device `ordinal`, or the first.
+pub fn open(ordinal: Option<u32>) -> Result<Driver> {
+    Driver::open(ordinal.unwrap_or(0))
+}
+
+/// Its default stream.
+pub fn on_stream(ordinal: Option<u32>) -> Result<Gpu<OnStream>> {
+    Ok(open(ordinal)?.on(Stream::null()))
+}
+
+/// Whether it is the driver of `emulated-cuda`, which says so in the names of its devices.
+pub fn is_emulated(info: &DeviceInfo) -> bool {
+    info.name.starts_with("Emulated CUDA device")
+}
