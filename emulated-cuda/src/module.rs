@@ -289,7 +289,7 @@ mod tests {
         assert_eq!((directive(text, ".version"), directive(text, ".target")), (Some("7.1"), Some("sm_80")));
         assert_eq!(check_versions(text), Ok(71));
         let refused = |text: &str| check_versions(text).map_err(|refused| refused.0);
-        assert_eq!(refused(".version 9.0\n.target sm_80"), Err(Code::UNSUPPORTED_PTX_VERSION));
+        assert_eq!(refused(".version 9.1\n.target sm_80"), Err(Code::UNSUPPORTED_PTX_VERSION));
         assert_eq!(refused(".version 8.0\n.target sm_100"), Err(Code::INVALID_PTX));
         assert_eq!(refused(".version 8.0\n.target sm_80a"), Err(Code::INVALID_PTX));
         assert_eq!(refused(".version 8.0\n.target sm_90a"), Ok(80));

@@ -48,7 +48,7 @@ fn read() -> Settings {
     Settings {
         devices: value("DEVICES", 1, |text| text.parse().ok().filter(|&count| count <= MOST_DEVICES)),
         capability: value("CAPABILITY", (9, 0), capability),
-        driver_version: value("DRIVER_VERSION", 12_040, |text| text.parse().ok()),
+        driver_version: value("DRIVER_VERSION", 13_000, |text| text.parse().ok()),
         memory: value("MEMORY", 4 << 30, bytes),
         checks: value("CHECKS", Checks::ALL, |text| match text {
             "all" => Some(Checks::ALL),
