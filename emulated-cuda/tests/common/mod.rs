@@ -17,11 +17,15 @@ pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         // One for each test binary: they may run at the same time.
-        let name = format!("libcuda-{}", std::process::id());
+        let test = std::env::current_exe().expect("this binary");
+        let name = format!("libcuda-{}", test.file_stem().unwrap_or_default().to_string_lossy());
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(folder.join("lib64")).expect("a folder for temporary files");
-        for name in ["libcuda.so.1", "lib64/libcuda.so"] {
-            std::os::unix::fs::symlink(library(), folder.join(name)).expect("a link");
+        for link in ["libcuda.so.1", "lib64/libcuda.so"].map(|name| folder.join(name)) {
+            if std::fs::read_link(&link).ok() != Some(library()) {
+                let _ = std::fs::remove_file(&link);
+                std::os::unix::fs::symlink(library(), link).expect("a link");
+            }
         }
         folder
     })
