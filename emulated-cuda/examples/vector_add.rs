@@ -6,6 +6,7 @@ use cudarc::nvrtc::Ptx;
 /// `vector_add.cu` beside it, compiled by nvcc.
 const PTX: &str = include_str!("../../ptx-emulator/examples/vector_add.ptx");
 
+/// Adds two vectors.
 pub fn main() -> Result<(), DriverError> {
     let context = CudaContext::new(0)?;
     let stream = context.default_stream();

@@ -61,7 +61,7 @@ impl State {
 }
 
 /// Refuses calls that may wait inside (allocations, module loading), where a capture forbids them.
-pub fn refuse_unsafe_call(state: &mut State) -> Result<()> {
+pub(crate) fn refuse_unsafe_call(state: &mut State) -> Result<()> {
     let (mode, thread) = (MODE.get(), std::thread::current().id());
     if mode == RELAXED {
         return Ok(());
@@ -75,14 +75,14 @@ pub fn refuse_unsafe_call(state: &mut State) -> Result<()> {
 }
 
 /// Refuses to wait for a context of which a stream is captured.
-pub fn refuse_synchronisation(state: &mut State, context: Handle) -> Result<()> {
+pub(crate) fn refuse_synchronisation(state: &mut State, context: Handle) -> Result<()> {
     let captures = state.captures_of(context, None);
     let any = state.invalidate(|capture| captures.contains(&capture.number));
     if any { Err(Code::STREAM_CAPTURE_UNSUPPORTED) } else { Ok(()) }
 }
 
 /// Refuses to wait for a stream that is captured, or that would have to wait for one.
-pub fn refuse_waiting(state: &mut State, stream: Handle) -> Result<()> {
+pub(crate) fn refuse_waiting(state: &mut State, stream: Handle) -> Result<()> {
     let found = state.streams.get(&stream).ok_or(Code::INVALID_HANDLE)?;
     let (context, own) = (found.context, found.capture.as_ref().map(|tail| tail.capture));
     if found.kind == StreamKind::Null {
@@ -95,14 +95,14 @@ pub fn refuse_waiting(state: &mut State, stream: Handle) -> Result<()> {
 }
 
 /// Refuses to ask the host about an event that a capture recorded.
-pub fn refuse_captured(state: &mut State, event: Handle) -> Result<()> {
+pub(crate) fn refuse_captured(state: &mut State, event: Handle) -> Result<()> {
     let Some(tail) = state.event(event)?.captured.clone() else { return Ok(()) };
     state.invalidate(|capture| capture.number == tail.capture);
     Err(Code::CAPTURED_EVENT)
 }
 
 /// Notes in an event where a captured stream is.
-pub fn record(state: &mut State, event: Handle, tail: Option<Tail>) -> Result<()> {
+pub(crate) fn record(state: &mut State, event: Handle, tail: Option<Tail>) -> Result<()> {
     if let Some(event) = state.events.get_mut(&event) {
         event.captured = tail;
     }
@@ -110,7 +110,7 @@ pub fn record(state: &mut State, event: Handle, tail: Option<Tail>) -> Result<()
 }
 
 /// Makes a stream wait for an event in a capture, which it joins if need be. False if there is no capture.
-pub fn wait(state: &mut State, stream: Handle, event: Handle) -> Result<bool> {
+pub(crate) fn wait(state: &mut State, stream: Handle, event: Handle) -> Result<bool> {
     let event = state.event(event)?.captured.clone();
     let event = event.filter(|tail| state.captures.contains_key(&tail.capture));
     let found = state.streams.get_mut(&stream).ok_or(Code::INVALID_HANDLE)?;
@@ -139,7 +139,7 @@ pub fn wait(state: &mut State, stream: Handle, event: Handle) -> Result<bool> {
 }
 
 /// A stream goes away: its capture ends without a graph, or can only end so.
-pub fn abandon(state: &mut State, stream: Handle) {
+pub(crate) fn abandon(state: &mut State, stream: Handle) {
     let Some(tail) = state.streams.get_mut(&stream).and_then(|stream| stream.capture.take()) else { return };
     let origin = state.captures.get(&tail.capture).map(|capture| capture.origin);
     if origin == Some(stream) {

@@ -7,13 +7,13 @@ use crate::state::lock;
 use std::ffi::c_char;
 
 /// A block may have so much shared memory without asking.
-pub const FREE_SHARED: usize = 48 << 10;
+pub(crate) const FREE_SHARED: usize = 48 << 10;
 /// Threads of a multiprocessor.
-pub const MOST_THREADS: usize = 2048;
+pub(crate) const MOST_THREADS: usize = 2048;
 
 /// What differs between the architectures that the emulation passes for.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     pub multiprocessors: usize,
     /// Shared memory of a multiprocessor.
     pub shared: usize,
@@ -24,7 +24,7 @@ pub struct Limits {
 }
 
 /// Those of the architecture that the settings name.
-pub fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     let of = |multiprocessors, shared: usize, optin: usize, l2: usize, blocks| Limits {
         multiprocessors,
         shared: shared << 10,

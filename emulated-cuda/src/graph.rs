@@ -11,14 +11,14 @@ use std::thread::ThreadId;
 
 /// Where a captured stream, or an event recorded there, is: the nodes that come next wait for these.
 #[derive(Clone, Debug)]
-pub struct Tail {
+pub(crate) struct Tail {
     pub capture: u64,
     pub after: Vec<usize>,
 }
 
 /// A capture that is under way.
 #[derive(Debug)]
-pub struct Capture {
+pub(crate) struct Capture {
     pub number: u64,
     pub origin: Handle,
     pub mode: u32,
@@ -29,14 +29,14 @@ pub struct Capture {
 
 /// A node: work, and the nodes before it.
 #[derive(Clone, Debug)]
-pub struct Node {
+pub(crate) struct Node {
     pub work: Work,
     pub after: Vec<usize>,
 }
 
 /// What a capture made.
 #[derive(Debug)]
-pub struct Graph {
+pub(crate) struct Graph {
     nodes: Vec<Node>,
     handles: Vec<Handle>,
     /// Allocations that begin and end in it.
@@ -45,7 +45,7 @@ pub struct Graph {
 
 /// A graph that can be launched.
 #[derive(Debug)]
-pub struct GraphExec {
+pub(crate) struct GraphExec {
     pub graph: Arc<Graph>,
     pub context: Handle,
 }

@@ -1,12 +1,10 @@
 #![doc = include_str!("../README.md")]
-// What is public here is so for the tests: programs see the exported functions alone.
-#![allow(missing_docs)]
 
 pub mod capture;
 pub mod codes;
 pub mod context;
 pub mod copy;
-pub mod counters;
+mod counters;
 pub mod device;
 pub mod edge;
 pub mod event;
@@ -19,7 +17,7 @@ pub mod module;
 pub mod pool;
 mod queue;
 mod report;
-pub mod settings;
+mod settings;
 mod state;
 pub mod stream;
 pub mod stubs;

@@ -10,7 +10,7 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 
 /// Where an allocation came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     Plain,
     /// From a pool.
     Pool(Handle),
@@ -22,7 +22,7 @@ pub enum Origin {
 
 /// An allocation of a device.
 #[derive(Debug)]
-pub struct Allocation {
+pub(crate) struct Allocation {
     pub len: u64,
     pub context: Handle,
     pub device: usize,
@@ -33,7 +33,7 @@ pub struct Allocation {
 
 /// Host memory that is pinned.
 #[derive(Debug)]
-pub struct HostBlock {
+pub(crate) struct HostBlock {
     pub len: usize,
     pub flags: u32,
     /// What it was allocated with; none if it was registered.

@@ -17,7 +17,7 @@ const MACHINE_CODE: [[u8; 4]; 3] = [*b"\x7fELF", 0xBA55_ED50u32.to_le_bytes(), 0
 
 /// A module in a context.
 #[derive(Debug)]
-pub struct Loaded {
+pub(crate) struct Loaded {
     pub module: Module,
     pub device: usize,
     pub context: Handle,
@@ -29,7 +29,7 @@ pub struct Loaded {
 
 /// A kernel of a module.
 #[derive(Debug)]
-pub struct Function {
+pub(crate) struct Function {
     pub module: Arc<Loaded>,
     pub module_handle: Handle,
     pub name: String,

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 /// A pool: a name for allocations, and attributes.
 #[derive(Debug, Default)]
-pub struct Pool {
+pub(crate) struct Pool {
     device: usize,
     is_default: bool,
     /// `CUmemPool_attribute` that were set.

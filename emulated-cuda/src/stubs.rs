@@ -7,6 +7,7 @@ use crate::{edge, report};
 macro_rules! stubs {
     ($($name:ident),* $(,)?) => {
         $(
+            /// Not emulated.
             #[unsafe(no_mangle)]
             #[allow(non_snake_case)]
             pub extern "C" fn $name() -> i32 {

@@ -43,7 +43,7 @@ fn end_code(stream: Handle) -> i32 {
 
 #[test]
 fn a_step_is_captured_and_replayed() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (add_to, address, other, one) = (kernel("add"), upload(&[1; 8]), alloc(32), stream(1));
     let (mut state, launches) = (9, counter("launches"));
     ok!(cuStreamBeginCapture_v2(one, 0));
@@ -84,7 +84,7 @@ fn a_step_is_captured_and_replayed() {
 
 #[test]
 fn streams_fork_and_join() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (add_to, address, other) = (kernel("add"), upload(&[1; 8]), upload(&[0; 8]));
     let (one, two, forked, joined) = (stream(1), stream(1), event(), event());
     ok!(cuStreamBeginCapture_v2(one, 2));
@@ -115,7 +115,7 @@ fn streams_fork_and_join() {
 
 #[test]
 fn captures_that_come_to_nothing() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (address, one, two, event) = (alloc(32), stream(1), stream(1), event());
     assert_eq!(end_code(one), 401, "none is under way");
     assert_eq!(code!(cuStreamBeginCapture_v2(0, 0)), 900);
@@ -138,7 +138,7 @@ fn captures_that_come_to_nothing() {
 
 #[test]
 fn no_waiting_inside() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (address, one, blocking, mut more) = (alloc(32), stream(1), stream(0), 0);
     type Call<'c> = &'c mut dyn FnMut() -> i32;
     let calls: [(Call<'_>, i32); 6] = [
@@ -172,7 +172,7 @@ fn no_waiting_inside() {
 
 #[test]
 fn memory_of_a_graph() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (add_to, address, one, mut scratch) = (kernel("add"), upload(&[1; 8]), stream(1), 0);
     ok!(cuStreamBeginCapture_v2(one, 0));
     ok!(cuMemAllocAsync((&mut scratch).into(), 32, one));
@@ -196,7 +196,7 @@ fn memory_of_a_graph() {
 
 #[test]
 fn scratch_beyond_its_life() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (add_to, address, one, mut scratch) = (kernel("add"), upload(&[1; 8]), stream(1), 0);
     ok!(cuStreamBeginCapture_v2(one, 0));
     ok!(cuMemAllocAsync((&mut scratch).into(), 32, one));

@@ -9,7 +9,7 @@ use std::ffi::{CStr, c_char};
 
 #[test]
 fn the_stack_of_a_thread() {
-    let alone = Alone::new();
+    let alone = Alone::enter();
     let (mut current, mut other, mut popped, mut device) = (0, 0, 0, 9);
     ok!(cuCtxCreate_v3((&mut other).into(), 0, 0, 8, 0));
     ok!(cuCtxGetCurrent((&mut current).into()));
@@ -44,7 +44,7 @@ fn the_stack_of_a_thread() {
 
 #[test]
 fn the_primary_context() {
-    let alone = Alone::new();
+    let alone = Alone::enter();
     let (mut one, mut two, mut flags, mut active) = (0, 0, 0, 9);
     ok!(cuDevicePrimaryCtxGetState(0, (&mut flags).into(), (&mut active).into()));
     assert_eq!(active, 0);
@@ -69,7 +69,7 @@ fn the_primary_context() {
 
 #[test]
 fn what_a_device_says() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (mut count, mut device, mut bytes) = (0, 9, 0);
     ok!(cuDeviceGetCount((&mut count).into()));
     ok!(cuDeviceGet((&mut device).into(), 0));
@@ -102,7 +102,7 @@ fn what_a_device_says() {
 
 #[test]
 fn limits_and_preferences() {
-    let alone = Alone::new();
+    let alone = Alone::enter();
     let (mut value, mut least, mut greatest, mut version) = (0, 9, 9, 0);
     ok!(cuCtxSetLimit(0, 4096));
     ok!(cuCtxGetLimit((&mut value).into(), 0));
@@ -150,7 +150,7 @@ fn addresses_of_functions() {
 
 #[test]
 fn what_is_not_emulated() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let before = crate::counter("cuTexObjectCreate");
     assert_eq!([stubs::cuTexObjectCreate(), stubs::cuMemAllocManaged()], [801; 2]);
     assert_eq!(crate::counter("cuTexObjectCreate"), before + 1);

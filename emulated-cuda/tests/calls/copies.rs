@@ -4,7 +4,7 @@ use emulated_cuda::edge::In;
 
 #[test]
 fn one_after_another() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (one, two) = (upload(&[1, 2, 3, 4]), upload(&[0; 4]));
     ok!(cuMemcpyDtoD_v2(two + 4, one, 8));
     assert_eq!(download(two, 4), [0, 1, 2, 0]);
@@ -22,7 +22,7 @@ fn one_after_another() {
 
 #[test]
 fn what_is_refused() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (address, words) = (upload(&[1; 4]), [0u32; 8]);
     let host = words.as_ptr().expose_provenance();
     assert_eq!(code!(cuMemcpyHtoD_v2(address, host, 17)), 1);
@@ -38,7 +38,7 @@ fn what_is_refused() {
 
 #[test]
 fn fills() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let address = alloc(16);
     ok!(cuMemsetD8_v2(address, 0x11, 16));
     ok!(cuMemsetD16_v2(address + 4, 0x2222, 2));
@@ -54,7 +54,7 @@ fn fills() {
 
 #[test]
 fn rectangles() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     // Words of CUDA_MEMCPY2D: source (x, y, kind, host, device, array, pitch), destination, width, height.
     let (from, mut to) = ([0u32, 1, 2, 10, 11, 12, 20, 21, 22], [0u32; 4]);
     let address = alloc(48);

@@ -13,7 +13,7 @@ fn after(name: &str, arguments: &[&[u8]]) -> i32 {
 
 #[test]
 fn an_error_stays_with_its_context() {
-    let alone = Alone::new();
+    let alone = Alone::enter();
     let (add_to, address, mut one, mut event) = (kernel("add"), upload(&[1; 8]), 0, 0);
     let beyond = alloc(16);
     ok!(cuStreamCreate((&mut one).into(), 1));
@@ -41,7 +41,7 @@ fn an_error_stays_with_its_context() {
 
 #[test]
 fn a_reset_device_works_again() {
-    let alone = Alone::new();
+    let alone = Alone::enter();
     let mut primary = 0;
     ok!(cuDevicePrimaryCtxRetain((&mut primary).into(), 0));
     ok!(cuCtxPushCurrent_v2(primary));
@@ -55,7 +55,7 @@ fn a_reset_device_works_again() {
 
 #[test]
 fn nobody_wrote_it() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (fresh, address) = (alloc(32), alloc(32));
     add(kernel("add"), address, fresh, 1, 0);
     assert_eq!(code!(cuCtxSynchronize()), 700);
@@ -64,17 +64,17 @@ fn nobody_wrote_it() {
 #[test]
 fn what_kernels_do_wrong() {
     for (name, expected) in [("stop", 719), ("spin", 702)] {
-        let _alone = Alone::new();
+        let _alone = Alone::enter();
         assert_eq!(after(name, &[]), expected, "{name}");
     }
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let address = alloc(32);
     assert_eq!(after("misaligned", &[&address.to_ne_bytes()]), 716);
 }
 
 #[test]
 fn memory_of_the_host_is_out_of_reach() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let mut place = 0;
     ok!(cuMemHostAlloc((&mut place).into(), 32, 0));
     add(kernel("add"), place as u64, place as u64, 1, 0);

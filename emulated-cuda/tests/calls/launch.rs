@@ -15,7 +15,7 @@ fn extra(function: Handle, bytes: &[u8], size: usize) -> i32 {
 
 #[test]
 fn arguments_of_several_sizes() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (mixed, address) = (kernel("mixed"), alloc(4));
     let arguments: [&[u8]; 4] = [&[3], &address.to_ne_bytes(), &500u16.to_ne_bytes(), &70_000u32.to_ne_bytes()];
     assert_eq!(launch(mixed, 1, 0, 0, &arguments), 0);
@@ -39,7 +39,7 @@ fn arguments_of_several_sizes() {
 
 #[test]
 fn arguments_are_copied_at_once() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (add_to, address) = (kernel("add"), upload(&[1; 8]));
     let mut more = 5u32.to_ne_bytes();
     let count = 8u32.to_ne_bytes();
@@ -52,7 +52,7 @@ fn arguments_are_copied_at_once() {
 
 #[test]
 fn what_is_refused() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (limited, mut stream) = (kernel("limited"), 0);
     assert_eq!(
         [launch(limited, 64, 0, 0, &[]), launch(limited, 65, 0, 0, &[]), launch(limited, 0, 0, 0, &[])],
@@ -74,7 +74,7 @@ fn what_is_refused() {
 
 #[test]
 fn shared_memory_beyond_what_is_free() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (shared, address) = (kernel("shared"), alloc(4));
     let argument: [&[u8]; 1] = [&address.to_ne_bytes()];
     let get = |which| {
@@ -94,7 +94,7 @@ fn shared_memory_beyond_what_is_free() {
 
 #[test]
 fn attributes_of_a_launch() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let limited = kernel("limited");
     // CUlaunchConfig in words of eight bytes, and attributes of nine.
     let launch = |id: u64, value: u64, blocks: u64| {
@@ -112,7 +112,7 @@ fn attributes_of_a_launch() {
 
 #[test]
 fn occupancy() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (module, mut blocks, mut block, mut bytes) = (load(PTX), 0, 0, 0);
     let (plain, limited, shared) = (function(module, "add"), function(module, "limited"), function(module, "shared"));
     ok!(cuOccupancyMaxActiveBlocksPerMultiprocessor((&mut blocks).into(), plain, 256, 0));
@@ -136,7 +136,7 @@ fn occupancy() {
 
 #[test]
 fn a_module_used_twice() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (one, two, address) = (load(PTX), load(PTX), upload(&[1; 8]));
     assert_ne!(function(one, "add"), function(two, "add"));
     assert_eq!(function(one, "add"), function(one, "add"));

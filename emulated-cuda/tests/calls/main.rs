@@ -45,7 +45,7 @@ pub struct Alone {
 }
 
 impl Alone {
-    pub fn new() -> Self {
+    pub fn enter() -> Self {
         static ONE: Mutex<()> = Mutex::new(());
         let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         ok!(cuInit(0));

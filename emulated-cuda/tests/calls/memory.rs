@@ -8,7 +8,7 @@ use emulated_cuda::stream::*;
 
 #[test]
 fn allocations() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (one, two) = (alloc(4), alloc(4));
     assert!(one != two && one >> 52 == 1, "{one:#x} {two:#x}");
     assert_eq!(counter("bytes_in_use"), 8);
@@ -31,7 +31,7 @@ fn allocations() {
 
 #[test]
 fn in_stream_order() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (mut stream, mut address) = (0, 0);
     ok!(cuStreamCreate((&mut stream).into(), 1));
     let before = counter("synchronisations");
@@ -49,7 +49,7 @@ fn in_stream_order() {
 
 #[test]
 fn use_after_a_free_in_stream_order() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let address = upload(&[1; 8]);
     ok!(cuMemFreeAsync(address, 0));
     ok!(cuMemsetD32Async(address, 5, 8, 0));
@@ -58,7 +58,7 @@ fn use_after_a_free_in_stream_order() {
 
 #[test]
 fn pools() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (mut pool, mut same, mut mine, mut address) = (0, 0, 0, 0);
     ok!(cuDeviceGetDefaultMemPool((&mut pool).into(), 0));
     ok!(cuDeviceGetMemPool((&mut same).into(), 0));
@@ -86,7 +86,7 @@ fn pools() {
 
 #[test]
 fn pinned_memory_is_read_late() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (address, mut stream, mut place, mut flags) = (upload(&[0; 8]), 0, 0, 9);
     ok!(cuStreamCreate((&mut stream).into(), 1));
     ok!(cuMemHostAlloc((&mut place).into(), 32, 2));
@@ -115,7 +115,7 @@ fn pinned_memory_is_read_late() {
 
 #[test]
 fn registered_memory() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let mut words = [1u32; 8];
     let place = words.as_mut_ptr().expose_provenance();
     let address = upload(&[7; 8]);
@@ -134,7 +134,7 @@ fn registered_memory() {
 
 #[test]
 fn attributes_of_addresses() {
-    let alone = Alone::new();
+    let alone = Alone::enter();
     let address = alloc(64);
     let get = |which, address| {
         let mut value = [0u8; 8];

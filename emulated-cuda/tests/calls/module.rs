@@ -26,7 +26,7 @@ fn refused(text: &str) -> (i32, String) {
 
 #[test]
 fn texts_that_are_refused() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     assert_eq!(refused(PTX), (0, String::new()));
     let (code, log) = refused(&PTX.replace("mul.wide.u32 %l2", "mul.wide.u32 %nothing"));
     assert!(code == 218 && log.contains("PTX line 22"), "{code} {log}");
@@ -41,7 +41,7 @@ fn texts_that_are_refused() {
 
 #[test]
 fn kernels() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (module, mut place) = (load(PTX), 0);
     let find =
         |name: &CStr, place: &mut usize| code!(cuModuleGetFunction(place.into(), module, In::from(name.as_ptr())));
@@ -61,7 +61,7 @@ fn kernels() {
 
 #[test]
 fn variables() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (module, mut address, mut bytes) = (load(PTX), 0, 0);
     let name = In::from(c"counter".as_ptr());
     ok!(cuModuleGetGlobal_v2((&mut address).into(), (&mut bytes).into(), module, name));
@@ -79,7 +79,7 @@ fn variables() {
 
 #[test]
 fn files() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernels.ptx");
     let (path, mut module) = (CString::new(path.to_str().unwrap()).unwrap(), 0);
     ok!(cuModuleLoad((&mut module).into(), In::from(path.as_ptr())));

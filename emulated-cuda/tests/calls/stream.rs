@@ -44,7 +44,7 @@ impl Drop for Pinned {
 
 #[test]
 fn nothing_runs_before_somebody_waits() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (add_to, address, pinned) = (kernel("add"), upload(&[1; 8]), Pinned::new());
     let (one, launches, synchronisations) = (stream(1), counter("launches"), counter("synchronisations"));
     add(add_to, address, address, 1, one);
@@ -61,7 +61,7 @@ fn nothing_runs_before_somebody_waits() {
 
 #[test]
 fn the_default_stream_waits_for_blocking_ones_and_they_for_it() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (add_to, address) = (kernel("add"), upload(&[1; 8]));
     let (one, two) = (stream(0), stream(0));
     add(add_to, address, address, 1, one);
@@ -79,7 +79,7 @@ fn the_default_stream_waits_for_blocking_ones_and_they_for_it() {
 
 #[test]
 fn an_order_that_nobody_asked_for() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (address, other) = (upload(&[1; 8]), upload(&[0; 8]));
     let (one, two) = (stream(1), stream(1));
     // The copy in `two` should wait for the fill in `one`.
@@ -103,7 +103,7 @@ fn an_order_that_nobody_asked_for() {
 
 #[test]
 fn events() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (address, one, start, end) = (alloc(32), stream(1), event(0), event(0));
     assert_eq!(
         [code!(cuEventQuery(start)), code!(cuEventSynchronize(start)), code!(cuStreamWaitEvent(one, start, 0))],
@@ -127,7 +127,7 @@ fn events() {
 
 #[test]
 fn queries_and_attributes() {
-    let alone = Alone::new();
+    let alone = Alone::enter();
     let (address, mut one, mut flags, mut priority, mut context) = (alloc(32), 0, 9, 9, 0);
     ok!(cuStreamCreateWithPriority((&mut one).into(), 1, -99));
     ok!(cuStreamGetFlags(one, (&mut flags).into()));
@@ -145,7 +145,7 @@ fn queries_and_attributes() {
 
 #[test]
 fn a_destroyed_stream_still_works() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (address, one) = (upload(&[0; 8]), stream(1));
     ok!(cuMemsetD32Async(address, 4, 8, one));
     ok!(cuStreamDestroy_v2(one));
@@ -165,7 +165,7 @@ fn functions_of_the_host() {
         CALLED.fetch_add(data as u32, Ordering::SeqCst);
         INSIDE.store(code!(cuCtxSynchronize()) as u32, Ordering::SeqCst);
     }
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let one = stream(1);
     ok!(cuLaunchHostFunc(one, (call as extern "C" fn(usize)) as *const () as usize, 7));
     assert_eq!((CALLED.load(Ordering::SeqCst), code!(cuLaunchHostFunc(one, 0, 7))), (0, 1));
@@ -175,7 +175,7 @@ fn functions_of_the_host() {
 
 #[test]
 fn threads() {
-    let alone = Alone::new();
+    let alone = Alone::enter();
     let add_to = kernel("add");
     std::thread::scope(|scope| {
         for number in 0..6u32 {
@@ -195,7 +195,7 @@ fn threads() {
 
 #[test]
 fn freeing_waits_for_what_is_enqueued() {
-    let _alone = Alone::new();
+    let _alone = Alone::enter();
     let (address, other, one) = (upload(&[3; 8]), upload(&[0; 8]), stream(1));
     ok!(cuMemcpyDtoDAsync_v2(other, address, 32, one));
     let before = counter("synchronisations");
