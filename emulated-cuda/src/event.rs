@@ -117,7 +117,7 @@ exports! {
     fn cuEventSynchronize(event: Handle) {
         let mut state = lock();
         let (context, ticket) = ticket(&mut state, event)?;
-        synchronise(state, context, ticket).map(drop)
+        synchronise(state, context, &[ticket]).map(drop)
     }
 
     /// Whether it is over. Each time something of it runs.

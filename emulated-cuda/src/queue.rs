@@ -6,6 +6,7 @@ use crate::edge::Handle;
 use crate::state::{RAN, State, StreamKind, lock};
 use crate::work::Work;
 use crate::{counters, settings};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{MutexGuard, PoisonError};
 
 /// What is enqueued in a stream.
@@ -30,7 +31,7 @@ pub fn submit(mut state: MutexGuard<'static, State>, stream: Handle, work: Work)
 pub fn submit_and_wait(mut state: MutexGuard<'static, State>, stream: Handle, work: Work) -> Result<()> {
     let context = state.streams.get(&stream).ok_or(Code::INVALID_HANDLE)?.context;
     match state.enqueue(stream, work, Vec::new())? {
-        Some(ticket) => synchronise(state, context, ticket).map(drop),
+        Some(ticket) => synchronise(state, context, &[ticket]).map(drop),
         None => Ok(()),
     }
 }
@@ -60,10 +61,10 @@ impl State {
         Ok(Some(ticket))
     }
 
-    /// The largest ticket of a context that has not run.
-    fn newest(&self, context: Handle) -> Option<u64> {
+    /// The largest ticket of a context, up to this one, that has not run.
+    fn newest(&self, context: Handle, last: u64) -> Option<u64> {
         let of_context = |stream: &Handle| self.streams.get(stream).is_some_and(|stream| stream.context == context);
-        self.pending.iter().rev().find(|(_, stream)| of_context(stream)).map(|(&ticket, _)| ticket)
+        self.pending.range(..=last).rev().find(|(_, stream)| of_context(stream)).map(|(&ticket, _)| ticket)
     }
 
     fn step(&mut self, ticket: u64) -> Step {
@@ -128,7 +129,8 @@ fn run(state: MutexGuard<'static, State>, stream: Handle, op: Op) -> MutexGuard<
     let result = match lost {
         // A lost context does nothing any more.
         Some(_) => Ok(()),
-        None => op.work.run(),
+        // A defect must not leave the stream for ever in use.
+        None => catch_unwind(AssertUnwindSafe(|| op.work.run())).unwrap_or(Err(Code::UNKNOWN)),
     };
     let mut state = lock();
     op.work.over(&mut state);
@@ -148,14 +150,14 @@ pub fn advance(mut state: MutexGuard<'static, State>, ticket: u64) -> MutexGuard
     }
 }
 
-/// Waits for a ticket on behalf of the host, which is counted, and tells whether the context is lost.
+/// Waits for tickets on behalf of the host, which is counted, and tells whether the context is lost.
 pub fn synchronise(
     state: MutexGuard<'static, State>,
     context: Handle,
-    ticket: u64,
+    tickets: &[u64],
 ) -> Result<MutexGuard<'static, State>> {
     counters::lock().synchronisations += 1;
-    let state = complete(state, ticket);
+    let state = tickets.iter().fold(state, |state, &ticket| complete(state, ticket));
     state.context(context)?;
     Ok(state)
 }
@@ -167,7 +169,9 @@ pub fn synchronise_context(
     context: Handle,
 ) -> Result<MutexGuard<'static, State>> {
     counters::lock().synchronisations += 1;
-    while let Some(newest) = state.newest(context) {
+    // Not for what other threads enqueue meanwhile: that might never end.
+    let last = state.newest_ticket();
+    while let Some(newest) = state.newest(context, last) {
         state = complete(state, newest);
     }
     state.context(context)?;

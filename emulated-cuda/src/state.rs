@@ -214,6 +214,11 @@ impl State {
         }
     }
 
+    /// The largest ticket so far.
+    pub fn newest_ticket(&self) -> u64 {
+        self.last_ticket
+    }
+
     /// A device by its ordinal.
     pub fn device(&mut self, device: i32) -> Result<&mut DeviceState> {
         let found = usize::try_from(device).ok().and_then(|device| self.devices.get_mut(device));

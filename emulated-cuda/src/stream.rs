@@ -28,10 +28,16 @@ fn with<T>(stream: Handle, look: impl FnOnce(&Stream) -> T) -> Result<T> {
 }
 
 impl State {
-    /// The context of a stream, and the ticket of what was enqueued last.
-    fn last_of(&self, stream: Handle) -> Result<(Handle, u64)> {
+    /// The context of a stream, and the tickets that whoever waits for it waits for: that of what was enqueued last, and
+    /// for the default stream those of all blocking streams.
+    fn awaited(&self, stream: Handle) -> Result<(Handle, Vec<u64>)> {
         let found = self.streams.get(&stream).ok_or(Code::INVALID_HANDLE)?;
-        Ok((found.context, found.last))
+        let context = found.context;
+        if found.kind != StreamKind::Null {
+            return Ok((context, vec![found.last]));
+        }
+        let all = self.streams.values().filter(|stream| stream.context == context);
+        Ok((context, all.filter(|stream| stream.kind != StreamKind::NonBlocking).map(|stream| stream.last).collect()))
     }
 }
 
@@ -67,8 +73,8 @@ exports! {
         let mut state = lock();
         let stream = state.stream_of(stream)?;
         capture::refuse_waiting(&mut state, stream)?;
-        let (context, last) = state.last_of(stream)?;
-        synchronise(state, context, last).map(drop)
+        let (context, tickets) = state.awaited(stream)?;
+        synchronise(state, context, &tickets).map(drop)
     }
 
     /// Whether a stream has nothing left to do. Each time something of it runs, so that whoever asks again and again gets an
@@ -77,11 +83,9 @@ exports! {
         let mut state = lock();
         let stream = state.stream_of(stream)?;
         capture::refuse_waiting(&mut state, stream)?;
-        let (context, last) = state.last_of(stream)?;
-        if !state.pending.contains_key(&last) {
-            return Ok(());
-        }
-        advance(state, last).context(context)?;
+        let (context, tickets) = state.awaited(stream)?;
+        let Some(&left) = tickets.iter().find(|ticket| state.pending.contains_key(ticket)) else { return Ok(()) };
+        advance(state, left).context(context)?;
         Err(Code::NOT_READY)
     }
 

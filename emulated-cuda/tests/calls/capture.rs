@@ -207,3 +207,56 @@ fn scratch_beyond_its_life() {
     ok!(cuGraphLaunch(exec, one));
     assert_eq!(code!(cuStreamSynchronize(one)), 700);
 }
+
+#[test]
+fn scratch_is_new_in_each_launch() {
+    let _alone = Alone::enter();
+    let (add_to, address, one, mut scratch) = (kernel("add"), upload(&[1; 8]), stream(1), 0);
+    ok!(cuStreamBeginCapture_v2(one, 0));
+    ok!(cuMemAllocAsync((&mut scratch).into(), 32, one));
+    // Reads what nobody has written, or only the launch before.
+    add(add_to, address, scratch, 1, one);
+    ok!(cuMemsetD32Async(scratch, 1, 8, one));
+    ok!(cuMemFreeAsync(scratch, one));
+    let exec = instantiate(end(one));
+    ok!(cuGraphLaunch(exec, one));
+    assert_eq!(code!(cuStreamSynchronize(one)), 700);
+}
+
+#[test]
+fn scratch_keeps_nothing_between_launches() {
+    let _alone = Alone::enter();
+    let (add_to, address, one, mut scratch) = (kernel("add"), upload(&[0; 8]), stream(1), 0);
+    // The first launch ends before it reads: the words are those of the flag.
+    let flag = upload(&[0; 8]);
+    ok!(cuStreamBeginCapture_v2(one, 0));
+    ok!(cuMemAllocAsync((&mut scratch).into(), 32, one));
+    ok!(cuMemcpyDtoDAsync_v2(address, scratch, 32, one));
+    ok!(cuMemsetD32Async(scratch, 1, 8, one));
+    ok!(cuMemFreeAsync(scratch, one));
+    let exec = instantiate(end(one));
+    ok!(cuGraphLaunch(exec, one));
+    ok!(cuGraphLaunch(exec, one));
+    ok!(cuStreamSynchronize(one));
+    // Copied as unwritten, although the first launch wrote it: the kernel that reads it is told of.
+    add(add_to, flag, address, 1, one);
+    assert_eq!(code!(cuStreamSynchronize(one)), 700);
+}
+
+#[test]
+fn branches_of_a_graph_run_in_an_order_that_nobody_asked_for() {
+    let _alone = Alone::enter();
+    let (address, other) = (upload(&[1; 8]), upload(&[0; 8]));
+    let (one, two, forked, joined) = (stream(1), stream(1), event(), event());
+    ok!(cuStreamBeginCapture_v2(one, 0));
+    ok!(cuEventRecord(forked, one));
+    ok!(cuStreamWaitEvent(two, forked, 0));
+    ok!(cuMemsetD32Async(address, 5, 8, one));
+    // Should wait for the fill.
+    ok!(cuMemcpyDtoDAsync_v2(other, address, 32, two));
+    ok!(cuEventRecord(joined, two));
+    ok!(cuStreamWaitEvent(one, joined, 0));
+    ok!(cuGraphLaunch(instantiate(end(one)), one));
+    ok!(cuStreamSynchronize(one));
+    assert_eq!((download(address, 8), download(other, 8)), (vec![5; 8], vec![1; 8]));
+}

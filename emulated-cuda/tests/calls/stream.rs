@@ -1,5 +1,5 @@
 use crate::{Alone, add, alloc, code, counter, download, kernel, ok, upload};
-use emulated_cuda::context::{cuCtxSetCurrent, cuCtxSynchronize};
+use emulated_cuda::context::{cuCtxCreate_v2, cuCtxDestroy_v2, cuCtxSetCurrent, cuCtxSynchronize};
 use emulated_cuda::copy::*;
 use emulated_cuda::edge::Handle;
 use emulated_cuda::event::*;
@@ -203,4 +203,74 @@ fn freeing_waits_for_what_is_enqueued() {
     assert_eq!((counter("synchronisations"), download(other, 8)), (before + 1, vec![3; 8]));
     let from = [1u32; 8];
     assert_eq!(code!(cuMemcpyHtoD_v2(address, from.as_ptr().expose_provenance(), 32)), 1);
+}
+
+#[test]
+fn waiting_for_the_default_stream_is_waiting_for_blocking_ones() {
+    let _alone = Alone::enter();
+    let (address, one, two, pinned) = (upload(&[0; 8]), stream(0), stream(1), Pinned::new());
+    ok!(cuMemsetD32Async(address, 4, 8, one));
+    ok!(cuMemcpyDtoHAsync_v2(pinned.0, address, 32, one));
+    assert_eq!([code!(cuStreamQuery(0)), code!(cuStreamQuery(0)), code!(cuStreamQuery(0))], [600, 600, 0]);
+    assert_eq!(pinned.first(), 4);
+    ok!(cuMemsetD32Async(address, 5, 8, one));
+    ok!(cuMemcpyDtoHAsync_v2(pinned.0, address, 32, one));
+    ok!(cuStreamSynchronize(0));
+    assert_eq!(pinned.first(), 5);
+    ok!(cuMemsetD32Async(address, 6, 8, two));
+    ok!(cuMemcpyDtoHAsync_v2(pinned.0, address, 32, two));
+    ok!(cuStreamSynchronize(0));
+    assert_eq!(pinned.first(), 5, "not for one that is not blocking");
+}
+
+#[test]
+fn events_and_streams_of_two_contexts() {
+    let alone = Alone::enter();
+    let (address, one, event) = (upload(&[1; 8]), stream(1), event(0));
+    let mut other = 0;
+    ok!(cuCtxCreate_v2((&mut other).into(), 0, 0));
+    let (two, copy) = (stream(1), upload(&[0; 8]));
+    assert_eq!(code!(cuEventRecord(event, two)), 400, "an event is recorded in its own context");
+    ok!(cuCtxSetCurrent(alone.context));
+    ok!(cuMemsetD32Async(address, 3, 8, one));
+    ok!(cuEventRecord(event, one));
+    ok!(cuCtxSetCurrent(other));
+    ok!(cuStreamWaitEvent(two, event, 0));
+    ok!(cuMemcpyDtoDAsync_v2(copy, address, 32, two));
+    ok!(cuStreamSynchronize(two));
+    assert_eq!(download(copy, 8), [3; 8], "and waited for in any");
+    ok!(cuCtxDestroy_v2(other));
+    ok!(cuCtxSetCurrent(alone.context));
+}
+
+#[test]
+fn two_threads_wait_for_one_stream() {
+    static WAITS: AtomicU32 = AtomicU32::new(0);
+    static DONE: AtomicU32 = AtomicU32::new(0);
+    extern "C" fn slow(_data: usize) {
+        // Until both threads wait, or nearly.
+        while WAITS.load(Ordering::SeqCst) < 2 {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        DONE.store(1, Ordering::SeqCst);
+    }
+    let alone = Alone::enter();
+    let one = stream(1);
+    ok!(cuLaunchHostFunc(one, (slow as extern "C" fn(usize)) as *const () as usize, 0));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                ok!(cuCtxSetCurrent(alone.context));
+                WAITS.fetch_add(1, Ordering::SeqCst);
+                ok!(cuStreamSynchronize(one));
+                assert_eq!(DONE.load(Ordering::SeqCst), 1, "both wait to the end");
+            });
+        }
+        // Others are not held up by what runs.
+        let (two, address) = (stream(1), upload(&[2; 8]));
+        ok!(cuMemsetD32Async(address, 3, 8, two));
+        ok!(cuStreamSynchronize(two));
+        assert_eq!(download(address, 8), [3; 8]);
+    });
 }
