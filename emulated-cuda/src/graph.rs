@@ -177,6 +177,19 @@ exports! {
         Ok(())
     }
 
+    /// A graph with the same nodes; not of one that allocates.
+    fn cuGraphClone(clone: Out<Handle>, graph: Handle) {
+        let mut state = lock();
+        let graph = state.graph(graph)?.clone();
+        if !graph.owned.is_empty() {
+            return Err(Code::NOT_SUPPORTED);
+        }
+        let handle = state.handle();
+        clone.put(handle)?;
+        state.graphs.insert(handle, graph);
+        Ok(())
+    }
+
     /// The nodes, or their number.
     fn cuGraphGetNodes(graph: Handle, nodes: Out<Handle>, count: Out<usize>) {
         let state = lock();

@@ -68,8 +68,11 @@ fn a_step_is_captured_and_replayed() {
     assert_eq!((kinds.collect::<Vec<_>>(), nodes[3], count), (vec![0, 2, 1], 0, 3));
     ok!(cuGraphGetEdges(graph, Out::from(std::ptr::null_mut()), Out::from(std::ptr::null_mut()), (&mut count).into()));
     assert_eq!(count, 2);
-    let exec = instantiate(graph);
+    let mut clone = 0;
+    ok!(cuGraphClone((&mut clone).into(), graph));
     ok!(cuGraphDestroy(graph));
+    let exec = instantiate(clone);
+    ok!(cuGraphDestroy(clone));
     for _ in 0..3 {
         ok!(cuGraphLaunch(exec, one));
     }
