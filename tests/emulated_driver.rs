@@ -6,16 +6,21 @@
 
 #[path = "emulated_driver/cuda.rs"]
 mod cuda;
+#[path = "emulated_driver/tensors.rs"]
+mod tensors;
+#[path = "emulated_driver/wide.rs"]
+mod wide;
 
 use cuda::Cuda;
-use ssm_kernels::gpu::{Driver, OnStream, Stream, devices};
+use ssm_kernels::gpu::{Driver, Gpu, OnStream, Stream, devices};
 use ssm_kernels::prelude::*;
-use ssm_kernels::{Axes, Device, Host, Result, Slice, SliceMut, Storage};
+use ssm_kernels::{Axes, Result, Slice, SliceMut, Storage};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::SystemTime;
+use tensors::{Case, OnDevice, OnHost};
 
 const BATCH: usize = 2;
 const DIM: usize = 40;
@@ -23,26 +28,27 @@ const DSTATE: usize = 16;
 const SEQLEN: usize = 37;
 const WIDTH: usize = 4;
 
-/// The tensors of a layer, by number: name, elements.
-const TENSORS: [(&str, usize); 15] = [
-    ("x", BATCH * DIM * SEQLEN),
-    ("weight", DIM * WIDTH),
-    ("dt", BATCH * DIM * SEQLEN),
-    ("A", DIM * DSTATE),
-    ("B", BATCH * DSTATE * SEQLEN),
-    ("C", BATCH * DSTATE * SEQLEN),
-    ("z", BATCH * DIM * SEQLEN),
-    ("next_x", BATCH * DIM),
-    ("next_dt", BATCH * DIM),
-    ("next_B", BATCH * DSTATE),
-    ("next_C", BATCH * DSTATE),
-    // What is computed.
-    ("u", BATCH * DIM * SEQLEN),
-    ("out", BATCH * DIM * SEQLEN),
-    ("state", BATCH * DIM * DSTATE),
-    ("next_out", BATCH * DIM),
-];
-const COMPUTED: usize = 11;
+/// The tensors of a layer.
+const LAYER: Case = Case {
+    tensors: &[
+        ("x", BATCH * DIM * SEQLEN),
+        ("weight", DIM * WIDTH),
+        ("dt", BATCH * DIM * SEQLEN),
+        ("A", DIM * DSTATE),
+        ("B", BATCH * DSTATE * SEQLEN),
+        ("C", BATCH * DSTATE * SEQLEN),
+        ("z", BATCH * DIM * SEQLEN),
+        ("next_x", BATCH * DIM),
+        ("next_dt", BATCH * DIM),
+        ("next_B", BATCH * DSTATE),
+        ("next_C", BATCH * DSTATE),
+        ("u", BATCH * DIM * SEQLEN),
+        ("out", BATCH * DIM * SEQLEN),
+        ("state", BATCH * DIM * DSTATE),
+        ("next_out", BATCH * DIM),
+    ],
+    computed: 11,
+};
 
 /// A folder with the emulated libcuda.so.1, or `None` (said aloud) where its crate is not, as in a published package.
 fn folder() -> Option<&'static Path> {
@@ -141,71 +147,16 @@ where
     backend.forward(&update, StateUpdateOutputs::new(&mut state, &mut out))
 }
 
-/// Values of a tensor; A is negative.
-fn values(tensor: usize, seed: f32) -> Vec<f32> {
-    let wave = |i: usize| (i as f32 * 0.37 + tensor as f32 + seed).sin();
-    (0..TENSORS[tensor].1).map(|i| if tensor == 3 { -1.5 - wave(i) } else { wave(i) }).collect()
-}
-
 /// What the CPU computes.
-fn on_cpu(seed: f32) -> Vec<Vec<f32>> {
-    let all: Vec<*mut f32> = (0..TENSORS.len()).map(|tensor| values(tensor, seed).leak().as_mut_ptr()).collect();
-    // SAFETY: leaked, so valid for ever; a call never gets one tensor both as input and as output.
-    let at = |tensor: usize| unsafe { std::slice::from_raw_parts(all[tensor].cast_const(), TENSORS[tensor].1) };
-    // SAFETY: as above.
-    let at_mut = |tensor: usize| unsafe { std::slice::from_raw_parts_mut(all[tensor], TENSORS[tensor].1) };
-    layer::<Host, _>(&Cpu::new(), &|tensor| at(tensor).into(), &|tensor| at_mut(tensor).into()).expect("computed");
-    (COMPUTED..TENSORS.len()).map(|tensor| at(tensor).to_vec()).collect()
+fn on_cpu(seed: f32) -> OnHost {
+    let tensors = OnHost::new(LAYER, seed);
+    layer(&Cpu::new(), &|tensor| tensors.at(tensor), &|tensor| tensors.at_mut(tensor)).expect("computed");
+    tensors
 }
 
-/// Tensors on a device, what is to be computed unwritten.
-struct OnDevice<'c> {
-    cuda: &'c Cuda,
-    ordinal: u32,
-    addresses: Vec<u64>,
-}
-
-impl<'c> OnDevice<'c> {
-    /// On the device of the current context.
-    fn new(cuda: &'c Cuda, ordinal: u32, seed: f32) -> Self {
-        let place = |tensor: usize| {
-            let address = cuda.alloc(4 * TENSORS[tensor].1);
-            if tensor < COMPUTED {
-                cuda.write(address, &values(tensor, seed));
-            }
-            address
-        };
-        Self { cuda, ordinal, addresses: (0..TENSORS.len()).map(place).collect() }
-    }
-
-    fn run(&self, backend: &ssm_kernels::gpu::Gpu<OnStream>) -> Result<()> {
-        // SAFETY: allocated for so many elements, on this device; freed after the last wait.
-        let at = |tensor: usize| unsafe {
-            Slice::<f32, Device>::from_raw_parts(self.addresses[tensor], TENSORS[tensor].1, self.ordinal)
-        };
-        // SAFETY: as above; a call never gets one tensor both as input and as output.
-        let at_mut = |tensor: usize| unsafe {
-            SliceMut::<f32, Device>::from_raw_parts(self.addresses[tensor], TENSORS[tensor].1, self.ordinal)
-        };
-        layer::<Device, _>(backend, &at, &at_mut)
-    }
-
-    /// Fails unless what was computed is the CPU's.
-    fn check(&self, seed: f32) {
-        for (tensor, expected) in (COMPUTED..).zip(on_cpu(seed)) {
-            let got = self.cuda.read(self.addresses[tensor], TENSORS[tensor].1);
-            for (i, (got, expected)) in got.iter().zip(&expected).enumerate() {
-                let near = (got - expected).abs() <= 2e-5 * (1.0 + expected.abs());
-                assert!(near, "{}[{i}] is {got}, expected {expected}", TENSORS[tensor].0);
-            }
-        }
-    }
-}
-
-impl Drop for OnDevice<'_> {
-    fn drop(&mut self) {
-        self.addresses.iter().for_each(|&address| self.cuda.free(address));
-    }
+/// Enqueues a layer.
+fn run(tensors: &OnDevice<'_>, backend: &Gpu<OnStream>) -> Result<()> {
+    layer(backend, &|tensor| tensors.at(tensor), &|tensor| tensors.at_mut(tensor))
 }
 
 /// A stream that does not wait for the default one, as the crate's type.
@@ -229,15 +180,15 @@ fn scene_layer() {
     let cuda = Cuda::load(0);
     let driver = Driver::open(0).expect("a device");
     let (raw, stream) = stream(&cuda);
-    let tensors = OnDevice::new(&cuda, 0, 0.0);
+    let tensors = OnDevice::new(&cuda, 0, LAYER, 0.0);
     let before = ["synchronisations", "bytes_in_use", "launches"].map(|name| cuda.counter(name));
-    tensors.run(&driver.on(stream)).expect("enqueued");
+    run(&tensors, &driver.on(stream)).expect("enqueued");
     let waits = cuda.counter("synchronisations") - before[0];
     cuda.synchronise(raw);
     // A workspace that a call took is given back in stream order.
     let in_use = cuda.counter("bytes_in_use") - before[1];
     println!("\nlaunches {} waits {waits} in use {in_use}", cuda.counter("launches") - before[2]);
-    tensors.check(0.0);
+    tensors.check(&on_cpu(0.0));
 }
 
 #[test]
@@ -255,10 +206,10 @@ fn scene_threads() {
                 let cuda = Cuda::load(number % 2);
                 let driver = Driver::open(number % 2).expect("a device");
                 let (raw, stream) = stream(&cuda);
-                let tensors = OnDevice::new(&cuda, number % 2, number as f32);
-                tensors.run(&driver.on(stream)).expect("enqueued");
+                let tensors = OnDevice::new(&cuda, number % 2, LAYER, number as f32);
+                run(&tensors, &driver.on(stream)).expect("enqueued");
                 cuda.synchronise(raw);
-                tensors.check(number as f32);
+                tensors.check(&on_cpu(number as f32));
             });
         }
     });
@@ -276,27 +227,18 @@ fn scene_graph() {
     let cuda = Cuda::load(0);
     let driver = Driver::open(0).expect("a device");
     let (raw, stream) = stream(&cuda);
-    let tensors = OnDevice::new(&cuda, 0, 0.0);
+    let tensors = OnDevice::new(&cuda, 0, LAYER, 0.0);
     // Loads the kernels: a capture does not allow it.
-    tensors.run(&driver.on(stream)).expect("enqueued");
+    run(&tensors, &driver.on(stream)).expect("enqueued");
     cuda.synchronise(raw);
-    for (tensor, seed) in (0..COMPUTED).map(|tensor| (tensor, 9.0)) {
-        cuda.write(tensors.addresses[tensor], &values(tensor, seed));
-    }
-    let (graph, nodes) = cuda.capture(raw, || tensors.run(&driver.on(stream)).expect("captured"));
+    tensors.refill(9.0);
+    let (graph, nodes) = cuda.capture(raw, || run(&tensors, &driver.on(stream)).expect("captured"));
     println!("\nnodes {nodes}");
-    tensors.check_first(0.0);
+    // Nothing has run yet.
+    tensors.check(&on_cpu(0.0));
     cuda.launch(graph, raw);
     cuda.synchronise(raw);
-    tensors.check(9.0);
-}
-
-impl OnDevice<'_> {
-    /// Nothing has changed yet.
-    fn check_first(&self, seed: f32) {
-        let got = self.cuda.read(self.addresses[COMPUTED], 1)[0];
-        assert!((got - on_cpu(seed)[0][0]).abs() < 1e-5);
-    }
+    tensors.check(&on_cpu(9.0));
 }
 
 #[test]
@@ -327,8 +269,8 @@ fn scene_refused() {
     let try_all = || -> Result<()> {
         let driver = Driver::open(0)?;
         let cuda = Cuda::load(0);
-        let tensors = std::mem::ManuallyDrop::new(OnDevice::new(&cuda, 0, 0.0));
-        tensors.run(&driver.on(stream(&cuda).1))
+        let tensors = std::mem::ManuallyDrop::new(OnDevice::new(&cuda, 0, LAYER, 0.0));
+        run(&tensors, &driver.on(stream(&cuda).1))
     };
     match try_all() {
         Ok(()) => println!("\nfine"),
