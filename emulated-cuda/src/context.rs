@@ -127,6 +127,9 @@ exports! {
     /// The context that all of a process share on a device.
     fn cuDevicePrimaryCtxRetain(context: Out<Handle>, device: i32) {
         let mut state = lock();
+        if context.is_null() {
+            return Err(Code::INVALID_VALUE);
+        }
         let flags = state.device(device)?.primary_flags;
         let primary = match state.device(device)?.primary {
             Some(primary) => primary,

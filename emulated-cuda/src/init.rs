@@ -15,11 +15,16 @@ const RENAMED: [(&str, i32, &str, &str); 3] = [
 
 /// The address of a function by its name with or without the number of its form.
 pub(crate) fn find(symbol: &str, version: i32) -> Option<usize> {
-    let exact = |name: &str| crate::table().into_iter().find(|entry| entry.0 == name).map(|entry| entry.1);
+    // One that works before one that says that it does not.
+    let (works, refuses) = (crate::table(), crate::stubs::table());
+    let among = |table: &[(&str, usize)], name: &str| table.iter().find(|entry| entry.0 == name).map(|entry| entry.1);
+    let exact = |name: &str| among(&works, name).or_else(|| among(&refuses, name));
     if let Some((_, first, newest, older)) = RENAMED.iter().find(|entry| entry.0 == symbol) {
         return exact(if version >= *first { newest } else { older });
     }
-    ["_v3", "_v2", ""].iter().find_map(|form| exact(&format!("{symbol}{form}")))
+    let newest =
+        |table: &[(&str, usize)]| ["_v3", "_v2", ""].iter().find_map(|form| among(table, &format!("{symbol}{form}")));
+    newest(&works).or_else(|| newest(&refuses))
 }
 
 fn described(

@@ -18,6 +18,11 @@ macro_rules! stubs {
             }
         )*
 
+        /// Every function here, with its address.
+        pub(crate) fn table() -> Vec<(&'static str, usize)> {
+            vec![$((stringify!($name), $name as *const () as usize)),*]
+        }
+
         /// Their names.
         pub const NAMES: &[&str] = &[$(stringify!($name)),*];
     };

@@ -141,6 +141,7 @@ fn addresses_of_functions() {
     assert_eq!(find(c"cuMemAlloc_v2", 12000), (cuMemAlloc_v2 as *const () as usize, 0));
     assert_eq!(find(c"cuCtxCreate", 12000), (cuCtxCreate_v2 as *const () as usize, 0));
     assert_eq!(find(c"cuCtxCreate", 13000), (cuCtxCreate_v4 as *const () as usize, 0));
+    assert_eq!(find(c"cuTexObjectCreate", 12000), (stubs::cuTexObjectCreate as *const () as usize, 0));
     assert_eq!(find(c"cuNothing", 12000), (0, 1));
     let mut address = 1;
     assert_eq!(code!(cuGetProcAddress(In::from(c"cuNothing".as_ptr()), (&mut address).into(), 12000, 0)), 500);

@@ -5,6 +5,7 @@
 mod capture;
 mod context;
 mod copies;
+mod edge;
 mod errors;
 mod launch;
 mod memory;
