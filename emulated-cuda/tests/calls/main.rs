@@ -10,6 +10,7 @@ mod errors;
 mod launch;
 mod memory;
 mod module;
+mod orders;
 mod stream;
 
 use emulated_cuda::context::{cuCtxCreate_v2, cuCtxDestroy_v2};
