@@ -6,6 +6,7 @@ use bytemuck::Pod;
 use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -30,8 +31,8 @@ impl fmt::Display for DeviceId {
 /// Device memory: buffers that kernels are given, and the variables of modules that have been launched.
 ///
 /// Buffers lie 4 GiB apart, so that an access beyond one never lands in another, and addresses are never used again.
-/// Addresses are the same on every device, so that reports are: a buffer is refused by another device than its own, an
-/// address that a kernel is given as a number is not.
+/// Addresses are the same on every device from [`Device::new`], so that reports are: a buffer is refused by another device
+/// than its own, an address that a kernel is given as a number is not. [`Device::with_addresses`] sets devices apart.
 #[derive(Debug, Default)]
 pub struct Device {
     id: DeviceId,
@@ -99,6 +100,15 @@ impl Device {
         Self::default()
     }
 
+    /// A device whose addresses all lie in this range of multiples of 4 GiB below 2^56: devices with ranges of their own
+    /// have no address in common, so that one that is meant for another device hits nothing.
+    ///
+    /// # Errors
+    /// If the range is empty, or begins or ends elsewhere.
+    pub fn with_addresses(range: Range<u64>) -> Result<Self> {
+        Ok(Self { memory: RwLock::new(Memory::within(range)?), ..Self::default() })
+    }
+
     /// Which device this is.
     pub fn id(&self) -> DeviceId {
         self.id
@@ -132,6 +142,58 @@ impl Device {
         let buffer = buffer_at(self, address, elements.len());
         self.write(buffer, elements)?;
         Ok(buffer)
+    }
+
+    /// The buffer of `len` elements at an address, which may lie inside of what was allocated.
+    ///
+    /// # Errors
+    /// If all of it is not in one allocation that has not been freed.
+    pub fn view<T: Pod>(&self, address: u64, len: usize) -> Result<Buffer<T>> {
+        self.read_memory().host(address, bytes::<T>(len)?)?;
+        Ok(buffer_at(self, address, len))
+    }
+
+    /// Copies a buffer of this device, or of another, with what is known of it: what nobody wrote stays unwritten.
+    ///
+    /// # Errors
+    /// If the lengths differ, or one has been freed or is not on its device.
+    pub fn copy<T: Pod>(&self, to: Buffer<T>, source: &Self, from: Buffer<T>) -> Result<()> {
+        source.check(from)?;
+        self.check(to)?;
+        if to.len != from.len {
+            let what = format!("{} elements for a buffer of {}", from.len, to.len);
+            return Err(Error::Memory { what });
+        }
+        let size = bytes::<T>(from.len)?;
+        let (content, unwritten) = {
+            let memory = source.read_memory();
+            let (allocation, offset) = memory.host(from.address, size)?;
+            let unwritten: Vec<u64> = match allocation.is_unwritten(offset, size) {
+                true => (0..size).filter(|&byte| allocation.is_unwritten(offset + byte, 1)).collect(),
+                false => Vec::new(),
+            };
+            (allocation.bytes(offset, size), unwritten)
+        };
+        let mut memory = self.write_memory();
+        let (allocation, offset) = memory.host(to.address, size)?;
+        allocation.write_bytes(offset, &content);
+        if !unwritten.is_empty() {
+            memory.forget(to.address, unwritten.into_iter());
+        }
+        Ok(())
+    }
+
+    /// Forgets what a buffer holds, as if it were new: a kernel that reads an element before it is written is reported.
+    ///
+    /// # Errors
+    /// If the buffer has been freed, or is not on this device.
+    pub fn forget<T: Pod>(&self, buffer: Buffer<T>) -> Result<()> {
+        self.check(buffer)?;
+        let size = bytes::<T>(buffer.len)?;
+        let mut memory = self.write_memory();
+        memory.host(buffer.address, size)?;
+        memory.forget(buffer.address, 0..size);
+        Ok(())
     }
 
     /// Names a buffer for reports.
@@ -218,6 +280,16 @@ impl Device {
         let placed = place(&mut self.write_memory())?;
         modules.insert(module, placed.clone());
         Ok(placed)
+    }
+
+    /// Frees the variables of a module.
+    pub(crate) fn forget_globals(&self, module: u64) {
+        let known = self.modules.lock().unwrap_or_else(PoisonError::into_inner).remove(&module);
+        let mut memory = self.write_memory();
+        for address in known.into_iter().flat_map(HashMap::into_values) {
+            // The host may have freed it already.
+            let _ = memory.free(address);
+        }
     }
 }
 

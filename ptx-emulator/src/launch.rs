@@ -174,6 +174,17 @@ impl<'m> LaunchBuilder<'m> {
         self
     }
 
+    /// Checks kernel, arguments, grid and block, and runs nothing.
+    ///
+    /// # Errors
+    /// Those of [`LaunchBuilder::run`].
+    pub fn check(&self, device: &Device) -> Result<()> {
+        let program = self.module.program(&self.kernel, device, None)?;
+        self.check_extents(&program)?;
+        self.check_local(&program, self.threads.unwrap_or_else(processors))?;
+        self.params(&program, device.id()).map(drop)
+    }
+
     /// Runs the kernel to its end.
     ///
     /// # Errors

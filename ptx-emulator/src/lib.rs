@@ -25,7 +25,7 @@ pub use error::{Error, Result};
 pub use exec::Checks;
 pub use findings::{Finding, FindingKind};
 pub use launch::{Argument, LaunchBuilder, Mode};
-pub use module::Module;
+pub use module::{KernelInfo, Module, ParameterInfo};
 pub use report::Report;
 
 /// Every form of instruction that the emulator executes, a line for each group. Braces hold alternatives:

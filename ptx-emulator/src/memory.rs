@@ -1,6 +1,7 @@
 //! Device memory: allocations far apart, so that an address names its allocation and a stray one hits nothing.
 
 use crate::error::{Error, Result};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Each allocation starts at a multiple of this.
@@ -176,30 +177,52 @@ pub(crate) fn all_inside(addresses: &[u64; 32], base: u64, room: u64, low: u64) 
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     allocations: Vec<Allocation>,
+    /// Multiples of the stride that lie before the first allocation's, and how many it may have; 0 for all.
+    before: u64,
+    most: u64,
 }
 
 impl Memory {
+    /// Memory whose addresses all lie in a range.
+    pub fn within(range: Range<u64>) -> Result<Self> {
+        let stride = 1u64 << STRIDE_BITS;
+        let whole = range.start.is_multiple_of(stride) && range.end.is_multiple_of(stride);
+        if !whole || range.start == 0 || range.is_empty() || range.end > 1 << TAG_SHIFT {
+            let what = format!("addresses {range:#x?}, expected multiples of 4 GiB from 4 GiB to 2^{TAG_SHIFT}");
+            return Err(Error::Memory { what });
+        }
+        let before = (range.start >> STRIDE_BITS) - 1;
+        Ok(Self { allocations: Vec::new(), before, most: (range.end - range.start) >> STRIDE_BITS })
+    }
+
     /// Reserves memory; not `written`: poison that must be written before it is read.
     pub fn allocate(&mut self, len: u64, written: bool) -> Result<u64> {
-        let base = (self.allocations.len() as u64 + 1) << STRIDE_BITS;
+        let number = self.allocations.len() as u64;
+        let base = (self.before + number + 1) << STRIDE_BITS;
         if len > 1 << (STRIDE_BITS - 1) {
             return Err(Error::Memory { what: format!("{len} bytes asked for, expected at most {}", 1u64 << 31) });
         }
-        if base >> TAG_SHIFT != 0 {
+        if base >> TAG_SHIFT != 0 || (self.most != 0 && number >= self.most) {
             return Err(Error::Memory { what: "no addresses left".into() });
         }
         self.allocations.push(Allocation::new(base, len, written));
         Ok(base)
     }
 
+    #[inline(always)]
+    fn index(&self, address: u64) -> usize {
+        (address >> STRIDE_BITS).wrapping_sub(1 + self.before) as usize
+    }
+
     /// The allocation whose region holds the address, in bounds or not.
     #[inline(always)]
     pub fn region(&self, address: u64) -> Option<&Allocation> {
-        self.allocations.get(((address >> STRIDE_BITS) as usize).wrapping_sub(1))
+        self.allocations.get(self.index(address))
     }
 
     fn region_mut(&mut self, address: u64) -> Option<&mut Allocation> {
-        self.allocations.get_mut(((address >> STRIDE_BITS) as usize).wrapping_sub(1))
+        let index = self.index(address);
+        self.allocations.get_mut(index)
     }
 
     /// The allocation that holds the range, and the offset in it.
@@ -257,6 +280,17 @@ impl Memory {
             allocation.mark(offset, size, FORBIDDEN, forbidden);
         }
         Ok(())
+    }
+
+    /// Notes that nobody has written these bytes, as if they were new.
+    pub fn forget(&mut self, address: u64, bytes: impl Iterator<Item = u64>) {
+        let Some(allocation) = self.region_mut(address) else { return };
+        let (offset, len) = (address - allocation.base, allocation.len);
+        allocation.states.get_or_insert_with(|| (0..len).map(|_| AtomicU8::new(WRITTEN)).collect());
+        for byte in bytes {
+            allocation.write_u8(offset + byte, POISON);
+            allocation.mark(offset + byte, 1, WRITTEN, false);
+        }
     }
 
     pub fn set_read_only(&mut self, address: u64) {

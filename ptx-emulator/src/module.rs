@@ -8,7 +8,7 @@ use crate::lower::{self, Globals};
 use crate::memory::Memory;
 use crate::parse;
 use crate::parse::ast::{self, Initial, Operand, Space, Variable};
-use crate::program::Program;
+use crate::program::{Param, Program};
 use crate::types::Type;
 use bytemuck::Pod;
 use std::collections::HashMap;
@@ -21,6 +21,34 @@ type Key = (String, Vec<(String, u64)>, Option<u64>);
 
 /// Lowerings that are kept; adversarial seeds are many.
 const KEPT: usize = 64;
+
+/// What a kernel takes of a launch and of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KernelInfo {
+    /// Parameters, in their order.
+    pub parameters: Vec<ParameterInfo>,
+    /// Bytes of all parameters together.
+    pub parameter_bytes: u32,
+    /// Bytes of static shared memory.
+    pub shared_bytes: u32,
+    /// Bytes of local memory of a thread.
+    pub local_bytes: u32,
+    /// Most threads of a block (`.maxntid`), if the kernel says so.
+    pub most_threads: Option<u64>,
+    /// The one block that the kernel takes (`.reqntid`), if it says so.
+    pub required_block: Option<[u32; 3]>,
+}
+
+/// A parameter of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ParameterInfo {
+    /// Bytes before it.
+    pub offset: u32,
+    /// Its bytes.
+    pub bytes: u32,
+}
 
 /// A parsed module.
 #[derive(Debug)]
@@ -76,6 +104,28 @@ impl Module {
             return Err(told(&format!("has {len} bytes, no multiple of {}", size_of::<T>())));
         }
         Ok(buffer_at(device, address, (len / size_of::<T>() as u64) as usize))
+    }
+
+    /// What a kernel takes, on a device, where the module's variables are placed.
+    ///
+    /// # Errors
+    /// If there is none of this name, or it holds what the emulator does not know.
+    pub fn kernel(&self, device: &Device, name: &str) -> Result<KernelInfo> {
+        let program = self.program(name, device, None)?;
+        let parameter = |param: &Param| ParameterInfo { offset: param.offset, bytes: param.bytes };
+        Ok(KernelInfo {
+            parameters: program.params.iter().map(parameter).collect(),
+            parameter_bytes: program.param_bytes,
+            shared_bytes: program.shared.bytes,
+            local_bytes: program.local_bytes,
+            most_threads: program.most_threads,
+            required_block: program.required_block,
+        })
+    }
+
+    /// Frees the module's variables on a device.
+    pub fn unload(&self, device: &Device) {
+        device.forget_globals(self.number);
     }
 
     pub(crate) fn files(&self) -> &[(u32, String)] {

@@ -65,3 +65,67 @@ fn traffic_of_another_device() {
     let report = module.launch("copy").block([8, 1, 1]).arg(to).arg(mine).run(&one).unwrap();
     assert_eq!((report.bytes_loaded(mine), report.bytes_loaded(other), report.bytes_stored(to)), (32, 0, 32));
 }
+
+#[test]
+fn addresses_of_ones_own() {
+    let range = |first: u64, end: u64| Device::with_addresses(first << 32..end << 32);
+    let (one, two) = (range(16, 18).unwrap(), range(32, 64).unwrap());
+    let (mine, other) = (one.upload(&[1u32; 8]).unwrap(), two.upload(&[2u32; 8]).unwrap());
+    assert_eq!((mine.address() >> 32, other.address() >> 32), (16, 32));
+    assert_eq!((one.read(mine).unwrap(), two.read(other).unwrap()), (vec![1; 8], vec![2; 8]));
+    let module = Module::from_ptx(COPY).unwrap();
+    let launch = |to: u64, from: u64| module.launch("copy").block([8, 1, 1]).arg(to).arg(from);
+    assert!(launch(mine.address(), mine.address()).run(&one).unwrap().is_clean());
+    let report = launch(mine.address(), other.address()).run(&one).unwrap();
+    assert!(report.has(ptx_emulator::FindingKind::OutOfBounds), "{report}");
+    // The variable of the module, and no third allocation.
+    assert!(matches!(one.upload(&[1u8]), Err(Error::Memory { .. })));
+    for (first, end) in [(0, 4), (4, 4), (1, (1 << 24) + 1)] {
+        assert!(matches!(range(first, end), Err(Error::Memory { .. })), "{first} {end}");
+    }
+    assert!(Device::with_addresses(5..1 << 33).is_err());
+}
+
+#[test]
+fn copies_and_views() {
+    let (one, two, _, other) = two();
+    let fresh = one.alloc::<u32>(8).unwrap();
+    one.write(fresh.slice(0, 4).unwrap(), &[7; 4]).unwrap();
+    let (near, far) = (one.upload(&[0u32; 8]).unwrap(), two.upload(&[0u32; 8]).unwrap());
+    one.copy(near, &one, fresh).unwrap();
+    two.copy(far, &one, fresh).unwrap();
+    let module = Module::from_ptx(COPY).unwrap();
+    for (device, from) in [(&one, near), (&two, far)] {
+        assert_eq!(device.read(from.slice(0, 5).unwrap()).unwrap(), [7, 7, 7, 7, u32::MAX]);
+        let kept = module.variable::<u32>(device, "kept").unwrap();
+        let launch = |threads| module.launch("copy").block([threads, 1, 1]).arg(kept).arg(from);
+        assert!(launch(4).run(device).unwrap().is_clean());
+        let report = launch(5).run(device).unwrap();
+        assert!(report.has(ptx_emulator::FindingKind::UninitialisedGlobal), "what nobody wrote stays unwritten");
+        device.forget(from).unwrap();
+        assert!(!launch(1).run(device).unwrap().is_clean());
+        module.unload(device);
+        assert!(device.read(kept).is_err(), "freed with the module");
+    }
+    assert!(one.copy(near, &one, fresh.slice(0, 4).unwrap()).is_err());
+    assert!(one.copy(near, &one, other).is_err());
+    let view = one.view::<u32>(near.address() + 4, 7).unwrap();
+    assert_eq!((view.address(), view.len(), view.device()), (near.address() + 4, 7, one.id()));
+    assert!(one.view::<u32>(near.address() + 4, 8).is_err());
+}
+
+#[test]
+fn what_a_kernel_takes() {
+    let device = Device::new();
+    let text = COPY.replace(".entry copy(", ".entry copy(.param .b8 first, ").replace(") {", ") .maxntid 64, 1, 1 {");
+    let module = Module::from_ptx(&text).unwrap();
+    let info = module.kernel(&device, "copy").unwrap();
+    let parameters: Vec<_> = info.parameters.iter().map(|one| (one.offset, one.bytes)).collect();
+    assert_eq!((parameters, info.parameter_bytes), (vec![(0, 1), (8, 8), (16, 8)], 24));
+    assert_eq!((info.shared_bytes, info.local_bytes, info.most_threads, info.required_block), (0, 0, Some(64), None));
+    let launch = |threads| module.launch("copy").block([threads, 1, 1]).arg(0u8).arg(0u64).arg(0u64);
+    assert_eq!(launch(64).check(&device), Ok(()));
+    assert!(launch(65).check(&device).is_err());
+    assert!(module.launch("copy").arg(1u64).check(&device).is_err());
+    assert!(matches!(module.kernel(&device, "none"), Err(Error::NoKernel { .. })));
+}
