@@ -192,6 +192,27 @@ fn scene_layer() {
 }
 
 #[test]
+fn host_tensors_are_carried_there_and_back() {
+    let Some(printed) = act("scene_on_host", &[]) else { return };
+    assert!(printed.contains("launches 3 in use 0"), "{printed}");
+}
+
+#[test]
+#[ignore = "a scene of the other tests"]
+fn scene_on_host() {
+    let cuda = Cuda::load(0);
+    let driver = Driver::open(0).expect("a device");
+    let (raw, stream) = stream(&cuda);
+    let backend = driver.on(stream).on_host();
+    let (tensors, expected) = (OnHost::new(LAYER, 0.0), on_cpu(0.0));
+    layer(&backend, &|tensor| tensors.at(tensor), &|tensor| tensors.at_mut(tensor)).expect("computed");
+    // The copies on the device are freed in stream order.
+    cuda.synchronise(raw);
+    println!("\nlaunches {} in use {}", cuda.counter("launches"), cuda.counter("bytes_in_use"));
+    tensors.check(&expected);
+}
+
+#[test]
 fn threads_streams_and_devices() {
     let Some(_) = act("scene_threads", &[("DEVICES", "2")]) else { return };
 }

@@ -40,10 +40,25 @@ impl OnHost {
         unsafe { std::slice::from_raw_parts_mut(self.all[tensor], self.case.tensors[tensor].1) }.into()
     }
 
+    /// Fails unless what was computed is what another has.
+    pub fn check(&self, expected: &Self) {
+        for tensor in self.case.computed..self.case.tensors.len() {
+            compare(self.case.tensors[tensor].0, self.values(tensor), expected.values(tensor));
+        }
+    }
+
     /// What is there now.
     pub fn values(&self, tensor: usize) -> &'static [f32] {
         // SAFETY: as above.
         unsafe { std::slice::from_raw_parts(self.all[tensor].cast_const(), self.case.tensors[tensor].1) }
+    }
+}
+
+/// Fails unless a tensor is what is expected of it.
+fn compare(name: &str, got: &[f32], expected: &[f32]) {
+    for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
+        let near = (got - expected).abs() <= 2e-5 * (1.0 + expected.abs());
+        assert!(near, "{name}[{i}] is {got}, expected {expected}");
     }
 }
 
@@ -86,11 +101,8 @@ impl<'c> OnDevice<'c> {
     /// Fails unless what was computed is what the host has.
     pub fn check(&self, expected: &OnHost) {
         for tensor in self.case.computed..self.case.tensors.len() {
-            let got = self.cuda.read(self.addresses[tensor], self.case.tensors[tensor].1);
-            for (i, (got, expected)) in got.iter().zip(expected.values(tensor)).enumerate() {
-                let near = (got - expected).abs() <= 2e-5 * (1.0 + expected.abs());
-                assert!(near, "{}[{i}] is {got}, expected {expected}", self.case.tensors[tensor].0);
-            }
+            let (name, count) = self.case.tensors[tensor];
+            compare(name, &self.cuda.read(self.addresses[tensor], count), expected.values(tensor));
         }
     }
 }
