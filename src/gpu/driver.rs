@@ -82,6 +82,19 @@ pub fn devices() -> Result<Vec<DeviceInfo>> {
     (0..count).map(|ordinal| Ok(DeviceInfo::query(api, ordinal, version)?.0)).collect()
 }
 
+/// The device that has `len` elements at this address; without elements, the first one.
+#[cfg(feature = "cust")]
+pub(super) fn ordinal(address: u64, len: usize) -> Result<u32> {
+    if len == 0 {
+        return Ok(0);
+    }
+    let (api, mut ordinal) = (api()?, 0i32);
+    // SAFETY: the attribute is an int, which is written.
+    let asked = unsafe { api.cuPointerGetAttribute((&raw mut ordinal).cast(), sys::POINTER_DEVICE, address) };
+    asked.map_err(|code| code.into_error(api))?;
+    Ok(ordinal.unsigned_abs())
+}
+
 /// A stream of the driver: where calls enqueue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stream(Handle);
@@ -262,6 +275,13 @@ impl Drop for Current {
 pub struct OnStream {
     driver: Driver,
     stream: Stream,
+}
+
+#[cfg(feature = "cust")]
+impl OnStream {
+    pub(super) fn new(driver: Driver, stream: Stream) -> Self {
+        Self { driver, stream }
+    }
 }
 
 impl Launcher for OnStream {

@@ -18,6 +18,8 @@
 //! kernel makes are the driver's, and reach whoever synchronises.
 
 mod causal_conv1d;
+#[cfg(feature = "cust")]
+mod cust;
 mod discretise;
 #[cfg(feature = "cuda")]
 mod driver;
@@ -32,6 +34,8 @@ mod state_update;
 #[cfg(feature = "cuda")]
 mod sys;
 
+#[cfg(feature = "cust")]
+pub use cust::{HeldAs, OnCust};
 #[cfg(feature = "cuda")]
 pub use driver::{DeviceInfo, Driver, DriverBuffer, OnStream, Stream, devices};
 #[cfg(feature = "emulator")]

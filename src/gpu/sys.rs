@@ -20,6 +20,10 @@ const OUT_OF_MEMORY: c_int = 2;
 pub const CAPABILITY_MAJOR: c_int = 75;
 pub const CAPABILITY_MINOR: c_int = 76;
 
+/// Attribute of an address (`CUpointer_attribute`): the device.
+#[cfg(feature = "cust")]
+pub const POINTER_DEVICE: c_int = 9;
+
 /// Function attribute (`CUfunction_attribute`): dynamic shared memory that launches may ask for.
 pub const MAX_DYNAMIC_SHARED: c_int = 8;
 
@@ -92,6 +96,7 @@ driver! {
     cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, bytes: usize, stream: Handle);
     cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes: usize, stream: Handle);
     cuStreamSynchronize(stream: Handle);
+    cuPointerGetAttribute(data: *mut c_void, attribute: c_int, address: u64);
     cuLaunchKernel(
         function: Handle, grid_x: c_uint, grid_y: c_uint, grid_z: c_uint, block_x: c_uint, block_y: c_uint,
         block_z: c_uint, shared_bytes: c_uint, stream: Handle, params: *mut *mut c_void, extra: *mut *mut c_void

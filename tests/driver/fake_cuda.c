@@ -88,6 +88,10 @@ int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *stream) {
     printf("copy from %#lx bytes %zu stream %p\n", (unsigned long)from, bytes, stream);
     return say("cuMemcpyDtoHAsync", answer("cuMemcpyDtoHAsync"));
 }
+int cuPointerGetAttribute(void *data, int attribute, uint64_t address) {
+    (void)data, (void)attribute, (void)address;
+    return answer("cuPointerGetAttribute");
+}
 int cuStreamSynchronize(void *stream) { (void)stream; return say("cuStreamSynchronize", answer("cuStreamSynchronize")); }
 int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                    unsigned shared, void *stream, void **params, void **extra) {

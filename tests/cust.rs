@@ -1,0 +1,152 @@
+//! The operators on memory and a stream of cust: the same bits as with memory of the library's own, on the same device.
+//!
+//! Needs feature `cust`, which links libcuda: `.ci/run` builds and runs it with the emulated driver.
+
+#![allow(non_snake_case)]
+
+use cust::memory::{CopyDestination, DeviceBuffer, DeviceCopy};
+use cust::stream::{Stream as CustStream, StreamFlags};
+use half::bf16;
+use ssm_kernels::gpu::{Driver, Stream};
+use ssm_kernels::prelude::*;
+use ssm_kernels::{Axes, Slice, SliceMut};
+
+#[path = "../examples/04_cust.rs"]
+#[allow(dead_code)]
+mod example;
+
+const SEQUENCE: [(&str, usize); 3] = [("batch", 2), ("dim", 20), ("seqlen", 37)];
+const MATRIX: [(&str, usize); 2] = [("dim", 20), ("dstate", 16)];
+const ROWS: [(&str, usize); 4] = [("batch", 2), ("ngroups", 1), ("dstate", 16), ("seqlen", 37)];
+const STATE: [(&str, usize); 3] = [("batch", 2), ("dim", 20), ("dstate", 16)];
+
+fn wave(len: usize, step: f32) -> Vec<f32> {
+    (0..len).map(|i| (i as f32 * step).sin()).collect()
+}
+
+fn on_device<C: DeviceCopy>(host: &[C]) -> DeviceBuffer<C> {
+    DeviceBuffer::from_slice(host).expect("memory")
+}
+
+fn on_host<C: DeviceCopy + Default>(buffer: &DeviceBuffer<C>) -> Vec<C> {
+    let mut host = vec![C::default(); buffer.len()];
+    buffer.copy_to(&mut host[..]).expect("a copy");
+    host
+}
+
+fn bits(values: &[bf16]) -> Vec<u16> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+#[test]
+fn the_example() {
+    example::main().expect("runs");
+}
+
+/// Forward and backward in bf16, whose bits cust holds.
+#[test]
+fn a_scan_of_halves_both_ways() {
+    let _context = cust::quick_init().expect("a device");
+    let stream = CustStream::new(StreamFlags::NON_BLOCKING, None).expect("a stream");
+    let halves = |len, step| wave(len, step).into_iter().map(bf16::from_f32).collect::<Vec<_>>();
+    let (x, dt, dout) = (halves(2 * 20 * 37, 0.1), halves(2 * 20 * 37, 0.03), halves(2 * 20 * 37, 0.2));
+    let A: Vec<f32> = wave(20 * 16, 0.5).into_iter().map(|v| v - 1.5).collect();
+    let (B, C) = (halves(2 * 16 * 37, 0.7), halves(2 * 16 * 37, 0.9));
+
+    let driver = Driver::open(0).expect("device 0");
+    let host = driver.on(Stream::null()).on_host();
+    let scan = SelectiveScan::new(
+        View::new(&x, SEQUENCE),
+        View::new(&dt, SEQUENCE),
+        View::new(&A, MATRIX),
+        View::new(&B, ROWS),
+        View::new(&C, ROWS),
+    );
+    let scan = scan.expect("valid").dt_softplus(true);
+    let (mut out, mut last) = (vec![bf16::ZERO; x.len()], vec![0.0f32; 2 * 20 * 16]);
+    let (mut dx, mut dA) = (vec![bf16::ZERO; x.len()], vec![0.0f32; A.len()]);
+    let (mut out_view, mut last_view) = (ViewMut::new(&mut out, SEQUENCE), ViewMut::new(&mut last, STATE));
+    host.forward(&scan, SelectiveScanOutputs::new(&mut out_view).final_state(&mut last_view)).expect("runs");
+    let (mut dx_view, mut dA_view) = (ViewMut::new(&mut dx, SEQUENCE), ViewMut::new(&mut dA, MATRIX));
+    let wanted = SelectiveScanGradients::new().dx(&mut dx_view).dA(&mut dA_view);
+    host.backward(&scan, SelectiveScanUpstream::new().dout(View::new(&dout, SEQUENCE)), wanted).expect("runs");
+
+    let [on_x, on_dt, on_B, on_C, on_dout] = [&x, &dt, &B, &C, &dout].map(|halves| on_device(&bits(halves)));
+    let (on_A, mut on_last) = (on_device(&A), on_device(&[7.0f32; 2 * 20 * 16]));
+    let (mut on_out, mut on_dx, mut on_dA) = (on_device(&bits(&out)), on_device(&bits(&dx)), on_device(&A));
+    for buffer in [&mut on_out, &mut on_dx] {
+        buffer.copy_from(&vec![7u16; 2 * 20 * 37][..]).expect("a copy");
+    }
+    fn view<'a, const N: usize>(
+        memory: &'a DeviceBuffer<u16>,
+        dims: [(&'static str, usize); N],
+    ) -> View<'a, bf16, ssm_kernels::Device> {
+        View::from_parts(Slice::from_cust(memory).expect("known"), Axes::dense(dims))
+    }
+    let A_view = View::from_parts(Slice::from_cust(&on_A).expect("known"), Axes::dense(MATRIX));
+    let (B_view, C_view) = (view(&on_B, ROWS), view(&on_C, ROWS));
+    let scan = SelectiveScan::new(view(&on_x, SEQUENCE), view(&on_dt, SEQUENCE), A_view, B_view, C_view);
+    let scan = scan.expect("valid").dt_softplus(true);
+    {
+        let gpu = driver.on_cust(&stream);
+        let mut out =
+            ViewMut::<bf16, _>::from_parts(SliceMut::from_cust(&mut on_out).expect("known"), Axes::dense(SEQUENCE));
+        let mut last = ViewMut::from_parts(SliceMut::from_cust(&mut on_last).expect("known"), Axes::dense(STATE));
+        gpu.forward(&scan, SelectiveScanOutputs::new(&mut out).final_state(&mut last)).expect("enqueued");
+        let mut dx =
+            ViewMut::<bf16, _>::from_parts(SliceMut::from_cust(&mut on_dx).expect("known"), Axes::dense(SEQUENCE));
+        let mut dA = ViewMut::from_parts(SliceMut::from_cust(&mut on_dA).expect("known"), Axes::dense(MATRIX));
+        let wanted = SelectiveScanGradients::new().dx(&mut dx).dA(&mut dA);
+        gpu.backward(&scan, SelectiveScanUpstream::new().dout(view(&on_dout, SEQUENCE)), wanted).expect("enqueued");
+    }
+    stream.synchronize().expect("clean");
+    assert!(on_host(&on_out) == bits(&out) && on_host(&on_last) == last);
+    assert!(on_host(&on_dx) == bits(&dx) && on_host(&on_dA) == dA);
+    assert!(dx.iter().any(|v| v.to_f32() != 0.0));
+}
+
+/// A convolution's step and a state update, in place.
+#[test]
+fn a_decode_step() {
+    let _context = cust::quick_init().expect("a device");
+    let stream = CustStream::new(StreamFlags::NON_BLOCKING, None).expect("a stream");
+    let driver = Driver::open(0).expect("device 0");
+    let (row, rows) = ([("batch", 2), ("dim", 20)], [("batch", 2), ("dstate", 16)]);
+    let (x, dt, A) =
+        (wave(40, 0.1), wave(40, 0.3), wave(20 * 16, 0.5).into_iter().map(|v| v - 1.5).collect::<Vec<_>>());
+    let (B, C, mut state, mut out) = (wave(32, 0.7), wave(32, 0.9), wave(2 * 20 * 16, 0.2), vec![0.0f32; 40]);
+    let (on_x, on_dt, on_A, on_B, on_C) = (on_device(&x), on_device(&dt), on_device(&A), on_device(&B), on_device(&C));
+    let (mut on_state, mut on_out) = (on_device(&state), on_device(&out));
+
+    let update = StateUpdate::new(
+        View::new(&x, row),
+        View::new(&dt, row),
+        View::new(&A, MATRIX),
+        View::new(&B, rows),
+        View::new(&C, rows),
+    );
+    let (mut state_view, mut out_view) = (ViewMut::new(&mut state, STATE), ViewMut::new(&mut out, row));
+    let host = driver.on(Stream::null()).on_host();
+    let outputs = StateUpdateOutputs::new(&mut state_view, &mut out_view);
+    host.forward(&update.expect("valid").dt_softplus(true), outputs).expect("runs");
+
+    let view = |memory, axes| View::from_parts(Slice::from_cust(memory).expect("known"), axes);
+    let (row, rows) = (Axes::dense(row), Axes::dense(rows));
+    let update = StateUpdate::new(
+        view(&on_x, row),
+        view(&on_dt, row),
+        view(&on_A, Axes::dense(MATRIX)),
+        view(&on_B, rows),
+        view(&on_C, rows),
+    );
+    {
+        let mut state =
+            ViewMut::from_parts(SliceMut::<f32, _>::from_cust(&mut on_state).expect("known"), Axes::dense(STATE));
+        let mut out = ViewMut::from_parts(SliceMut::<f32, _>::from_cust(&mut on_out).expect("known"), row);
+        let outputs = StateUpdateOutputs::new(&mut state, &mut out);
+        driver.on_cust(&stream).forward(&update.expect("valid").dt_softplus(true), outputs).expect("enqueued");
+    }
+    stream.synchronize().expect("clean");
+    assert!(on_host(&on_state) == state && on_host(&on_out) == out);
+    assert!(out.iter().any(|&v| v != 0.0));
+}
