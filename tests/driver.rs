@@ -18,14 +18,15 @@ fn fake() -> Option<&'static Path> {
     let build = || {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fake_cuda");
         std::fs::create_dir_all(&folder).expect("a folder for temporary files");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/driver/fake_cuda.c");
-        let library = folder.join("libcuda.so.1");
-        let flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"];
-        let Ok(output) = Command::new("cc").args(flags).args([&library, &source]).output() else {
-            let _ = writeln!(std::io::stderr(), "SKIPPED: no C compiler `cc` for the fake driver");
-            return None;
-        };
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        for (source, library) in [("fake_cuda.c", "libcuda.so.1"), ("fake_nvtx.c", "libnvToolsExt.so.1")] {
+            let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/driver").join(source);
+            let flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"];
+            let Ok(output) = Command::new("cc").args(flags).args([&folder.join(library), &source]).output() else {
+                let _ = writeln!(std::io::stderr(), "SKIPPED: no C compiler `cc` for the fake driver");
+                return None;
+            };
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
         Some(folder)
     };
     FOLDER.get_or_init(build).as_deref()
@@ -148,6 +149,17 @@ fn launches_reach_the_driver() {
         ]
     );
     assert_eq!(lines(&printed, "result "), ["result fine", "result fine"]);
+}
+
+/// A profiler sees operators; without the feature the library is not asked.
+#[test]
+fn ranges_are_named_as_operators() {
+    let Some(printed) = act("scene_launch", "") else { return };
+    let both = ["range selective_scan forward", "range ends"];
+    let expected = if cfg!(feature = "nvtx") { [both, both].concat() } else { vec![] };
+    assert_eq!(lines(&printed, "range "), expected);
+    let order = ["range selective_scan forward", "call cuLaunchKernel", "range ends"].map(|text| printed.find(text));
+    assert!(expected.is_empty() || order.is_sorted(), "{printed}");
 }
 
 #[test]

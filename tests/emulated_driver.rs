@@ -6,6 +6,9 @@
 
 #[path = "emulated_driver/cuda.rs"]
 mod cuda;
+#[path = "../examples/05_profile.rs"]
+#[allow(dead_code)]
+mod profile;
 #[path = "emulated_driver/tensors.rs"]
 mod tensors;
 #[path = "emulated_driver/wide.rs"]
@@ -260,6 +263,19 @@ fn scene_graph() {
     cuda.launch(graph, raw);
     cuda.synchronise(raw);
     tensors.check(&on_cpu(9.0));
+}
+
+#[test]
+fn the_example_for_profilers() {
+    let Some(printed) = act("scene_profile", &[]) else { return };
+    let kernels = "2 times selective_scan_fwd_bf16_lanes1 and selective_scan_bwd_bf16";
+    assert!(printed.contains(kernels) && printed.contains("on 1x40x37"), "{printed}");
+}
+
+#[test]
+#[ignore = "a scene of the other tests"]
+fn scene_profile() {
+    println!("\n{}", profile::run([1, 40, 37], 2).expect("runs"));
 }
 
 #[test]

@@ -26,6 +26,7 @@ impl<'a, T: Element, L: Launcher> Forward<Op<'a, T>> for Gpu<L> {
         given: &Plan,
         workspace: Workspace<'_, Device>,
     ) -> Result<()> {
+        let _range = crate::gpu::nvtx::range(c"discretise forward");
         let inputs = op.inputs()?;
         let outputs = outputs.check(&inputs)?;
         let plan = plan(&inputs, "fwd");
@@ -63,6 +64,7 @@ impl<'a, T: Element, L: Launcher> Backward<Op<'a, T>> for Gpu<L> {
         given: &Plan,
         workspace: Workspace<'_, Device>,
     ) -> Result<()> {
+        let _range = crate::gpu::nvtx::range(c"discretise backward");
         let inputs = op.inputs()?;
         let upstream = upstream.check(&inputs)?;
         let gradients = gradients.check(&inputs, &upstream)?;

@@ -26,6 +26,7 @@ mod driver;
 #[cfg(feature = "emulator")]
 mod emulated;
 mod launcher;
+mod nvtx;
 mod on_host;
 mod params;
 mod ptx;

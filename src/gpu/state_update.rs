@@ -30,6 +30,7 @@ impl<'a, T: Element, H: Element, L: Launcher> Forward<Update<'a, T, H>> for Gpu<
         given: &Plan,
         workspace: Workspace<'_, Device>,
     ) -> Result<()> {
+        let _range = crate::gpu::nvtx::range(c"state_update");
         let inputs = op.inputs()?;
         let outputs = outputs.check(&inputs)?;
         let plan = plan::<T, H>(&inputs);

@@ -34,11 +34,11 @@ const NAMES: [&str; 2] = ["libcuda.so.1", "libcuda.so"];
 
 /// Declares the functions: a struct of pointers, its loading, and a method each that turns the code into an error.
 macro_rules! driver {
-    ($($name:ident($($arg:ident: $type:ty),*);)*) => {
+    ($($(#[$when:meta])* $name:ident($($arg:ident: $type:ty),*);)*) => {
         /// The loaded driver.
         #[allow(non_snake_case)]
         pub struct Api {
-            $($name: unsafe extern "system" fn($($type),*) -> c_int,)*
+            $($(#[$when])* $name: unsafe extern "system" fn($($type),*) -> c_int,)*
             /// Keeps the functions valid.
             _library: Library,
         }
@@ -46,7 +46,7 @@ macro_rules! driver {
         impl Api {
             fn load(library: Library) -> Result<Self> {
                 Ok(Self {
-                    $($name: {
+                    $($(#[$when])* $name: {
                         let symbol = concat!(stringify!($name), "\0");
                         // SAFETY: the driver's functions of these names have these types (cuda.h of CUDA 12 and 13).
                         let found = unsafe { library.get(symbol.as_bytes()) };
@@ -61,6 +61,7 @@ macro_rules! driver {
                 ///
                 /// # Safety
                 /// As the driver's documentation says.
+                $(#[$when])*
                 // The names and the number of arguments are the driver's.
                 #[allow(non_snake_case, clippy::too_many_arguments)]
                 pub unsafe fn $name(&self, $($arg: $type),*) -> std::result::Result<(), Code> {
@@ -96,6 +97,7 @@ driver! {
     cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, bytes: usize, stream: Handle);
     cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes: usize, stream: Handle);
     cuStreamSynchronize(stream: Handle);
+    #[cfg(feature = "cust")]
     cuPointerGetAttribute(data: *mut c_void, attribute: c_int, address: u64);
     cuLaunchKernel(
         function: Handle, grid_x: c_uint, grid_y: c_uint, grid_z: c_uint, block_x: c_uint, block_y: c_uint,

@@ -22,6 +22,7 @@ impl<'a, T: Element, W: Element, L: Launcher> Backward<Conv<'a, T, W>> for Gpu<L
         given: &Plan,
         workspace: Workspace<'_, Device>,
     ) -> Result<()> {
+        let _range = crate::gpu::nvtx::range(c"causal_conv1d backward");
         let inputs = op.inputs()?;
         let upstream = upstream.check(&inputs)?;
         let gradients = gradients.check(&inputs, &upstream)?;

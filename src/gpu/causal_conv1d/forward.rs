@@ -22,6 +22,7 @@ impl<'a, T: Element, W: Element, L: Launcher> Forward<Conv<'a, T, W>> for Gpu<L>
         given: &Plan,
         workspace: Workspace<'_, Device>,
     ) -> Result<()> {
+        let _range = crate::gpu::nvtx::range(c"causal_conv1d forward");
         let inputs = op.inputs()?;
         let outputs = outputs.check(&inputs)?;
         self.check_device(Conv::<T, W>::NAME, "x", inputs.x.memory.ordinal(), &workspace)?;

@@ -23,6 +23,7 @@ impl<'a, T: Element, W: Element, L: Launcher> Forward<Update<'a, T, W>> for Gpu<
         given: &Plan,
         workspace: Workspace<'_, Device>,
     ) -> Result<()> {
+        let _range = crate::gpu::nvtx::range(c"causal_conv1d_update");
         let op_name = Update::<T, W>::NAME;
         let inputs = op.inputs()?;
         let CheckedUpdate { out, conv_state, out_of_range } = outputs.check(&inputs)?;

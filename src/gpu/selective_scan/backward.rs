@@ -32,6 +32,7 @@ impl<'a, T: Element, L: Launcher> Backward<Scan<'a, T>> for Gpu<L> {
         given: &Plan,
         workspace: Workspace<'_, Device>,
     ) -> Result<()> {
+        let _range = crate::gpu::nvtx::range(c"selective_scan backward");
         let inputs = op.inputs()?;
         let upstream = upstream.check(&inputs)?;
         let gradients = gradients.check(&inputs, &upstream)?;

@@ -26,6 +26,7 @@ impl<'a, T: Element, L: Launcher> Forward<Scan<'a, T>> for Gpu<L> {
         given: &Plan,
         workspace: Workspace<'_, Device>,
     ) -> Result<()> {
+        let _range = crate::gpu::nvtx::range(c"selective_scan forward");
         let inputs = op.inputs()?;
         let outputs = outputs.check(&inputs)?;
         self.check_device(Scan::<T>::NAME, "x", inputs.x.memory.ordinal(), &workspace)?;

@@ -29,6 +29,7 @@ impl<'a, L: Launcher> Forward<Carry<'a>> for Gpu<L> {
         given: &Plan,
         workspace: Workspace<'_, Device>,
     ) -> Result<()> {
+        let _range = crate::gpu::nvtx::range(c"selective_scan_carry");
         let inputs = op.inputs()?;
         let carried = outputs.check(&inputs)?;
         self.check_device(Carry::NAME, "states", inputs.states.memory.ordinal(), &workspace)?;
