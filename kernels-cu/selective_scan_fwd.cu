@@ -28,7 +28,7 @@ struct Scan {
         const int last = first + steps.steps;
         const bool adds = slab > 0;
         const uint32_t channel = b.own_channel(), in_channel = b.lane();
-        if (b.p.B.constant || b.p.C.constant || !__all_sync(0xffffffffu, states.decaying)) {
+        if (b.p.B.constant || b.p.C.constant || !__all_sync(0xffffffffu, states.mild >= 0.0f)) {
             go_through<T, LANES>(states, channel, in_channel, first, last, adds, b.constant(0), b.constant(1));
             return;
         }

@@ -59,37 +59,58 @@ struct Tile {
     }
 };
 
-// A lane's states of a channel: A, which has log2(e) in it if `decaying`, and h.
+// A lane's states of a channel, and the longest step that is mild: no state of the lane decays by more than 2^-kMild in it. Below
+// zero: states may grow, or A is out of the ordinary.
 struct States {
     float A[kStates];
     float h[kStates];
-    bool decaying;
+    float mild;
 };
 
-// Where no state of this lane can grow, A takes log2(e) in. That it is rounded once and for all makes an error of |delta A|
-// in each step, and what decays forgets the steps as fast.
+// Up to here a decay may be ex2 of a rounded exponent: beyond, the rounding shows where a tensor holds nothing but what is left
+// of decayed states.
+constexpr float kMild = 4.0f;
+// Where |A| is 0 or between these, a longer step than the longest leaves nothing that it does not leave, and no product with
+// it overflows.
+constexpr float kLeastRate = 1e-15f, kLargestRate = 1e15f;
+constexpr float kLongestStep = 1e22f;
+
 __device__ __forceinline__ void settle(States &states, const SsmStep &step) {
-    // Below -1e38, A log2(e) may be infinite, and 0 times it no number.
     bool all = step.softplus ? !(step.limited && step.max < 0.0f) : step.limited && step.min >= 0.0f;
+    float largest = kLeastRate;
 #pragma unroll
     for (int i = 0; i < kStates; ++i) {
-        all = all && states.A[i] <= 0.0f && states.A[i] >= -1e38f;
+        const float rate = -states.A[i];
+        all = all && (rate == 0.0f || (rate >= kLeastRate && rate <= kLargestRate));
+        largest = fmaxf(largest, rate);
     }
-    if (all) {
-#pragma unroll
-        for (int i = 0; i < kStates; ++i) {
-            states.A[i] *= kLog2e;
-        }
-    }
-    states.decaying = all;
+    states.mild = all ? kMild * kLn2 * reciprocal(largest) : -1.0f;
 }
+
+// How a lane's states decay in a step: by 2^(exponent A), and in one that is not mild by e^(rest A + unit (exponent A)) too, what
+// rounding loses. A lane does so as its own step and A have it, whatever its neighbours do.
+struct Decay {
+    float exponent;
+    float rest;
+    float unit;
+
+    __device__ __forceinline__ explicit Decay(float delta) : exponent(delta * kLog2e), rest(0.0f), unit(0.0f) {}
+    __device__ __forceinline__ Decay(float delta, float mild) : Decay(fminf(delta, kLongestStep)) {
+        const bool strong = delta > mild;
+        rest = strong ? fminf(delta, kLongestStep) : 0.0f;
+        unit = strong ? -kLn2 : 0.0f;
+    }
+};
+
+enum class Form { mild, strong, growing };
 
 // One step of this lane's first QUADS quads of states; returns its share of sum C h. `B`, `C`: its quads, `apart` from one
 // to the next.
-template <int QUADS, bool DECAYING>
+template <int QUADS, Form FORM>
 __device__ __forceinline__ float advance(
-    States &states, float delta, float delta_x, const float4 *B, int B_apart, const float4 *C, int C_apart) {
-    float even = 0.0f, odd = 0.0f;
+    States &states, const Decay &decay, float delta, float delta_x, const float4 *B, int B_apart, const float4 *C,
+    int C_apart) {
+    float y = 0.0f;
 #pragma unroll
     for (int quad = 0; quad < QUADS; ++quad) {
         const float4 b4 = B[quad * B_apart];
@@ -99,14 +120,19 @@ __device__ __forceinline__ float advance(
 #pragma unroll
         for (int j = 0; j < kQuad; ++j) {
             const int i = quad * kQuad + j;
-            const float exponent = delta * states.A[i];
-            const float decay = DECAYING || states.decaying ? exp2_approx(exponent) : exp_approx(exponent);
-            states.h[i] = fmaf(decay, states.h[i], delta_x * b[j]);
-            float &y = j % 2 == 0 ? even : odd;
-            y = i < 2 ? states.h[i] * c[j] : fmaf(states.h[i], c[j], y);
+            const float A = states.A[i];
+            float &h = states.h[i];
+            if (FORM == Form::growing) {
+                h = fmaf(exp_approx(delta * A), h, delta_x * b[j]);
+            } else {
+                const float exponent = decay.exponent * A;
+                const float before = FORM == Form::mild ? h : fmaf(h, fmaf(decay.unit, exponent, decay.rest * A), h);
+                h = fmaf(exp2_approx(exponent), before, delta_x * b[j]);
+            }
+            y = i == 0 ? h * c[j] : fmaf(h, c[j], y);
         }
     }
-    return even + odd;
+    return y;
 }
 
 // The sums over a channel's lanes of `kFour` values, of which this lane is left with one or all. Returns the number of
@@ -142,36 +168,69 @@ __device__ __forceinline__ void after_reads() {
     }
 }
 
+// What four steps from `p` on give to the output.
+template <typename T, int LANES>
+__device__ __forceinline__ void put_sums(float (&y)[kFour], uint32_t channel, uint32_t lane, int p, bool adds) {
+    using S = Tile<T, LANES>;
+    const int mine = sum_together<LANES>(y, lane);
+    after_reads<LANES>();
+    float *sums = S::sums(channel, p);
+    if constexpr (LANES < kFour) {
+        if (lane == 0) {
+            *reinterpret_cast<float4 *>(sums) = make_float4(y[0], y[1], y[2], y[3]);
+        }
+    } else if (lane % (LANES / kFour) == 0) {
+        sums[mine] = S::kSlabs && adds ? sums[mine] + y[0] : y[0];
+    }
+}
+
 // Steps of a tile from `first` to `last`, in fours, where no state grows. Steps that the tile lacks have delta = 0.
 template <typename T, int LANES, int QUADS>
 __device__ __forceinline__ void decay_through(
     States &states, uint32_t channel, uint32_t lane, int first, int last, bool adds) {
     using S = Tile<T, LANES>;
+    constexpr int kRow = S::kSlab / kQuad;
     const float4 *B = reinterpret_cast<const float4 *>(S::projection(0)) + lane;
     const float4 *C = reinterpret_cast<const float4 *>(S::projection(1)) + lane;
     float *const pairs = S::pairs(channel);
 #pragma unroll 1
     for (int p = first; p < last; p += kFour) {
-        const float4 *steps = reinterpret_cast<const float4 *>(pairs + 2 * p);
-        const float4 early = steps[0], late = steps[1];
-        const float delta[kFour] = {early.x, early.z, late.x, late.z};
-        const float delta_x[kFour] = {early.y, early.w, late.y, late.w};
-        float y[kFour];
-#pragma unroll
-        for (int j = 0; j < kFour; ++j) {
-            const int row = (p + j) * (S::kSlab / kQuad);
-            y[j] = advance<QUADS, true>(states, delta[j], delta_x[j], B + row, LANES, C + row, LANES);
-        }
-        const int mine = sum_together<LANES>(y, lane);
-        after_reads<LANES>();
-        float *sums = S::sums(channel, p);
-        if constexpr (LANES < kFour) {
-            if (lane == 0) {
-                *reinterpret_cast<float4 *>(sums) = make_float4(y[0], y[1], y[2], y[3]);
+#pragma unroll 1
+        for (; p < last; p += kFour) {
+            const float4 *steps = reinterpret_cast<const float4 *>(pairs + 2 * p);
+            const float4 early = steps[0], late = steps[1];
+            const float delta[kFour] = {early.x, early.z, late.x, late.z};
+            const float delta_x[kFour] = {early.y, early.w, late.y, late.w};
+            const bool mild = fmaxf(fmaxf(delta[0], delta[1]), fmaxf(delta[2], delta[3])) <= states.mild;
+            if (!__all_sync(0xffffffffu, mild)) {
+                break;
             }
-        } else if (lane % (LANES / kFour) == 0) {
-            sums[mine] = S::kSlabs && adds ? sums[mine] + y[0] : y[0];
+            float y[kFour];
+#pragma unroll
+            for (int j = 0; j < kFour; ++j) {
+                const int row = (p + j) * kRow;
+                y[j] = advance<QUADS, Form::mild>(
+                    states, Decay(delta[j]), delta[j], delta_x[j], B + row, LANES, C + row, LANES);
+            }
+            put_sums<T, LANES>(y, channel, lane, p, adds);
         }
+        if (p >= last) {
+            break;
+        }
+        float y[kFour] = {};
+        // Two at a time: half of the text, which every entry has up to three times.
+#pragma unroll 1
+        for (int two = 0; two < kFour; two += 2) {
+            const float4 pair = *reinterpret_cast<const float4 *>(pairs + 2 * (p + two));
+            const int row = (p + two) * kRow;
+            y[0] = y[2];
+            y[1] = y[3];
+            y[2] = advance<QUADS, Form::strong>(
+                states, Decay(pair.x, states.mild), pair.x, pair.y, B + row, LANES, C + row, LANES);
+            y[3] = advance<QUADS, Form::strong>(
+                states, Decay(pair.z, states.mild), pair.z, pair.w, B + row + kRow, LANES, C + row + kRow, LANES);
+        }
+        put_sums<T, LANES>(y, channel, lane, p, adds);
     }
 }
 
@@ -189,9 +248,12 @@ __device__ __forceinline__ void go_through(
 #pragma unroll 1
     for (int p = first; p < last; ++p) {
         const float delta = pairs[2 * p], delta_x = pairs[2 * p + 1];
-        float y = advance<kQuads, false>(
-            states, delta, delta_x, B + (constant_B ? 0 : p * kRow), constant_B ? S::kThreads : LANES,
-            C + (constant_C ? 0 : p * kRow), constant_C ? S::kThreads : LANES);
+        const float4 *b = B + (constant_B ? 0 : p * kRow), *c = C + (constant_C ? 0 : p * kRow);
+        const int b_apart = constant_B ? S::kThreads : LANES, c_apart = constant_C ? S::kThreads : LANES;
+        const Decay decay(delta, states.mild);
+        float y = states.mild < 0.0f
+                      ? advance<kQuads, Form::growing>(states, decay, delta, delta_x, b, b_apart, c, c_apart)
+                      : advance<kQuads, Form::strong>(states, decay, delta, delta_x, b, b_apart, c, c_apart);
         y = sum_over_lanes<LANES>(y);
         after_reads<LANES>();
         if (lane == 0) {
