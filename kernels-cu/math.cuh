@@ -24,10 +24,10 @@ __device__ __forceinline__ float exp_approx(float v) {
     asm("max.NaN.f32 %0, %0, %1;" : "+f"(v) : "f"(-200.0f));
     const float t = v * kLog2e;
     const float e = exp2_approx(t);
-    return fmaf(e, fmaf(-t, kLn2, v), e);
+    return fmaf(e, fmaf(t, -kLn2, v), e);
 }
 
-// 1 / v for 1 <= v <= 2, within an ulp.
+// 1 / v for v >= 1, within an ulp.
 __device__ __forceinline__ float reciprocal(float v) {
     float value;
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(value) : "f"(v));
@@ -43,10 +43,10 @@ __device__ __forceinline__ float limited_magnitude(float v, float most) {
 // e^-|v|, as exp_approx, subnormal results included.
 __device__ __forceinline__ float exp_of_minus_magnitude(float v) {
     const float magnitude = limited_magnitude(v, 110.0f);
-    const float t = magnitude * kLog2e;
+    const float t = magnitude * -kLog2e;
     float e;
-    asm("ex2.approx.f32 %0, %1;" : "=f"(e) : "f"(-t));
-    return fmaf(e, fmaf(t, kLn2, -magnitude), e);
+    asm("ex2.approx.f32 %0, %1;" : "=f"(e) : "f"(t));
+    return fmaf(e, fmaf(t, -kLn2, -magnitude), e);
 }
 
 // ln(1 + y) for 0 <= y <= 1: y times a polynomial whose largest relative error is the least, 1.7 ulp.
@@ -69,6 +69,30 @@ __device__ __forceinline__ float softplus_of(float v, float e) {
 }
 __device__ __forceinline__ float softplus(float v) {
     return softplus_of(v, exp_of_minus_magnitude(v));
+}
+
+// The same of several, at less cost where none is far from zero: no power of those is subnormal.
+template <int COUNT>
+__device__ __forceinline__ void softplus_each(float (&v)[COUNT]) {
+    constexpr float kNear = 80.0f;
+    float sums[COUNT], largest = 0.0f;
+#pragma unroll
+    for (int i = 0; i < COUNT; ++i) {
+        const float magnitude = fabsf(v[i]), t = magnitude * -kLog2e, e = exp2_approx(t);
+        sums[i] = softplus_of(v[i], fmaf(e, fmaf(t, -kLn2, -magnitude), e));
+        largest = fmaxf(largest, magnitude);
+    }
+    if (largest > kNear) {
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) {
+            const float far = v[i] > 0.0f ? v[i] : exp_of_minus_magnitude(v[i]);
+            sums[i] = fabsf(v[i]) > kNear ? far : sums[i];
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < COUNT; ++i) {
+        v[i] = sums[i];
+    }
 }
 
 // Its derivative, 1 / (1 + e^-v), from the same.
@@ -106,7 +130,31 @@ __device__ __forceinline__ float silu(float v) {
     return g.scaled(v * g.gate);
 }
 
-// The same, and its derivative.
+// Values times silu of others, at less cost where none of these is far from zero: no power of those overflows.
+template <int COUNT>
+__device__ __forceinline__ void gate_each(float (&values)[COUNT], const float (&v)[COUNT]) {
+    constexpr float kNear = 30.0f;
+    float gates[COUNT], largest = 0.0f;
+#pragma unroll
+    for (int i = 0; i < COUNT; ++i) {
+        const float t = v[i] * -kLog2e, e = exp2_approx(t);
+        const float lost = fmaf(t, -kLn2Low, fmaf(t, -kLn2, -v[i]));
+        gates[i] = v[i] * reciprocal(1.0f + fmaf(e, lost, e));
+        largest = fmaxf(largest, fabsf(v[i]));
+    }
+    if (largest > kNear) {
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) {
+            gates[i] = fabsf(v[i]) > kNear ? silu(v[i]) : gates[i];
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < COUNT; ++i) {
+        values[i] *= gates[i];
+    }
+}
+
+// silu and its derivative.
 __device__ __forceinline__ float silu_by(float v, float &slope) {
     const Gate g(v);
     slope = g.scaled(fmaf(v * g.other, g.gate, g.gate));
@@ -117,10 +165,7 @@ __device__ __forceinline__ float silu_by(float v, float &slope) {
 template <int COUNT>
 __device__ __forceinline__ void effective_steps(float (&steps)[COUNT], const SsmStep &step) {
     if (step.softplus) {
-#pragma unroll
-        for (int i = 0; i < COUNT; ++i) {
-            steps[i] = softplus(steps[i]);
-        }
+        softplus_each(steps);
     }
     if (step.limited) {
 #pragma unroll

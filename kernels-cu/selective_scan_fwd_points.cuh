@@ -19,6 +19,8 @@ struct Pointwise {
     // A thread's way through a tile's channels and steps, four steps at a time: neighbouring threads have neighbouring
     // addresses, and from one turn to the next every place moves by as much.
     struct Walk {
+        static constexpr int kItems = S::kChannels * S::kFours;
+        static constexpr int kTurns = kItems > kThreads ? kItems / kThreads : 1;
         uint32_t channel;
         int four;
         uint32_t channels_on;
@@ -31,12 +33,16 @@ struct Pointwise {
             channels_on = by_step ? kThreads / S::kFours : 0;
             fours_on = by_step ? 0 : kThreads / S::kChannels;
         }
-        __device__ __forceinline__ bool more() const {
-            return channel < S::kChannels && four < S::kFours;
+        // Of all channels there might be, and of the first `channels`, which are the earlier ones.
+        __device__ __forceinline__ static int turns() {
+            return kItems >= kThreads || this_thread() < kItems ? kTurns : 0;
         }
-        __device__ __forceinline__ void on() {
-            channel += channels_on;
-            four += fours_on;
+        __device__ __forceinline__ int turns(uint32_t channels) const {
+            if (channel >= channels || turns() == 0) {
+                return 0;
+            }
+            const int more = (channels - 1 - channel) / (kThreads / S::kFours);
+            return channels_on == 0 ? kTurns : min(more + 1, kTurns);
         }
     };
     // Where a walk is in a raw tile.
@@ -68,41 +74,53 @@ struct Pointwise {
 
     // delta and delta x of a tile; 0 for steps and channels that there are not.
     __device__ __forceinline__ void prepare(const Steps &steps, int parity) const {
-        Walk walk(B::source(3).by_step);
+        const Walk walk(B::source(3).by_step);
         Cursor xs(walk, 0, parity), dts(walk, 1, parity);
+        const float *bias = shared_at<const float>(S::kBias) + walk.channel;
         float *to = pairs(walk);
-        const int to_on = pairs_on(walk);
+        const int to_on = pairs_on(walk), there = walk.turns(b.channels);
+        int turn = 0;
 #pragma unroll 1
-        for (; walk.more(); walk.on()) {
-            float delta[kFour] = {}, x[kFour] = {};
-            if (walk.channel < b.channels) {
-                xs.read(x);
-                dts.read(delta);
-                const float bias = shared_at<float>(S::kBias)[walk.channel];
+        for (; turn < there; ++turn) {
+            float delta[kFour], x[kFour];
+            xs.read(x);
+            dts.read(delta);
 #pragma unroll
-                for (int j = 0; j < kFour; ++j) {
-                    delta[j] += bias;
-                }
-                effective_steps(delta, b.p.step);
+            for (int j = 0; j < kFour; ++j) {
+                delta[j] += *bias;
+            }
+            effective_steps(delta, b.p.step);
 #pragma unroll
-                for (int j = 0; j < kFour; ++j) {
-                    x[j] *= delta[j];
-                }
-                if (steps.steps < S::kSteps) {
-                    leave_out(walk.four, steps.window, delta, x);
-                }
+            for (int j = 0; j < kFour; ++j) {
+                x[j] *= delta[j];
             }
-            float4 *pairs = reinterpret_cast<float4 *>(to);
-            if (b.span.reverse) {
-                pairs[0] = make_float4(delta[3], x[3], delta[2], x[2]);
-                pairs[1] = make_float4(delta[1], x[1], delta[0], x[0]);
-            } else {
-                pairs[0] = make_float4(delta[0], x[0], delta[1], x[1]);
-                pairs[1] = make_float4(delta[2], x[2], delta[3], x[3]);
+            if (steps.steps < S::kSteps) {
+                leave_out(walk.four + turn * walk.fours_on, steps.window, delta, x);
             }
+            set_pairs(to, delta, x);
             to += to_on;
+            bias += walk.channels_on;
             xs.at += xs.on;
             dts.at += dts.on;
+        }
+#pragma unroll 1
+        for (; turn < Walk::turns(); ++turn) {
+            const float none[kFour] = {};
+            set_pairs(to, none, none);
+            to += to_on;
+        }
+    }
+    __device__ __forceinline__ void set_pairs(float *to, const float (&delta)[kFour], const float (&x)[kFour]) const {
+        if (b.span.reverse) {
+            float2 *pairs = reinterpret_cast<float2 *>(to);
+#pragma unroll
+            for (int j = 0; j < kFour; ++j) {
+                pairs[kFour - 1 - j] = make_float2(delta[j], x[j]);
+            }
+        } else {
+            float4 *pairs = reinterpret_cast<float4 *>(to);
+            pairs[0] = make_float4(delta[0], x[0], delta[1], x[1]);
+            pairs[1] = make_float4(delta[2], x[2], delta[3], x[3]);
         }
     }
     // Steps beyond the window.
@@ -121,41 +139,41 @@ struct Pointwise {
     __device__ __forceinline__ void put(const Steps &steps, int parity) const {
         const Source out = B::source(3);
         const bool whole = steps.steps == S::kSteps && out.aligned;
-        Walk walk(out.by_step);
+        const Walk walk(out.by_step);
         Cursor xs(walk, 0, parity), zs(walk, 2, parity);
+        const float *D = shared_at<const float>(S::kD) + walk.channel;
         float *sums = S::kSlabs ? S::sums(walk.channel, position(walk)) : pairs(walk);
         const int sums_on = S::kSlabs ? pairs_on(walk) / 2 - 2 * static_cast<int>(walk.channels_on) : pairs_on(walk);
+        float *unwritten = pairs(walk);
         Bits *to = out.at<T>(walk.channel, steps.window.base + walk.four * kFour);
         const int64_t to_on = walk.channels_on * out.row_stride + walk.fours_on * kFour * out.step_stride;
+        const int there = walk.turns(b.channels);
 #pragma unroll 1
-        for (; walk.more() && walk.channel < b.channels; walk.on()) {
+        for (int turn = 0; turn < there; ++turn) {
             float y[kFour];
             read_sums(sums, y);
             if (b.p.D.address) {
-                const float D = shared_at<float>(S::kD)[walk.channel];
                 float x[kFour];
                 xs.read(x);
 #pragma unroll
                 for (int j = 0; j < kFour; ++j) {
-                    y[j] = fmaf(D, x[j], y[j]);
+                    y[j] = fmaf(*D, x[j], y[j]);
                 }
             }
             if (b.p.z.address) {
                 float z[kFour];
                 zs.read(z);
-#pragma unroll
-                for (int j = 0; j < kFour; ++j) {
-                    y[j] *= silu(z[j]);
-                }
+                gate_each(y, z);
             }
             if (!out.by_step) {
-                write_across(to, out.step_stride, walk.four, steps.window, y);
+                write_across(to, out.step_stride, walk.four + turn * walk.fours_on, steps.window, y);
             } else if (whole) {
                 S::Rows::write(to, y);
             } else {
-                *reinterpret_cast<float4 *>(pairs(walk)) = make_float4(y[0], y[1], y[2], y[3]);
+                *reinterpret_cast<float4 *>(unwritten + turn * pairs_on(walk)) = make_float4(y[0], y[1], y[2], y[3]);
             }
             sums += sums_on;
+            D += walk.channels_on;
             to += to_on;
             xs.at += xs.on;
             zs.at += zs.on;

@@ -59,57 +59,25 @@ struct Tile {
     }
 };
 
-// A lane's states of a channel, and the longest step that is mild: no state of the lane decays by more than 2^-kMild in it. Below
-// zero: states may grow, or A is out of the ordinary.
+// A lane's states of a channel, and its longest mild step.
 struct States {
     float A[kStates];
     float h[kStates];
     float mild;
 };
 
-// Up to here a decay may be ex2 of a rounded exponent: beyond, the rounding shows where a tensor holds nothing but what is left
-// of decayed states.
-constexpr float kMild = 4.0f;
-// Where |A| is 0 or between these, a longer step than the longest leaves nothing that it does not leave, and no product with
-// it overflows.
-constexpr float kLeastRate = 1e-15f, kLargestRate = 1e15f;
-constexpr float kLongestStep = 1e22f;
-
 __device__ __forceinline__ void settle(States &states, const SsmStep &step) {
-    bool all = step.softplus ? !(step.limited && step.max < 0.0f) : step.limited && step.min >= 0.0f;
-    float largest = kLeastRate;
-#pragma unroll
-    for (int i = 0; i < kStates; ++i) {
-        const float rate = -states.A[i];
-        all = all && (rate == 0.0f || (rate >= kLeastRate && rate <= kLargestRate));
-        largest = fmaxf(largest, rate);
-    }
-    states.mild = all ? kMild * kLn2 * reciprocal(largest) : -1.0f;
+    states.mild = longest_mild_step(states.A, step);
 }
 
-// How a lane's states decay in a step: by 2^(exponent A), and in one that is not mild by e^(rest A + unit (exponent A)) too, what
-// rounding loses. A lane does so as its own step and A have it, whatever its neighbours do.
-struct Decay {
-    float exponent;
-    float rest;
-    float unit;
-
-    __device__ __forceinline__ explicit Decay(float delta) : exponent(delta * kLog2e), rest(0.0f), unit(0.0f) {}
-    __device__ __forceinline__ Decay(float delta, float mild) : Decay(fminf(delta, kLongestStep)) {
-        const bool strong = delta > mild;
-        rest = strong ? fminf(delta, kLongestStep) : 0.0f;
-        unit = strong ? -kLn2 : 0.0f;
-    }
-};
-
-enum class Form { mild, strong, growing };
+// What is done for a step: what mild ones need; what those need in which states decay; what any needs.
+enum class Form { mild, strong, any };
 
 // One step of this lane's first QUADS quads of states; returns its share of sum C h. `B`, `C`: its quads, `apart` from one
 // to the next.
 template <int QUADS, Form FORM>
 __device__ __forceinline__ float advance(
-    States &states, const Decay &decay, float delta, float delta_x, const float4 *B, int B_apart, const float4 *C,
-    int C_apart) {
+    States &states, const Decay &decay, float delta_x, const float4 *B, int B_apart, const float4 *C, int C_apart) {
     float y = 0.0f;
 #pragma unroll
     for (int quad = 0; quad < QUADS; ++quad) {
@@ -120,15 +88,14 @@ __device__ __forceinline__ float advance(
 #pragma unroll
         for (int j = 0; j < kQuad; ++j) {
             const int i = quad * kQuad + j;
-            const float A = states.A[i];
             float &h = states.h[i];
-            if (FORM == Form::growing) {
-                h = fmaf(exp_approx(delta * A), h, delta_x * b[j]);
-            } else {
-                const float exponent = decay.exponent * A;
-                const float before = FORM == Form::mild ? h : fmaf(h, fmaf(decay.unit, exponent, decay.rest * A), h);
-                h = fmaf(exp2_approx(exponent), before, delta_x * b[j]);
+            const float exponent = decay.exponent * states.A[i];
+            float before = h;
+            if (FORM != Form::mild) {
+                const float lost = decay.lost<FORM == Form::any>(exponent, states.A[i]);
+                before = fmaf(h, lost, h);
             }
+            h = fmaf(exp2_approx(exponent), before, delta_x * b[j]);
             y = i == 0 ? h * c[j] : fmaf(h, c[j], y);
         }
     }
@@ -210,7 +177,7 @@ __device__ __forceinline__ void decay_through(
             for (int j = 0; j < kFour; ++j) {
                 const int row = (p + j) * kRow;
                 y[j] = advance<QUADS, Form::mild>(
-                    states, Decay(delta[j]), delta[j], delta_x[j], B + row, LANES, C + row, LANES);
+                    states, Decay(delta[j]), delta_x[j], B + row, LANES, C + row, LANES);
             }
             put_sums<T, LANES>(y, channel, lane, p, adds);
         }
@@ -226,9 +193,9 @@ __device__ __forceinline__ void decay_through(
             y[0] = y[2];
             y[1] = y[3];
             y[2] = advance<QUADS, Form::strong>(
-                states, Decay(pair.x, states.mild), pair.x, pair.y, B + row, LANES, C + row, LANES);
+                states, Decay(fminf(pair.x, kLongestStep), states.mild), pair.y, B + row, LANES, C + row, LANES);
             y[3] = advance<QUADS, Form::strong>(
-                states, Decay(pair.z, states.mild), pair.z, pair.w, B + row + kRow, LANES, C + row + kRow, LANES);
+                states, Decay(fminf(pair.z, kLongestStep), states.mild), pair.w, B + row + kRow, LANES, C + row + kRow, LANES);
         }
         put_sums<T, LANES>(y, channel, lane, p, adds);
     }
@@ -248,12 +215,9 @@ __device__ __forceinline__ void go_through(
 #pragma unroll 1
     for (int p = first; p < last; ++p) {
         const float delta = pairs[2 * p], delta_x = pairs[2 * p + 1];
-        const float4 *b = B + (constant_B ? 0 : p * kRow), *c = C + (constant_C ? 0 : p * kRow);
-        const int b_apart = constant_B ? S::kThreads : LANES, c_apart = constant_C ? S::kThreads : LANES;
-        const Decay decay(delta, states.mild);
-        float y = states.mild < 0.0f
-                      ? advance<kQuads, Form::growing>(states, decay, delta, delta_x, b, b_apart, c, c_apart)
-                      : advance<kQuads, Form::strong>(states, decay, delta, delta_x, b, b_apart, c, c_apart);
+        float y = advance<kQuads, Form::any>(
+            states, Decay(delta, states.mild), delta_x, B + (constant_B ? 0 : p * kRow), constant_B ? S::kThreads : LANES,
+            C + (constant_C ? 0 : p * kRow), constant_C ? S::kThreads : LANES);
         y = sum_over_lanes<LANES>(y);
         after_reads<LANES>();
         if (lane == 0) {
