@@ -49,6 +49,25 @@ __device__ __forceinline__ float exp_of_minus_magnitude(float v) {
     return fmaf(e, fmaf(t, -kLn2, -magnitude), e);
 }
 
+// The same of several, at less cost where none is far from zero: no power of those is subnormal.
+template <int COUNT>
+__device__ __forceinline__ void exp_of_minus_magnitude_each(const float (&v)[COUNT], float (&e)[COUNT]) {
+    constexpr float kNear = 80.0f;
+    float largest = 0.0f;
+#pragma unroll
+    for (int i = 0; i < COUNT; ++i) {
+        const float magnitude = fabsf(v[i]), t = magnitude * -kLog2e, power = exp2_approx(t);
+        e[i] = fmaf(power, fmaf(t, -kLn2, -magnitude), power);
+        largest = fmaxf(largest, magnitude);
+    }
+    if (largest > kNear) {
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) {
+            e[i] = fabsf(v[i]) > kNear ? exp_of_minus_magnitude(v[i]) : e[i];
+        }
+    }
+}
+
 // ln(1 + y) for 0 <= y <= 1: y times a polynomial whose largest relative error is the least, 1.7 ulp.
 __device__ __forceinline__ float log1p_unit(float y) {
     float sum = -0.003244012f;
@@ -67,34 +86,6 @@ __device__ __forceinline__ float log1p_unit(float y) {
 __device__ __forceinline__ float softplus_of(float v, float e) {
     return fmaxf(v, 0.0f) + log1p_unit(e);
 }
-__device__ __forceinline__ float softplus(float v) {
-    return softplus_of(v, exp_of_minus_magnitude(v));
-}
-
-// The same of several, at less cost where none is far from zero: no power of those is subnormal.
-template <int COUNT>
-__device__ __forceinline__ void softplus_each(float (&v)[COUNT]) {
-    constexpr float kNear = 80.0f;
-    float sums[COUNT], largest = 0.0f;
-#pragma unroll
-    for (int i = 0; i < COUNT; ++i) {
-        const float magnitude = fabsf(v[i]), t = magnitude * -kLog2e, e = exp2_approx(t);
-        sums[i] = softplus_of(v[i], fmaf(e, fmaf(t, -kLn2, -magnitude), e));
-        largest = fmaxf(largest, magnitude);
-    }
-    if (largest > kNear) {
-#pragma unroll
-        for (int i = 0; i < COUNT; ++i) {
-            const float far = v[i] > 0.0f ? v[i] : exp_of_minus_magnitude(v[i]);
-            sums[i] = fabsf(v[i]) > kNear ? far : sums[i];
-        }
-    }
-#pragma unroll
-    for (int i = 0; i < COUNT; ++i) {
-        v[i] = sums[i];
-    }
-}
-
 // Its derivative, 1 / (1 + e^-v), from the same.
 __device__ __forceinline__ float logistic_of(float v, float e) {
     return (v < 0.0f ? e : 1.0f) * reciprocal(1.0f + e);
@@ -124,36 +115,6 @@ struct Gate {
     }
 };
 
-// v / (1 + e^-v).
-__device__ __forceinline__ float silu(float v) {
-    const Gate g(v);
-    return g.scaled(v * g.gate);
-}
-
-// Values times silu of others, at less cost where none of these is far from zero: no power of those overflows.
-template <int COUNT>
-__device__ __forceinline__ void gate_each(float (&values)[COUNT], const float (&v)[COUNT]) {
-    constexpr float kNear = 30.0f;
-    float gates[COUNT], largest = 0.0f;
-#pragma unroll
-    for (int i = 0; i < COUNT; ++i) {
-        const float t = v[i] * -kLog2e, e = exp2_approx(t);
-        const float lost = fmaf(t, -kLn2Low, fmaf(t, -kLn2, -v[i]));
-        gates[i] = v[i] * reciprocal(1.0f + fmaf(e, lost, e));
-        largest = fmaxf(largest, fabsf(v[i]));
-    }
-    if (largest > kNear) {
-#pragma unroll
-        for (int i = 0; i < COUNT; ++i) {
-            gates[i] = fabsf(v[i]) > kNear ? silu(v[i]) : gates[i];
-        }
-    }
-#pragma unroll
-    for (int i = 0; i < COUNT; ++i) {
-        values[i] *= gates[i];
-    }
-}
-
 // silu and its derivative.
 __device__ __forceinline__ float silu_by(float v, float &slope) {
     const Gate g(v);
@@ -161,11 +122,41 @@ __device__ __forceinline__ float silu_by(float v, float &slope) {
     return g.scaled(v * g.gate);
 }
 
+// The same of several, at less cost where none is far from zero: no power of those overflows. Without SLOPES the derivatives
+// are left out.
+template <bool SLOPES, int COUNT>
+__device__ __forceinline__ void silu_each(const float (&v)[COUNT], float (&silus)[COUNT], float (&slopes)[COUNT]) {
+    constexpr float kNear = 30.0f;
+    float largest = 0.0f;
+#pragma unroll
+    for (int i = 0; i < COUNT; ++i) {
+        const float t = v[i] * -kLog2e, power = exp2_approx(t);
+        const float e = fmaf(power, fmaf(t, -kLn2Low, fmaf(t, -kLn2, -v[i])), power);
+        const float gate = reciprocal(1.0f + e);
+        silus[i] = v[i] * gate;
+        slopes[i] = SLOPES ? fmaf(silus[i], e * gate, gate) : 0.0f;
+        largest = fmaxf(largest, fabsf(v[i]));
+    }
+    if (largest > kNear) {
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) {
+            if (fabsf(v[i]) > kNear) {
+                silus[i] = silu_by(v[i], slopes[i]);
+            }
+        }
+    }
+}
+
 // delta from the raw steps with their bias.
 template <int COUNT>
 __device__ __forceinline__ void effective_steps(float (&steps)[COUNT], const SsmStep &step) {
     if (step.softplus) {
-        softplus_each(steps);
+        float e[COUNT];
+        exp_of_minus_magnitude_each(steps, e);
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) {
+            steps[i] = softplus_of(steps[i], e[i]);
+        }
     }
     if (step.limited) {
 #pragma unroll

@@ -161,9 +161,13 @@ struct Pointwise {
                 }
             }
             if (b.p.z.address) {
-                float z[kFour];
+                float z[kFour], silus[kFour], unused[kFour];
                 zs.read(z);
-                gate_each(y, z);
+                silu_each<false>(z, silus, unused);
+#pragma unroll
+                for (int j = 0; j < kFour; ++j) {
+                    y[j] *= silus[j];
+                }
             }
             if (!out.by_step) {
                 write_across(to, out.step_stride, walk.four + turn * walk.fours_on, steps.window, y);
