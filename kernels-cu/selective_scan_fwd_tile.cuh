@@ -44,8 +44,10 @@ struct Tile {
     static constexpr int kFirstChunk = kDeltaSum + kChannels * 4;
     // Of x, dt, z, out, B and C.
     static constexpr int kSources = kFirstChunk + 16;
+    // Where lanes begin to bring all of these but out.
+    static constexpr int kStarts = kSources + 6 * static_cast<int>(sizeof(Source));
     // Constant B and C, of each thread's states.
-    static constexpr int kConstants = kSources + 6 * static_cast<int>(sizeof(Source));
+    static constexpr int kConstants = kStarts + 5 * 32 * 8;
 
     static __device__ __forceinline__ float *pairs(int channel) {
         return shared_at<float>(channel * (kPairRow * 4));
