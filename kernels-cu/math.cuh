@@ -27,7 +27,7 @@ __device__ __forceinline__ float exp_approx(float v) {
     return fmaf(e, fmaf(t, -kLn2, v), e);
 }
 
-// 1 / v for v >= 1, within an ulp.
+// 1 / v within an ulp, where neither is subnormal.
 __device__ __forceinline__ float reciprocal(float v) {
     float value;
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(value) : "f"(v));

@@ -50,11 +50,6 @@ struct Span {
     __device__ __forceinline__ int64_t time(int step) const {
         return reverse ? start + len - 1 - step : start + step;
     }
-
-    // The last step of the sequence is this part's; an empty sequence is the first part's.
-    __device__ __forceinline__ bool last() const {
-        return end == len && (begin < end || blockIdx.z == 0);
-    }
 };
 
 // Full chunks of the sequences before `seq`.
@@ -88,7 +83,7 @@ __device__ __forceinline__ float longest_mild_step(const float (&A)[kStates], co
         all = all && (A[i] == 0.0f || (-A[i] >= kLeastRate && -A[i] <= kLargestRate));
         largest = fmaxf(largest, -A[i]);
     }
-    return all ? kMild * kLn2 / largest : -INFINITY;
+    return all ? kMild * kLn2 * reciprocal(largest) : -INFINITY;
 }
 
 // How a lane's states decay in a step: by 2^(exponent A), and where that is not mild by what rounding lost, which else is 0. A

@@ -186,7 +186,7 @@ struct Scan {
             }
         }
         __syncthreads();
-        if (b.p.final_per_part || b.span.last()) {
+        if (b.p.final_per_part || b.last()) {
             save_slabs(b.p.final_state, b.p.final_per_part ? b.row() : b.seq, states);
         }
         if (b.p.delta_sum.address && b.lane() == 0 && b.active()) {

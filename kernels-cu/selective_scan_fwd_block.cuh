@@ -47,7 +47,13 @@ struct Block {
 
     // The part's row of states and sums.
     __device__ __forceinline__ int64_t row() const {
-        return static_cast<int64_t>(seq) * p.spans.parts + blockIdx.z;
+        return static_cast<int64_t>(seq) * p.spans.parts + this_part();
+    }
+
+    // The last step of the sequence is this part's; an empty sequence is the first part's. Where the part begins is worked out
+    // again.
+    __device__ __forceinline__ bool last() const {
+        return span.end == span.len && (this_part() == 0 || this_part() * p.spans.part < span.end);
     }
 
     // Places in shared memory of this thread's constant B and C; 0: they vary.
@@ -73,7 +79,7 @@ struct Block {
 
     // Where A and the states of a slab wait while another is worked on: the block's, not the sequence's, which take turns.
     __device__ __forceinline__ float4 *waiting(uint32_t slab, int what) const {
-        const int64_t block = (static_cast<int64_t>(blockIdx.y) * gridDim.z + blockIdx.z) * gridDim.x + blockIdx.x;
+        const int64_t block = (static_cast<int64_t>(this_row_of_blocks()) * gridDim.z + this_part()) * gridDim.x + blockIdx.x;
         const int64_t unit = (block * slabs + slab) * 2 + what;
         return reinterpret_cast<float4 *>(p.slab_states) + unit * (kQuads * kThreads) + this_thread();
     }
