@@ -153,10 +153,11 @@ struct Pointwise {
         Bits *to = out.at<T>(walk.channel, steps.window.base + walk.m);
         const int64_t to_on = walk.channels_on * out.row_stride + walk.steps_on * out.step_stride;
         const int there = walk.turns(b.channels);
+        const bool plain = !b.span.reverse && b.p.dstate > 0;
 #pragma unroll 1
         for (int turn = 0; turn < there; ++turn) {
             float y[kPiece];
-            read_sums(sums, y);
+            read_sums(sums, plain, y);
             if (b.p.D.address) {
                 float x[kPiece];
                 xs.read(x);
@@ -194,19 +195,24 @@ struct Pointwise {
         }
     }
 
-    // Fours lie 8 apart.
-    __device__ __forceinline__ void read_sums(const float *from, float (&y)[kPiece]) const {
+    // Fours lie 8 apart. `plain`: there are states, and their order is that of time.
+    __device__ __forceinline__ void read_sums(const float *from, bool plain, float (&y)[kPiece]) const {
+        if (plain) {
 #pragma unroll
-        for (int i = 0; i < kPiece; i += kFour) {
-            // Without states there is nothing to sum, not even 0 * infinity.
-            float4 sums = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-            if (b.p.dstate > 0) {
-                sums = *reinterpret_cast<const float4 *>(from + 2 * (b.span.reverse ? kPiece - kFour - i : i));
+            for (int i = 0; i < kPiece; i += kFour) {
+                const float4 sums = *reinterpret_cast<const float4 *>(from + 2 * i);
+                y[i] = sums.x;
+                y[i + 1] = sums.y;
+                y[i + 2] = sums.z;
+                y[i + 3] = sums.w;
             }
-            y[i] = b.span.reverse ? sums.w : sums.x;
-            y[i + 1] = b.span.reverse ? sums.z : sums.y;
-            y[i + 2] = b.span.reverse ? sums.y : sums.z;
-            y[i + 3] = b.span.reverse ? sums.x : sums.w;
+            return;
+        }
+#pragma unroll
+        for (int j = 0; j < kPiece; ++j) {
+            // Without states there is nothing to sum, not even 0 * infinity.
+            const int place = b.span.reverse ? kPiece - 1 - j : j;
+            y[j] = b.p.dstate > 0 ? from[2 * (place & -kFour) + place % kFour] : 0.0f;
         }
     }
     __device__ __forceinline__ void leave_unwritten(float *to, const float (&y)[kPiece]) const {

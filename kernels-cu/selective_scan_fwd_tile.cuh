@@ -46,8 +46,10 @@ struct Tile {
     static constexpr int kSources = kFirstChunk + 16;
     // Where lanes begin to bring all of these but out.
     static constexpr int kStarts = kSources + 6 * static_cast<int>(sizeof(Source));
+    // The tile that the states go through, and the next.
+    static constexpr int kTiles = kStarts + 5 * 32 * 8;
     // Constant B and C, of each thread's states.
-    static constexpr int kConstants = kStarts + 5 * 32 * 8;
+    static constexpr int kConstants = kTiles + 2 * 16;
 
     static __device__ __forceinline__ float *pairs(int channel) {
         return shared_at<float>(channel * (kPairRow * 4));
