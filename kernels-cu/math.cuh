@@ -24,10 +24,10 @@ __device__ __forceinline__ float exp_approx(float v) {
     asm("max.NaN.f32 %0, %0, %1;" : "+f"(v) : "f"(-200.0f));
     const float t = v * kLog2e;
     const float e = exp2_approx(t);
-    return fmaf(e, fmaf(-t, kLn2, v), e);
+    return fmaf(e, fmaf(t, -kLn2, v), e);
 }
 
-// 1 / v for 1 <= v <= 2, within an ulp.
+// 1 / v within an ulp, where neither is subnormal.
 __device__ __forceinline__ float reciprocal(float v) {
     float value;
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(value) : "f"(v));
@@ -43,10 +43,29 @@ __device__ __forceinline__ float limited_magnitude(float v, float most) {
 // e^-|v|, as exp_approx, subnormal results included.
 __device__ __forceinline__ float exp_of_minus_magnitude(float v) {
     const float magnitude = limited_magnitude(v, 110.0f);
-    const float t = magnitude * kLog2e;
+    const float t = magnitude * -kLog2e;
     float e;
-    asm("ex2.approx.f32 %0, %1;" : "=f"(e) : "f"(-t));
-    return fmaf(e, fmaf(t, kLn2, -magnitude), e);
+    asm("ex2.approx.f32 %0, %1;" : "=f"(e) : "f"(t));
+    return fmaf(e, fmaf(t, -kLn2, -magnitude), e);
+}
+
+// The same of several, at less cost where none is far from zero: no power of those is subnormal.
+template <int COUNT>
+__device__ __forceinline__ void exp_of_minus_magnitude_each(const float (&v)[COUNT], float (&e)[COUNT]) {
+    constexpr float kNear = 80.0f;
+    float largest = 0.0f;
+#pragma unroll
+    for (int i = 0; i < COUNT; ++i) {
+        const float magnitude = fabsf(v[i]), t = magnitude * -kLog2e, power = exp2_approx(t);
+        e[i] = fmaf(power, fmaf(t, -kLn2, -magnitude), power);
+        largest = fmaxf(largest, magnitude);
+    }
+    if (largest > kNear) {
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) {
+            e[i] = fabsf(v[i]) > kNear ? exp_of_minus_magnitude(v[i]) : e[i];
+        }
+    }
 }
 
 // ln(1 + y) for 0 <= y <= 1: y times a polynomial whose largest relative error is the least, 1.7 ulp.
@@ -67,10 +86,6 @@ __device__ __forceinline__ float log1p_unit(float y) {
 __device__ __forceinline__ float softplus_of(float v, float e) {
     return fmaxf(v, 0.0f) + log1p_unit(e);
 }
-__device__ __forceinline__ float softplus(float v) {
-    return softplus_of(v, exp_of_minus_magnitude(v));
-}
-
 // Its derivative, 1 / (1 + e^-v), from the same.
 __device__ __forceinline__ float logistic_of(float v, float e) {
     return (v < 0.0f ? e : 1.0f) * reciprocal(1.0f + e);
@@ -100,26 +115,47 @@ struct Gate {
     }
 };
 
-// v / (1 + e^-v).
-__device__ __forceinline__ float silu(float v) {
-    const Gate g(v);
-    return g.scaled(v * g.gate);
-}
-
-// The same, and its derivative.
+// silu and its derivative.
 __device__ __forceinline__ float silu_by(float v, float &slope) {
     const Gate g(v);
     slope = g.scaled(fmaf(v * g.other, g.gate, g.gate));
     return g.scaled(v * g.gate);
 }
 
+// The same of several, at less cost where none is far from zero: no power of those overflows. Without SLOPES the derivatives
+// are left out.
+template <bool SLOPES, int COUNT>
+__device__ __forceinline__ void silu_each(const float (&v)[COUNT], float (&silus)[COUNT], float (&slopes)[COUNT]) {
+    constexpr float kNear = 30.0f;
+    float largest = 0.0f;
+#pragma unroll
+    for (int i = 0; i < COUNT; ++i) {
+        const float t = v[i] * -kLog2e, power = exp2_approx(t);
+        const float e = fmaf(power, fmaf(t, -kLn2Low, fmaf(t, -kLn2, -v[i])), power);
+        const float gate = reciprocal(1.0f + e);
+        silus[i] = v[i] * gate;
+        slopes[i] = SLOPES ? fmaf(silus[i], e * gate, gate) : 0.0f;
+        largest = fmaxf(largest, fabsf(v[i]));
+    }
+    if (largest > kNear) {
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) {
+            if (fabsf(v[i]) > kNear) {
+                silus[i] = silu_by(v[i], slopes[i]);
+            }
+        }
+    }
+}
+
 // delta from the raw steps with their bias.
 template <int COUNT>
 __device__ __forceinline__ void effective_steps(float (&steps)[COUNT], const SsmStep &step) {
     if (step.softplus) {
+        float e[COUNT];
+        exp_of_minus_magnitude_each(steps, e);
 #pragma unroll
         for (int i = 0; i < COUNT; ++i) {
-            steps[i] = softplus(steps[i]);
+            steps[i] = softplus_of(steps[i], e[i]);
         }
     }
     if (step.limited) {

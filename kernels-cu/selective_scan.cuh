@@ -50,11 +50,6 @@ struct Span {
     __device__ __forceinline__ int64_t time(int step) const {
         return reverse ? start + len - 1 - step : start + step;
     }
-
-    // The last step of the sequence is this part's; an empty sequence is the first part's.
-    __device__ __forceinline__ bool last() const {
-        return end == len && (begin < end || blockIdx.z == 0);
-    }
 };
 
 // Full chunks of the sequences before `seq`.
@@ -70,6 +65,47 @@ __device__ __forceinline__ int64_t chunks_before(const SsmSpans &p, uint32_t seq
     }
     return chunks;
 }
+
+// Up to 2^-kMild in a step a decay may be ex2 of a rounded exponent. Beyond, the rounding shows where a tensor holds nothing but
+// what is left of decayed states.
+constexpr float kMild = 4.0f;
+// Where |A| is 0 or between these, a step beyond the longest leaves nothing that the longest does not leave, and no product
+// with either overflows.
+constexpr float kLeastRate = 1e-15f, kLargestRate = 1e15f;
+constexpr float kLongestStep = 1e22f;
+
+// The longest step that is mild for all states of a lane; -infinity where states may grow, or A is out of the ordinary.
+__device__ __forceinline__ float longest_mild_step(const float (&A)[kStates], const SsmStep &step) {
+    bool all = step.softplus ? !(step.limited && step.max < 0.0f) : step.limited && step.min >= 0.0f;
+    float largest = kLeastRate;
+#pragma unroll
+    for (int i = 0; i < kStates; ++i) {
+        all = all && (A[i] == 0.0f || (-A[i] >= kLeastRate && -A[i] <= kLargestRate));
+        largest = fmaxf(largest, -A[i]);
+    }
+    return all ? kMild * kLn2 * reciprocal(largest) : -INFINITY;
+}
+
+// How a lane's states decay in a step: by 2^(exponent A), and where that is not mild by what rounding lost, which else is 0. A
+// lane chooses by its own step and A, whatever its neighbours do.
+struct Decay {
+    float exponent;
+    float rest;
+    float unit;
+
+    __device__ __forceinline__ explicit Decay(float delta) : exponent(delta * kLog2e), rest(0.0f), unit(0.0f) {}
+    __device__ __forceinline__ Decay(float delta, float mild) : Decay(delta) {
+        const bool is_mild = delta <= mild;
+        rest = is_mild ? 0.0f : delta;
+        unit = is_mild ? 0.0f : -kLn2;
+    }
+    // The exponent of e that 2^of_2 lacks. ANY: both may be infinite.
+    template <bool ANY>
+    __device__ __forceinline__ float lost(float of_2, float A) const {
+        const float lost = fmaf(unit, of_2, rest * A);
+        return ANY ? fminf(lost, 1.0f) : lost;
+    }
+};
 
 template <int THREADS = kThreads>
 __device__ __forceinline__ void load_quads(const float4 *from, float (&v)[kStates]) {

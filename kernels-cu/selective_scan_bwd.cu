@@ -24,8 +24,8 @@ struct Lane {
     Rates<LANES> A;
     float carry[kStates];
     float dA[kStates];
-    // `settle` says so.
-    bool fast;
+    // Of the lane's states; -infinity where B or C is constant.
+    float mild;
 };
 
 template <typename T, int LANES>
@@ -109,7 +109,7 @@ struct Backward {
         for (int s = 0; s < S::kTile && p.no_states; ++s) {
             store_quads(b.own_states(s), lane.dA);
         }
-        lane.fast = settle(b, A);
+        lane.mild = p.B.constant || p.C.constant ? -INFINITY : longest_mild_step(A, p.step);
         lane.A.put(b.base, A);
     }
 
@@ -197,28 +197,44 @@ struct Backward {
         __syncthreads();
     }
 
-    __device__ __forceinline__ void back(int first, int steps, uint32_t slab, Lane<LANES> &lane, float (&h)[kStates]) const {
+    // Whether a tile's steps are mild for all states of the warp; those beyond the end have a delta too.
+    __device__ __forceinline__ bool is_mild(int first, const Lane<LANES> &lane) const {
+        if (!kFast) {
+            return false;
+        }
+        const uint32_t pair = b.base + S::kDeltaX + first * S::kPairBytes + b.channel() * 8;
+        float longest = get(pair);
+#pragma unroll
+        for (int s = 1; s < S::kTile; ++s) {
+            longest = fmaxf(longest, get(pair + s * S::kPairBytes));
+        }
+        return __all_sync(0xffffffffu, longest <= lane.mild);
+    }
+
+    __device__ __forceinline__ void back(
+        int first, int steps, uint32_t slab, bool mild, Lane<LANES> &lane, float (&h)[kStates]) const {
         if (p.carry_only) {
-            if (kFast && lane.fast) {
-                carry_back<kFast>(b, first, steps, lane.A, lane.carry);
+            if (kFast && mild) {
+                carry_back<kFast>(b, first, steps, lane.A, lane.mild, lane.carry);
             } else {
-                carry_back<false>(b, first, steps, lane.A, lane.carry);
+                carry_back<false>(b, first, steps, lane.A, lane.mild, lane.carry);
             }
         } else if (p.dstate == 0) {
             put_without_states(b, first, steps);
-        } else if (kFast && lane.fast) {
-            go_back<kFast>(b, first, steps, slab, lane.A, h, lane.carry, lane.dA);
+        } else if (kFast && mild) {
+            go_back<kFast>(b, first, steps, slab, lane.A, lane.mild, h, lane.carry, lane.dA);
         } else {
-            go_back<false>(b, first, steps, slab, lane.A, h, lane.carry, lane.dA);
+            go_back<false>(b, first, steps, slab, lane.A, lane.mild, h, lane.carry, lane.dA);
         }
     }
 
-    // Full steps of a tile forward, by the form of the decay that the block has.
-    __device__ __forceinline__ void forward(int tile, int steps, bool keep, const Lane<LANES> &lane, float (&h)[kStates]) const {
-        if (kFast && lane.fast) {
-            go_forward<kFast>(b, first_of(tile), steps, keep, lane.A, h);
+    // Steps of a tile forward.
+    __device__ __forceinline__ void forward(
+        int tile, int steps, bool keep, bool mild, const Lane<LANES> &lane, float (&h)[kStates]) const {
+        if (kFast && mild) {
+            go_forward<kFast>(b, first_of(tile), steps, keep, lane.A, lane.mild, h);
         } else {
-            go_forward<false>(b, first_of(tile), steps, keep, lane.A, h);
+            go_forward<false>(b, first_of(tile), steps, keep, lane.A, lane.mild, h);
         }
     }
 
@@ -236,7 +252,7 @@ struct Backward {
             int next = tile;
 #pragma unroll 1
             do {
-                forward(next, S::kTile, false, lane, h);
+                forward(next, S::kTile, false, is_mild(first_of(next), lane), lane, h);
                 ++next;
                 if (!p.sparse || next % kTiles == 0) {
                     store_quads(b.before_tile(next, slab), h);
@@ -251,6 +267,7 @@ struct Backward {
         if (S::kSlabs) {
             enter(slab, tile, false, lane);
         }
+        const bool mild = is_mild(first, lane);
         float h[kStates];
         if (p.no_states) {
             // Numbers; what is made of them is not asked for.
@@ -260,10 +277,11 @@ struct Backward {
             b.load_before(w0(), from, slab, h);
 #pragma unroll 1
             for (; from <= tile; ++from) {
-                forward(from, from < tile ? S::kTile : steps, from == tile, lane, h);
+                const bool last = from == tile;
+                forward(from, last ? steps : S::kTile, last, last ? mild : is_mild(first_of(from), lane), lane, h);
             }
         }
-        back(first, steps, slab, lane, h);
+        back(first, steps, slab, mild, lane, h);
         if (S::kSlabs) {
             suspend(slab, lane);
         }

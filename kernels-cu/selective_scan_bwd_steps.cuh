@@ -1,5 +1,4 @@
-// The state loops of the backward scan. FAST: A has log2(e) in it, because nothing can grow (`settle`), and B and C vary with
-// time. Else decays are compensated, and B or C may be constant.
+// The state loops of the backward scan. FAST: steps are mild for all states, and B and C vary with time.
 #pragma once
 
 #include "selective_scan_bwd_sums.cuh"
@@ -7,31 +6,13 @@
 namespace {
 
 template <bool FAST>
-__device__ __forceinline__ float decay_of(float exponent) {
-    return FAST ? exp2_approx(exponent) : exp_approx(exponent);
+__device__ __forceinline__ float decay_of(const Decay &decay, float A) {
+    const float exponent = decay.exponent * A, power = exp2_approx(exponent);
+    return FAST ? power : fmaf(power, decay.lost<true>(exponent, A), power);
 }
-
-// Where no state of the block can grow, A takes log2(e) in; returns whether it has. That it is rounded once and for all makes
-// an error of |delta A| in each step, and what decays forgets the steps as fast.
-template <typename T, int LANES>
-__device__ __forceinline__ bool settle(const Block<T, LANES> &b, float (&A)[kStates]) {
-    const SsmStep &step = b.p.step;
-    bool all = !Places<LANES>::kSlabs && !b.p.B.constant && !b.p.C.constant &&
-               (step.softplus ? !step.limited || step.max >= 0.0f : step.limited && step.min >= 0.0f);
-#pragma unroll
-    for (int i = 0; i < kStates; ++i) {
-        // Below, A log2(e) may be infinite, and 0 times it no number.
-        all = all && A[i] <= 0.0f && A[i] >= -1e38f;
-    }
-    all = __syncthreads_and(all);
-    if (all) {
-#pragma unroll
-        for (int i = 0; i < kStates; ++i) {
-            A[i] *= kLog2e;
-        }
-    }
-    // Of a vote the compiler knows that all threads have it alike, which loops that shuffle need.
-    return __any_sync(0xffffffffu, all);
+template <bool FAST>
+__device__ __forceinline__ Decay decay_in(float delta, float mild) {
+    return FAST ? Decay(delta) : Decay(delta, mild);
 }
 
 // Where a lane finds its quads of B and C at a step of the stretch.
@@ -89,7 +70,7 @@ struct Projections {
 // Forward through steps of the stretch; if `keep`, the states before each stay in shared memory.
 template <bool FAST, typename T, int LANES>
 __device__ __forceinline__ void go_forward(
-    const Block<T, LANES> &b, int first, int steps, bool keep, const Rates<LANES> &A, float (&h)[kStates]) {
+    const Block<T, LANES> &b, int first, int steps, bool keep, const Rates<LANES> &A, float mild, float (&h)[kStates]) {
     using S = Places<LANES>;
     Projections<FAST, T, LANES> projections(b, first);
     const uint32_t A_at = A.at(b.base);
@@ -104,7 +85,8 @@ __device__ __forceinline__ void go_forward(
             }
         }
         const float2 delta_x = get2(pair);
-        const float delta = delta_x.x, product = delta_x.x * delta_x.y;
+        const float product = delta_x.x * delta_x.y;
+        const Decay decay = decay_in<FAST>(delta_x.x, mild);
 #pragma unroll
         for (int k = 0; k < kQuads; ++k) {
             float B[kQuad], a[kQuad];
@@ -113,7 +95,7 @@ __device__ __forceinline__ void go_forward(
 #pragma unroll
             for (int j = 0; j < kQuad; ++j) {
                 const int i = k * kQuad + j;
-                h[i] = fmaf(decay_of<FAST>(delta * a[j]), h[i], product * B[j]);
+                h[i] = fmaf(decay_of<FAST>(decay, a[j]), h[i], product * B[j]);
             }
         }
         states += S::kUnitBytes;
@@ -125,7 +107,7 @@ __device__ __forceinline__ void go_forward(
 // What comes back through steps, from the last to the first, for a carry pass: the same bits as `go_back`.
 template <bool FAST, typename T, int LANES>
 __device__ __forceinline__ void carry_back(
-    const Block<T, LANES> &b, int first, int steps, const Rates<LANES> &A, float (&carry)[kStates]) {
+    const Block<T, LANES> &b, int first, int steps, const Rates<LANES> &A, float mild, float (&carry)[kStates]) {
     using S = Places<LANES>;
     Projections<FAST, T, LANES> projections(b, first + steps - 1);
     const uint32_t A_at = A.at(b.base);
@@ -133,7 +115,8 @@ __device__ __forceinline__ void carry_back(
 #pragma unroll 1
     for (int left = steps; left > 0; --left) {
         pair -= S::kPairBytes;
-        const float delta = get(pair), g = get(pair + S::kGradient - S::kDeltaX);
+        const Decay decay = decay_in<FAST>(get(pair), mild);
+        const float g = get(pair + S::kGradient - S::kDeltaX);
 #pragma unroll
         for (int k = 0; k < kQuads; ++k) {
             float C[kQuad], a[kQuad];
@@ -142,7 +125,7 @@ __device__ __forceinline__ void carry_back(
 #pragma unroll
             for (int j = 0; j < kQuad; ++j) {
                 const int i = k * kQuad + j;
-                carry[i] = fmaf(g, C[j], carry[i]) * decay_of<FAST>(delta * a[j]);
+                carry[i] = fmaf(g, C[j], carry[i]) * decay_of<FAST>(decay, a[j]);
             }
         }
         projections.move(-1);
@@ -200,7 +183,7 @@ __device__ __forceinline__ void put_without_states(const Block<T, LANES> &b, int
 // Back through steps of the stretch. h: the states after each, then those before it. `carry`: what comes back through them.
 template <bool FAST, typename T, int LANES>
 __device__ __forceinline__ void go_back(
-    const Block<T, LANES> &b, int first, int steps, uint32_t slab, const Rates<LANES> &A, float (&h)[kStates],
+    const Block<T, LANES> &b, int first, int steps, uint32_t slab, const Rates<LANES> &A, float mild, float (&h)[kStates],
     float (&carry)[kStates], float (&dA)[kStates]) {
     using S = Places<LANES>;
     const bool sums = b.p.dB.address || b.p.dC.address;
@@ -247,6 +230,7 @@ __device__ __forceinline__ void go_back(
             }
         }
         const uint32_t A_at = A.at(b.base);
+        const Decay decay = decay_in<FAST>(delta, mild);
 #pragma unroll
         for (int k = 0; k < kQuads; ++k) {
             float before[kQuad], a[kQuad];
@@ -255,7 +239,7 @@ __device__ __forceinline__ void go_back(
 #pragma unroll
             for (int j = 0; j < kQuad; ++j) {
                 const int i = k * kQuad + j;
-                carry[i] *= decay_of<FAST>(delta * a[j]);
+                carry[i] *= decay_of<FAST>(decay, a[j]);
                 const float w = carry[i] * before[j];
                 by_A = fmaf(w, a[j], by_A);
                 dA[i] = fmaf(w, delta, dA[i]);
@@ -264,7 +248,7 @@ __device__ __forceinline__ void go_back(
         }
         y = sum_over_lanes<LANES>(y);
         by_B = sum_over_lanes<LANES>(by_B);
-        by_A = sum_over_lanes<LANES>(FAST ? by_A * kLn2 : by_A);
+        by_A = sum_over_lanes<LANES>(by_A);
         // From here on other lanes' states and steps of this warp are overwritten.
         __syncwarp();
         if (b.lane() == 0) {

@@ -127,10 +127,7 @@ struct Piece {
         }
         if (rule.softplus) {
             float e[kSteps];
-#pragma unroll
-            for (int i = 0; i < kSteps; ++i) {
-                e[i] = exp_of_minus_magnitude(delta[i]);
-            }
+            exp_of_minus_magnitude_each(delta, e);
             if (!ahead) {
 #pragma unroll
                 for (int i = 0; i < kSteps; ++i) {
@@ -173,11 +170,12 @@ struct Piece {
             load(3, p.dout, g);
             if (p.z.address) {
                 load(2, p.z, gate);
+                float silus[kSteps], slopes[kSteps];
+                silu_each<true>(gate, silus, slopes);
 #pragma unroll
                 for (int i = 0; i < kSteps; ++i) {
-                    const float silu = silu_by(gate[i], gate[i]);
-                    gate[i] *= g[i];
-                    g[i] *= silu;
+                    gate[i] = slopes[i] * g[i];
+                    g[i] *= silus[i];
                 }
             }
         }

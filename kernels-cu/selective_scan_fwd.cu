@@ -28,7 +28,7 @@ struct Scan {
         const int last = first + steps.steps;
         const bool adds = slab > 0;
         const uint32_t channel = b.own_channel(), in_channel = b.lane();
-        if (b.p.B.constant || b.p.C.constant || !__all_sync(0xffffffffu, states.decaying)) {
+        if (b.p.B.constant || b.p.C.constant || !__all_sync(0xffffffffu, states.mild >= 0.0f)) {
             go_through<T, LANES>(states, channel, in_channel, first, last, adds, b.constant(0), b.constant(1));
             return;
         }
@@ -44,8 +44,21 @@ struct Scan {
         }
     }
 
+    // The tile of a parity, which is worked out once: no registers are left for it while the states go through.
+    __device__ __forceinline__ static int4 *kept(int parity) {
+        return shared_at<int4>(S::kTiles) + parity;
+    }
+    __device__ __forceinline__ static Steps tile(int parity) {
+        const int4 kept = *Scan::kept(parity);
+        const uint32_t low = static_cast<uint32_t>(kept.w);
+        return Steps{kept.x, kept.y, Window{kept.z, low, low + kept.y}};
+    }
+
     __device__ __forceinline__ void bring_next(const Steps &steps, int parity) const {
         const Steps next = b.tile(steps.step0 + steps.steps);
+        if (this_thread() == 0) {
+            *kept(parity) = make_int4(next.step0, next.steps, next.window.base, static_cast<int>(next.window.low));
+        }
         if (next.steps > 0) {
             b.bring(next, parity, 0, false);
         }
@@ -160,11 +173,11 @@ struct Scan {
         __syncthreads();
         start(states);
         // Before the first tile there is nothing to do but to have it brought.
-        int step0 = b.span.begin, parity = 0;
+        int parity = 0;
         bool first = true;
 #pragma unroll 1
         while (true) {
-            const Steps steps = first ? Steps{step0, 0, Window{0, 0, 0}} : b.tile(step0);
+            const Steps steps = first ? Steps{b.span.begin, 0, Window{0, 0, 0}} : tile(parity);
             if (steps.steps > 0) {
                 Pointwise<T, LANES>(b).prepare(steps, parity);
                 sum_delta(steps);
@@ -172,21 +185,17 @@ struct Scan {
             pass(steps, parity, states);
             wait_for_copies();
             __syncthreads();
-            // Not the tile but where it begins is kept while the states go through it, for the registers' sake.
-            asm volatile("" : "+r"(step0));
             if (!first) {
-                const Steps done = b.tile(step0);
-                finish(done, parity, states);
-                step0 += done.steps;
+                finish(tile(parity), parity, states);
             }
             first = false;
             parity ^= 1;
-            if (step0 == b.span.end) {
+            if (tile(parity).steps == 0) {
                 break;
             }
         }
         __syncthreads();
-        if (b.p.final_per_part || b.span.last()) {
+        if (b.p.final_per_part || b.last()) {
             save_slabs(b.p.final_state, b.p.final_per_part ? b.row() : b.seq, states);
         }
         if (b.p.delta_sum.address && b.lane() == 0 && b.active()) {

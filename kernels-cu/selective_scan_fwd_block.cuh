@@ -47,7 +47,13 @@ struct Block {
 
     // The part's row of states and sums.
     __device__ __forceinline__ int64_t row() const {
-        return static_cast<int64_t>(seq) * p.spans.parts + blockIdx.z;
+        return static_cast<int64_t>(seq) * p.spans.parts + this_part();
+    }
+
+    // The last step of the sequence is this part's; an empty sequence is the first part's. Where the part begins is worked out
+    // again.
+    __device__ __forceinline__ bool last() const {
+        return span.end == span.len && (this_part() == 0 || this_part() * p.spans.part < span.end);
     }
 
     // Places in shared memory of this thread's constant B and C; 0: they vary.
@@ -73,7 +79,7 @@ struct Block {
 
     // Where A and the states of a slab wait while another is worked on: the block's, not the sequence's, which take turns.
     __device__ __forceinline__ float4 *waiting(uint32_t slab, int what) const {
-        const int64_t block = (static_cast<int64_t>(blockIdx.y) * gridDim.z + blockIdx.z) * gridDim.x + blockIdx.x;
+        const int64_t block = (static_cast<int64_t>(this_row_of_blocks()) * gridDim.z + this_part()) * gridDim.x + blockIdx.x;
         const int64_t unit = (block * slabs + slab) * 2 + what;
         return reinterpret_cast<float4 *>(p.slab_states) + unit * (kQuads * kThreads) + this_thread();
     }
@@ -152,6 +158,16 @@ struct Block {
             const int64_t offset = span.batch * s.batch_stride + group * s.ngroups_stride;
             shared_at<Source>(S::kSources)[which] = Source::of<T>(s.address, offset, s.dstate_stride, s.seqlen_stride);
         }
+        __syncthreads();
+#pragma unroll 1
+        for (uint32_t task = this_thread() / 32; task < kTasks; task += kThreads / 32) {
+            start(task) = task < 3 ? S::Rows::start(source(task)) : S::States::start(source(task + 1));
+        }
+    }
+    // Where this lane begins to bring x, dt, z, B or C, which are a warp's task each.
+    static constexpr uint32_t kTasks = 5;
+    __device__ __forceinline__ static const Bits *&start(uint32_t task) {
+        return shared_at<const Bits *>(S::kStarts)[task * 32 + this_thread() % 32];
     }
     __device__ __forceinline__ uint32_t states_of(uint32_t slab) const {
         return min(p.dstate - slab * S::kSlab, static_cast<uint32_t>(S::kSlab));
@@ -167,20 +183,22 @@ struct Block {
 
     // Has a tile brought, of a sequence's tensors or only of B and C, a warp for each.
     __device__ __forceinline__ void bring(const Steps &steps, int parity, uint32_t slab, bool projections_alone) const {
-        constexpr uint32_t kWarps = kThreads / 32;
 #pragma unroll 1
-        for (uint32_t task = this_thread() / 32; task < 5; task += kWarps) {
+        for (uint32_t task = this_thread() / 32; task < kTasks; task += kThreads / 32) {
             if (task < 3) {
                 const bool wanted = !projections_alone && (task < 2 || p.out.address) && (&p.x)[task].address;
                 if (wanted) {
-                    S::Rows::bring(raw(task, parity), source(task), channels, steps.window);
+                    S::Rows::bring(raw(task, parity), source(task), start(task), channels, steps.window);
                 }
             } else if (!(&p.B)[task - 3].constant) {
                 Source from = source(task + 1);
+                const Bits *own = start(task);
                 if (S::kSlabs) {
-                    from.address += slab * S::kSlab * from.row_stride * static_cast<int64_t>(sizeof(Bits));
+                    const int64_t to_slab = slab * S::kSlab * from.row_stride;
+                    from.address += to_slab * static_cast<int64_t>(sizeof(Bits));
+                    own += to_slab;
                 }
-                S::States::bring(raw_projection(task - 3), from, states_of(slab), steps.window);
+                S::States::bring(raw_projection(task - 3), from, own, states_of(slab), steps.window);
             }
         }
     }
@@ -196,7 +214,7 @@ struct Block {
             float v[kFour] = {};
             if (n < states && !(of_C ? p.C : p.B).constant) {
                 const bool by_step = source(4 + of_C).by_step;
-                S::States::read(raw_projection(of_C) + S::States::place(by_step, n, four), by_step, v);
+                S::States::read(raw_projection(of_C) + S::States::place(by_step, n, four * kFour), by_step, v);
             }
             float *to = S::projection(of_C) + position(four * kFour) * S::kSlab + n;
             const int on = span.reverse ? -S::kSlab : S::kSlab;

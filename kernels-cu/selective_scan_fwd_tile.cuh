@@ -44,8 +44,12 @@ struct Tile {
     static constexpr int kFirstChunk = kDeltaSum + kChannels * 4;
     // Of x, dt, z, out, B and C.
     static constexpr int kSources = kFirstChunk + 16;
+    // Where lanes begin to bring all of these but out.
+    static constexpr int kStarts = kSources + 6 * static_cast<int>(sizeof(Source));
+    // The tile that the states go through, and the next.
+    static constexpr int kTiles = kStarts + 5 * 32 * 8;
     // Constant B and C, of each thread's states.
-    static constexpr int kConstants = kSources + 6 * static_cast<int>(sizeof(Source));
+    static constexpr int kConstants = kTiles + 2 * 16;
 
     static __device__ __forceinline__ float *pairs(int channel) {
         return shared_at<float>(channel * (kPairRow * 4));
@@ -59,37 +63,26 @@ struct Tile {
     }
 };
 
-// A lane's states of a channel: A, which has log2(e) in it if `decaying`, and h.
+// A lane's states of a channel, and its longest mild step.
 struct States {
     float A[kStates];
     float h[kStates];
-    bool decaying;
+    float mild;
 };
 
-// Where no state of this lane can grow, A takes log2(e) in. That it is rounded once and for all makes an error of |delta A|
-// in each step, and what decays forgets the steps as fast.
 __device__ __forceinline__ void settle(States &states, const SsmStep &step) {
-    // Below -1e38, A log2(e) may be infinite, and 0 times it no number.
-    bool all = step.softplus ? !(step.limited && step.max < 0.0f) : step.limited && step.min >= 0.0f;
-#pragma unroll
-    for (int i = 0; i < kStates; ++i) {
-        all = all && states.A[i] <= 0.0f && states.A[i] >= -1e38f;
-    }
-    if (all) {
-#pragma unroll
-        for (int i = 0; i < kStates; ++i) {
-            states.A[i] *= kLog2e;
-        }
-    }
-    states.decaying = all;
+    states.mild = longest_mild_step(states.A, step);
 }
+
+// What is done for a step: what mild ones need; what those need in which states decay; what any needs.
+enum class Form { mild, strong, any };
 
 // One step of this lane's first QUADS quads of states; returns its share of sum C h. `B`, `C`: its quads, `apart` from one
 // to the next.
-template <int QUADS, bool DECAYING>
+template <int QUADS, Form FORM>
 __device__ __forceinline__ float advance(
-    States &states, float delta, float delta_x, const float4 *B, int B_apart, const float4 *C, int C_apart) {
-    float even = 0.0f, odd = 0.0f;
+    States &states, const Decay &decay, float delta_x, const float4 *B, int B_apart, const float4 *C, int C_apart) {
+    float y = 0.0f;
 #pragma unroll
     for (int quad = 0; quad < QUADS; ++quad) {
         const float4 b4 = B[quad * B_apart];
@@ -99,14 +92,18 @@ __device__ __forceinline__ float advance(
 #pragma unroll
         for (int j = 0; j < kQuad; ++j) {
             const int i = quad * kQuad + j;
-            const float exponent = delta * states.A[i];
-            const float decay = DECAYING || states.decaying ? exp2_approx(exponent) : exp_approx(exponent);
-            states.h[i] = fmaf(decay, states.h[i], delta_x * b[j]);
-            float &y = j % 2 == 0 ? even : odd;
-            y = i < 2 ? states.h[i] * c[j] : fmaf(states.h[i], c[j], y);
+            float &h = states.h[i];
+            const float exponent = decay.exponent * states.A[i];
+            float before = h;
+            if (FORM != Form::mild) {
+                const float lost = decay.lost<FORM == Form::any>(exponent, states.A[i]);
+                before = fmaf(h, lost, h);
+            }
+            h = fmaf(exp2_approx(exponent), before, delta_x * b[j]);
+            y = i == 0 ? h * c[j] : fmaf(h, c[j], y);
         }
     }
-    return even + odd;
+    return y;
 }
 
 // The sums over a channel's lanes of `kFour` values, of which this lane is left with one or all. Returns the number of
@@ -142,36 +139,69 @@ __device__ __forceinline__ void after_reads() {
     }
 }
 
+// What four steps from `p` on give to the output.
+template <typename T, int LANES>
+__device__ __forceinline__ void put_sums(float (&y)[kFour], uint32_t channel, uint32_t lane, int p, bool adds) {
+    using S = Tile<T, LANES>;
+    const int mine = sum_together<LANES>(y, lane);
+    after_reads<LANES>();
+    float *sums = S::sums(channel, p);
+    if constexpr (LANES < kFour) {
+        if (lane == 0) {
+            *reinterpret_cast<float4 *>(sums) = make_float4(y[0], y[1], y[2], y[3]);
+        }
+    } else if (lane % (LANES / kFour) == 0) {
+        sums[mine] = S::kSlabs && adds ? sums[mine] + y[0] : y[0];
+    }
+}
+
 // Steps of a tile from `first` to `last`, in fours, where no state grows. Steps that the tile lacks have delta = 0.
 template <typename T, int LANES, int QUADS>
 __device__ __forceinline__ void decay_through(
     States &states, uint32_t channel, uint32_t lane, int first, int last, bool adds) {
     using S = Tile<T, LANES>;
+    constexpr int kRow = S::kSlab / kQuad;
     const float4 *B = reinterpret_cast<const float4 *>(S::projection(0)) + lane;
     const float4 *C = reinterpret_cast<const float4 *>(S::projection(1)) + lane;
     float *const pairs = S::pairs(channel);
 #pragma unroll 1
     for (int p = first; p < last; p += kFour) {
-        const float4 *steps = reinterpret_cast<const float4 *>(pairs + 2 * p);
-        const float4 early = steps[0], late = steps[1];
-        const float delta[kFour] = {early.x, early.z, late.x, late.z};
-        const float delta_x[kFour] = {early.y, early.w, late.y, late.w};
-        float y[kFour];
-#pragma unroll
-        for (int j = 0; j < kFour; ++j) {
-            const int row = (p + j) * (S::kSlab / kQuad);
-            y[j] = advance<QUADS, true>(states, delta[j], delta_x[j], B + row, LANES, C + row, LANES);
-        }
-        const int mine = sum_together<LANES>(y, lane);
-        after_reads<LANES>();
-        float *sums = S::sums(channel, p);
-        if constexpr (LANES < kFour) {
-            if (lane == 0) {
-                *reinterpret_cast<float4 *>(sums) = make_float4(y[0], y[1], y[2], y[3]);
+#pragma unroll 1
+        for (; p < last; p += kFour) {
+            const float4 *steps = reinterpret_cast<const float4 *>(pairs + 2 * p);
+            const float4 early = steps[0], late = steps[1];
+            const float delta[kFour] = {early.x, early.z, late.x, late.z};
+            const float delta_x[kFour] = {early.y, early.w, late.y, late.w};
+            const bool mild = fmaxf(fmaxf(delta[0], delta[1]), fmaxf(delta[2], delta[3])) <= states.mild;
+            if (!__all_sync(0xffffffffu, mild)) {
+                break;
             }
-        } else if (lane % (LANES / kFour) == 0) {
-            sums[mine] = S::kSlabs && adds ? sums[mine] + y[0] : y[0];
+            float y[kFour];
+#pragma unroll
+            for (int j = 0; j < kFour; ++j) {
+                const int row = (p + j) * kRow;
+                y[j] = advance<QUADS, Form::mild>(
+                    states, Decay(delta[j]), delta_x[j], B + row, LANES, C + row, LANES);
+            }
+            put_sums<T, LANES>(y, channel, lane, p, adds);
         }
+        if (p >= last) {
+            break;
+        }
+        float y[kFour] = {};
+        // Two at a time: half of the text, which every entry has up to three times.
+#pragma unroll 1
+        for (int two = 0; two < kFour; two += 2) {
+            const float4 pair = *reinterpret_cast<const float4 *>(pairs + 2 * (p + two));
+            const int row = (p + two) * kRow;
+            y[0] = y[2];
+            y[1] = y[3];
+            y[2] = advance<QUADS, Form::strong>(
+                states, Decay(fminf(pair.x, kLongestStep), states.mild), pair.y, B + row, LANES, C + row, LANES);
+            y[3] = advance<QUADS, Form::strong>(
+                states, Decay(fminf(pair.z, kLongestStep), states.mild), pair.w, B + row + kRow, LANES, C + row + kRow, LANES);
+        }
+        put_sums<T, LANES>(y, channel, lane, p, adds);
     }
 }
 
@@ -189,8 +219,8 @@ __device__ __forceinline__ void go_through(
 #pragma unroll 1
     for (int p = first; p < last; ++p) {
         const float delta = pairs[2 * p], delta_x = pairs[2 * p + 1];
-        float y = advance<kQuads, false>(
-            states, delta, delta_x, B + (constant_B ? 0 : p * kRow), constant_B ? S::kThreads : LANES,
+        float y = advance<kQuads, Form::any>(
+            states, Decay(delta, states.mild), delta_x, B + (constant_B ? 0 : p * kRow), constant_B ? S::kThreads : LANES,
             C + (constant_C ? 0 : p * kRow), constant_C ? S::kThreads : LANES);
         y = sum_over_lanes<LANES>(y);
         after_reads<LANES>();

@@ -1,4 +1,4 @@
-// A block's shared memory, and the number of a thread.
+// A block's shared memory, and the numbers of a thread and of its block.
 #pragma once
 
 #include <stdint.h>
@@ -18,6 +18,18 @@ __device__ __forceinline__ uint32_t this_thread() {
     uint32_t thread;
     asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
     return thread;
+}
+
+// The numbers of this block along y and z, likewise.
+__device__ __forceinline__ uint32_t this_row_of_blocks() {
+    uint32_t row;
+    asm volatile("mov.u32 %0, %%ctaid.y;" : "=r"(row));
+    return row;
+}
+__device__ __forceinline__ uint32_t this_part() {
+    uint32_t part;
+    asm volatile("mov.u32 %0, %%ctaid.z;" : "=r"(part));
+    return part;
 }
 
 // Shared memory at 32-bit addresses that are kept and moved: places relative to `shared_memory` would be added to its address,

@@ -52,6 +52,11 @@ __device__ __forceinline__ void copy_16_bytes(void *to, const void *from) {
                  : "memory");
 }
 
+// The same from an address of global memory.
+__device__ __forceinline__ void copy_16_bytes(uint32_t to, int64_t from) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(to), "l"(from) : "memory");
+}
+
 __device__ __forceinline__ void wait_for_copies() {
     asm volatile("cp.async.wait_all;" ::: "memory");
 }
@@ -68,32 +73,48 @@ struct StagedTile {
     static constexpr int kBytes = ROWS * STEPS * static_cast<int>(sizeof(Bits));
     static constexpr uint32_t kWarp = 32;
 
-    // Brings `rows` rows; the copies are waited for by `wait_for_copies`.
-    static __device__ __forceinline__ void bring(Bits *to, const Source &from, uint32_t rows, const Window &window) {
+    // Vectors of a line along which elements lie side by side, as a power of two, and how far lines are apart.
+    static __device__ __forceinline__ uint32_t shift(const Source &from) {
+        return from.by_step ? kLog2<STEPS / kVector<T>> : kLog2<ROWS / kVector<T>>;
+    }
+    static __device__ __forceinline__ int64_t apart(const Source &from) {
+        return from.by_step ? from.row_stride : from.step_stride;
+    }
+    // The first vector that this lane brings of the tile at time 0, if tiles are aligned.
+    static __device__ __forceinline__ const Bits *start(const Source &from) {
+        const uint32_t lane = this_thread() % kWarp, along = lane & ((1 << shift(from)) - 1);
+        return from.at<T>(0, 0) + (lane >> shift(from)) * apart(from) + along * kVector<T>;
+    }
+
+    // Brings `rows` rows; the copies are waited for by `wait_for_copies`. `start`: what the function of this name says.
+    static __device__ __forceinline__ void bring(
+        Bits *to, const Source &from, const Bits *start, uint32_t rows, const Window &window) {
         const bool whole = from.aligned && window.low == 0 && window.high == STEPS && (from.by_step || rows == ROWS);
         if (!whole) {
             bring_elements(to, from, rows, window);
             return;
         }
-        // Vectors of a line along which elements lie side by side, and of all lines.
-        const uint32_t shift = from.by_step ? kLog2<STEPS / kVector<T>> : kLog2<ROWS / kVector<T>>;
-        const uint32_t vectors = (from.by_step ? rows : STEPS) << shift;
-        const int64_t apart = from.by_step ? from.row_stride : from.step_stride;
-        const Bits *lines = from.at<T>(0, window.base);
-        const uint32_t lane = this_thread() % kWarp;
+        constexpr int kTurns = (kBytes / 16 + kWarp - 1) / kWarp;
+        const uint32_t lane = this_thread() % kWarp, vectors = (from.by_step ? rows : STEPS) << shift(from);
         to += lane * kVector<T>;
         if constexpr (ROWS / kVector<T> <= kWarp) {
-            const Bits *source = lines + (lane >> shift) * apart + (lane & ((1 << shift) - 1)) * kVector<T>;
-#pragma unroll 2
-            for (uint32_t i = lane; i < vectors; i += kWarp) {
-                copy_16_bytes(to, source);
-                to += kWarp * kVector<T>;
-                source += (kWarp >> shift) * apart;
+            // In bytes, or else each would be made of elements anew.
+            int64_t at = reinterpret_cast<int64_t>(start) + window.base * (from.step_stride * static_cast<int64_t>(sizeof(Bits)));
+            const int64_t on = (kWarp >> shift(from)) * static_cast<int64_t>(sizeof(Bits)) * apart(from);
+            const uint32_t shared = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+            const int left = static_cast<int>(vectors) - static_cast<int>(lane);
+#pragma unroll(kTurns < 8 ? kTurns : 8)
+            for (int turn = 0; turn < kTurns; ++turn) {
+                if (turn * static_cast<int>(kWarp) < left) {
+                    copy_16_bytes(shared + turn * kWarp * 16, at);
+                }
+                at += on;
             }
         } else {
+            const Bits *lines = from.at<T>(0, window.base);
 #pragma unroll 1
             for (uint32_t i = lane; i < vectors; i += kWarp) {
-                copy_16_bytes(to, lines + (i >> shift) * apart + (i & ((1 << shift) - 1)) * kVector<T>);
+                copy_16_bytes(to, lines + (i >> shift(from)) * apart(from) + (i & ((1 << shift(from)) - 1)) * kVector<T>);
                 to += kWarp * kVector<T>;
             }
         }
@@ -125,26 +146,30 @@ struct StagedTile {
         }
     }
 
-    // The place of the first of four steps of a row.
-    static __device__ __forceinline__ int place(bool by_step, int row, int four) {
-        return by_step ? row * STEPS + four * kFour : four * kFour * ROWS + row;
+    // The place of step `m` of a row.
+    static __device__ __forceinline__ int place(bool by_step, int row, int m) {
+        return by_step ? row * STEPS + m : m * ROWS + row;
     }
 
-    // Four steps of a row from their place on.
-    static __device__ __forceinline__ void read(const Bits *from, bool by_step, float (&v)[kFour]) {
+    // Steps of a row from their place on.
+    template <int COUNT>
+    static __device__ __forceinline__ void read(const Bits *from, bool by_step, float (&v)[COUNT]) {
         if (by_step) {
-            constexpr int kWords = kFour / T::kPerWord;
+            constexpr int kWords = COUNT / T::kPerWord;
             uint32_t words[kWords];
             if constexpr (kWords == 2) {
                 const uint2 both = *reinterpret_cast<const uint2 *>(from);
                 words[0] = both.x;
                 words[1] = both.y;
             } else {
-                const uint4 all = *reinterpret_cast<const uint4 *>(from);
-                words[0] = all.x;
-                words[1] = all.y;
-                words[2] = all.z;
-                words[3] = all.w;
+#pragma unroll
+                for (int i = 0; i < kWords; i += 4) {
+                    const uint4 all = reinterpret_cast<const uint4 *>(from)[i / 4];
+                    words[i] = all.x;
+                    words[i + 1] = all.y;
+                    words[i + 2] = all.z;
+                    words[i + 3] = all.w;
+                }
             }
 #pragma unroll
             for (int i = 0; i < kWords; ++i) {
@@ -152,18 +177,28 @@ struct StagedTile {
             }
         } else {
 #pragma unroll
-            for (int i = 0; i < kFour; ++i) {
+            for (int i = 0; i < COUNT; ++i) {
                 v[i] = T::decode(from[i * ROWS]);
             }
         }
     }
 
-    // Four steps of a row to memory, where they are aligned.
-    static __device__ __forceinline__ void write(Bits *to, const float (&v)[kFour]) {
-        if constexpr (T::kPerWord == 2) {
-            *reinterpret_cast<uint2 *>(to) = make_uint2(T::pack(v), T::pack(v + 2));
+    // Steps of a row to memory, where they are aligned.
+    template <int COUNT>
+    static __device__ __forceinline__ void write(Bits *to, const float (&v)[COUNT]) {
+        constexpr int kWords = COUNT / T::kPerWord;
+        uint32_t words[kWords];
+#pragma unroll
+        for (int i = 0; i < kWords; ++i) {
+            words[i] = T::pack(v + i * T::kPerWord);
+        }
+        if constexpr (kWords == 2) {
+            *reinterpret_cast<uint2 *>(to) = make_uint2(words[0], words[1]);
         } else {
-            *reinterpret_cast<float4 *>(to) = make_float4(v[0], v[1], v[2], v[3]);
+#pragma unroll
+            for (int i = 0; i < kWords; i += 4) {
+                reinterpret_cast<uint4 *>(to)[i / 4] = make_uint4(words[i], words[i + 1], words[i + 2], words[i + 3]);
+            }
         }
     }
 };

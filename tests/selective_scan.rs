@@ -35,28 +35,41 @@ fn check_case<B: Backend, T: Element>(backend: &B, case: &ScanCase<T>, what: &(S
     });
 }
 
-/// Nothing but what a strong decay leaves of one state: whatever the decay errs shows.
+/// Nothing but what decay leaves of states, over few strong steps or many mild ones: whatever the decay errs shows, and
+/// what every step errs alike adds up.
 fn decayed<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
-    // The kernels round log2(e) A where states cannot grow, which is too coarse for this (docs/decisions.md, 36).
-    if B::SLOW {
-        return;
-    }
-    let steps =
+    let decays =
         [(1.3, -64.0), (4.208_142_8, -16.0), (2.605_370_5, -32.0), (1.323_596, -64.0), (2.0, -40.0), (4.0, -16.0)];
-    for (step, a) in steps {
-        for seqlen in [1, 2] {
-            let spec = ScanSpec { dt_limit: true, initial_state: true, ..ScanSpec::plain(1, 8, 1, seqlen) };
+    let mut random = Random::new(3);
+    let mut count = 0;
+    for (step, a) in decays {
+        for (seqlen, dstate, constant_B) in [
+            (1, 1, false),
+            (2, 1, false),
+            (2, 17, true),
+            (5, 40, false),
+            (31, 3, true),
+            (31, 16, false),
+            (90, 8, false),
+        ] {
+            let spec =
+                ScanSpec { dt_limit: true, initial_state: true, constant_B, ..ScanSpec::plain(1, 8, dstate, seqlen) };
             let mut case = ScanCase::<T>::new(&spec);
+            let vary = if seqlen == 90 { 0.5 } else { 0.0 };
             case.dt_limit = Some((0.0, f32::INFINITY));
             case.x = Buffer::filled(&case.x.dims(), Order::Dense, || 0.0);
-            case.dt = Buffer::filled(&case.dt.dims(), Order::Dense, || step / seqlen as f32);
-            case.A = Buffer::filled(&case.A.dims(), Order::Dense, || a);
+            let step_of = |random: &mut Random| step / seqlen as f32 * random.uniform(1.0 - vary, 1.0);
+            case.dt = Buffer::filled(&case.dt.dims(), Order::Dense, || step_of(&mut random));
+            // Equal states would have equal errors in plain loops alone.
+            let apart = if dstate == 1 { 0.0 } else { 0.01 };
+            case.A = Buffer::filled(&case.A.dims(), Order::Dense, || a * random.uniform(1.0 - apart, 1.0));
             case.initial_state = Some(Buffer::filled(&case.initial_state.expect("asked").dims(), Order::Dense, || 1.0));
             check_case::<B, T>(&backend, &case, &(spec, step));
+            count += 1;
         }
     }
-    say(format_args!("selective_scan decayed {} {}: 12 cases", B::NAME, T::DTYPE));
+    say(format_args!("selective_scan decayed {} {}: {count} cases", B::NAME, T::DTYPE));
 }
 
 /// So few channels and so many steps that the CPU cuts sequences of its own accord.

@@ -95,6 +95,40 @@ fn growing<B: Backend, T: Element>() {
     say(format_args!("selective_scan backward growing {} {}: {count} cases", B::NAME, T::DTYPE));
 }
 
+/// What decay leaves of states and of what comes back through them, over few strong steps or many mild ones: whatever the decay errs
+/// shows in dinitial_state and dA, and what every step errs alike adds up.
+fn decayed<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    let decays =
+        [(1.3, -64.0), (4.208_142_8, -16.0), (2.605_370_5, -32.0), (1.323_596, -64.0), (2.0, -40.0), (4.0, -16.0)];
+    let mut random = Random::new(4);
+    let mut count = 0;
+    for (i, (step, a)) in decays.into_iter().enumerate() {
+        for (seqlen, dstate, split, constant_B) in [
+            (1, 1, None, false),
+            (2, 1, None, true),
+            (31, 1, None, false),
+            (150, 1, Some(2), false),
+            (3, 24, None, false),
+            (9, 70, None, false),
+            (140, 16, Some(2), false),
+        ] {
+            let spec = ScanSpec { initial_state: true, constant_B, ..ScanSpec::plain(1, 8, dstate, seqlen) };
+            let spec = ScanSpec { dt_limit: true, reverse: i == 1, ..spec };
+            let mut case = ScanCase::<T>::new(&spec);
+            case.dt_limit = Some((0.0, f32::INFINITY));
+            case.x = Buffer::filled(&case.x.dims(), Order::Dense, || 0.0);
+            case.dt = Buffer::filled(&case.dt.dims(), Order::Dense, || step / seqlen as f32);
+            // Equal states would have equal errors in plain loops alone.
+            let apart = if dstate == 1 { 0.0 } else { 0.01 };
+            case.A = Buffer::filled(&case.A.dims(), Order::Dense, || a * random.uniform(1.0 - apart, 1.0));
+            check_case(&backend, case, &spec, How { dout: false, dfinal_state: true, split, ..ALL });
+            count += 1;
+        }
+    }
+    say(format_args!("selective_scan backward decayed {} {}: {count} cases", B::NAME, T::DTYPE));
+}
+
 /// Steps on both sides of the switch of softplus, which drawn cases hardly reach.
 fn switch<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
@@ -123,7 +157,7 @@ fn lucky<B: Backend, T: Element>() {
     say(format_args!("selective_scan backward lucky {} {}: 5 cases", B::NAME, T::DTYPE));
 }
 
-suites!(infinities, turns, by_rule, growing, switch, lucky);
+suites!(infinities, turns, by_rule, growing, decayed, switch, lucky);
 
 /// Lanes of a vector without a channel add nothing to sums over channels, not even where C is infinite.
 #[test]

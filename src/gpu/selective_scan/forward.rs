@@ -54,8 +54,9 @@ fn shared_bytes<T>(grid: &Grid, constants: [u32; 2]) -> usize {
     let projections = 2 * steps * slab * size_of::<f32>();
     let earlier = if grid.lanes == MOST_LANES { channels * steps * size_of::<f32>() } else { 0 };
     let constant = constants.iter().filter(|&&constant| constant != 0).count() * unit(grid.threads);
-    // Three values of each channel; the first chunk; where six tensors lie.
-    let values = 3 * channels * size_of::<f32>() + 16 + 6 * 32;
+    // Three values of each channel; the first chunk; where six tensors lie, and where the lanes of a warp begin in five of
+    // them; two tiles.
+    let values = 3 * channels * size_of::<f32>() + 16 + 6 * 32 + 5 * 32 * 8 + 2 * 16;
     pairs + staged + projections + earlier + values + constant
 }
 

@@ -20,6 +20,8 @@ pub struct Call {
     pub channel_last: bool,
     /// Rows begin one element beyond where they would be aligned.
     pub misaligned: bool,
+    /// A is so large that next to nothing is left of a state after a step.
+    pub decayed: bool,
     /// Parts of each sequence, if not as the plan would have it.
     pub split: Option<usize>,
     /// Lanes of each channel, if not as the plan would have it.
@@ -38,6 +40,7 @@ impl Call {
             dtype: Dtype::BF16,
             channel_last: false,
             misaligned: false,
+            decayed: false,
             split: None,
             lanes: None,
         }
@@ -206,6 +209,9 @@ impl<'e, T: bytemuck::Pod> Place<'e, T> {
     }
 }
 
+/// A of calls in which states decay at once.
+const DECAYING: &str = "large A";
+
 /// Where tensors are placed.
 struct Room<'e> {
     emulator: Option<&'e Emulator>,
@@ -218,6 +224,7 @@ impl<'e> Room<'e> {
         // A is negative, as every model has it: the kernels have a shorter loop for that.
         let value = |i: usize| match ((i * 37 + 11) % 101) as f32 / 101.0 - 0.75 {
             value if name == "A" => T::from_f32(-value.abs()),
+            value if name == DECAYING => T::from_f32(-64.0 * value.abs()),
             value => T::from_f32(value),
         };
         let buffer = match self.emulator {
@@ -270,7 +277,7 @@ fn make<T: Element>(call: Call, emulator: Option<&Emulator>) -> Result<Done> {
     let [x, dt, z, dout] = ["x", "dt", "z", "dout"].map(|name| room.elements(name, &call, elements));
     let [B, C] = ["B", "C"].map(|name| room.elements(name, &call, rows));
     let (x, dt, z, dout, B, C) = (x?, dt?, z?, dout?, B?, C?);
-    let A = room.floats("A", call.dim * call.dstate)?;
+    let A = room.floats(if call.decayed { DECAYING } else { "A" }, call.dim * call.dstate)?;
     let (D, dt_bias) = (room.floats("D", call.dim)?, room.floats("dt_bias", call.dim)?);
     let view = |place| View::from_parts(Place::<T>::slice(place), sequence(&call));
     let row = |place| View::from_parts(Place::<T>::slice(place), projection(&call));

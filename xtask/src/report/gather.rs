@@ -116,7 +116,7 @@ pub fn gather(tools: &Tools) -> Result<Gathered, String> {
     Ok(Gathered { versions: tools.versions.clone(), entries, main, dtypes, lanes, variants, rows })
 }
 
-fn varied(backward: bool) -> [(&'static str, Call); 5] {
+fn varied(backward: bool) -> [(&'static str, Call); 6] {
     let of = |seqlen| Call::new(backward, [1, 128, seqlen]).whole();
     [
         ("seqlen 2048", of(2048)),
@@ -124,6 +124,7 @@ fn varied(backward: bool) -> [(&'static str, Call); 5] {
         ("seqlen 3000", of(3000)),
         ("seqlen 64", of(64)),
         ("seqlen 2048, misaligned", Call { misaligned: true, ..of(2048) }),
+        ("seqlen 2048, decayed", Call { decayed: true, ..of(2048) }),
     ]
 }
 
