@@ -9,7 +9,7 @@ use crate::build::{self, HELP, ptx_text};
 use crate::target;
 
 /// The most that all PTX together may take.
-const LIMIT: usize = 6 << 20;
+const LIMIT: usize = 7 << 20;
 
 /// The variable that names a ptxas, and the architectures that it assembles for.
 const ASSEMBLERS: [(&str, &[&str]); 2] =
