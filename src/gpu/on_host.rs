@@ -12,7 +12,7 @@ use crate::tensor::{Axes, Axis, Device, Host, Layout, Slice, SliceMut, Strided, 
 use bytemuck::Pod;
 
 /// A backend for host tensors that runs the GPU backend's kernels on a device: an emulated one
-/// (`Emulator::on_host`), or the CUDA driver's (`OnStream::on_host`). Its plans need no workspace: what the kernels need
+/// (`Emulator::on_host`), or the CUDA driver's (`Gpu::<OnStream>::on_host`). Its plans need no workspace: what the kernels need
 /// lies on the device. Copies go both ways in every call, and it returns when the results are there: for trying kernels out
 /// and for tests, not for work. If a kernel misbehaves, nothing is copied back.
 #[derive(Debug, Clone, Copy)]
