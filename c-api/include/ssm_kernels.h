@@ -90,7 +90,7 @@ typedef struct SsmCausalConv1d {
   const struct SsmTensor *initial_state;
   // Packed sequences: where each begins, and the total, (nseqs + 1) i32 in host memory; batch is then 1. Or null.
   const struct SsmTensor *cu_seqlens;
-  // CUDA: a copy of cu_seqlens on the device.
+  // CUDA, with cu_seqlens: a copy of it on the device. On the host it is not read.
   const struct SsmTensor *cu_seqlens_on_device;
   // Whether the output goes through silu.
   bool silu;
@@ -185,7 +185,7 @@ typedef struct SsmSelectiveScan {
   const struct SsmTensor *initial_state;
   // Packed sequences: where each begins, and the total, (nseqs + 1) i32 in host memory; batch is then 1. Or null.
   const struct SsmTensor *cu_seqlens;
-  // CUDA: a copy of cu_seqlens on the device.
+  // CUDA, with cu_seqlens: a copy of it on the device. On the host it is not read.
   const struct SsmTensor *cu_seqlens_on_device;
   // Whether delta goes through softplus.
   bool dt_softplus;
@@ -213,7 +213,7 @@ typedef struct SsmSelectiveScanOutputs {
   const struct SsmTensor *chunk_states;
   // (batch, dim) in f32: the sum of delta over each sequence.
   const struct SsmTensor *delta_sum;
-  // For backward: what ssm_selective_scan_checkpoint_every says.
+  // For backward: the checkpoint_every of ssm_selective_scan_plan.
   size_t chunk_every;
 } SsmSelectiveScanOutputs;
 
@@ -227,7 +227,7 @@ typedef struct SsmSelectiveScanUpstream {
   const struct SsmTensor *dfinal_state;
   // The chunk_states that forward wrote every checkpoint_every steps, or null: they are then computed again.
   const struct SsmTensor *checkpoints;
-  // What ssm_selective_scan_checkpoint_every says.
+  // The checkpoint_every of ssm_selective_scan_plan.
   size_t checkpoint_every;
 } SsmSelectiveScanUpstream;
 
@@ -397,91 +397,6 @@ int ssm_state_update_plan(const struct SsmOn *on,
                           const struct SsmStateUpdate *update,
                           const struct SsmStateUpdateOutputs *outputs,
                           size_t *bytes);
-
-// Why the last call of this thread that failed did so: a text that ends in NUL, and lives until the next call of this
-// thread that fails.
-const char *ssm_error_message(void);
-
-// Runs a selective scan forward, or enqueues it.
-//
-// # Safety
-// Structs and tensors are as their fields say, until the work is done.
-int ssm_selective_scan_forward(const struct SsmOn *on,
-                               const struct SsmSelectiveScan *scan,
-                               const struct SsmSelectiveScanOutputs *outputs);
-
-// Runs a selective scan backward, or enqueues it.
-//
-// # Safety
-// As for ssm_selective_scan_forward.
-int ssm_selective_scan_backward(const struct SsmOn *on,
-                                const struct SsmSelectiveScan *scan,
-                                const struct SsmSelectiveScanUpstream *upstream,
-                                const struct SsmSelectiveScanGradients *gradients);
-
-// Bytes of workspace that a selective scan needs in either direction, and the steps between the states that forward saves
-// for backward. Null for what is not wanted. Reads no tensor's elements but cu_seqlens.
-//
-// # Safety
-// As for ssm_selective_scan_forward; the pointers are null or those of numbers to write.
-int ssm_selective_scan_plan(const struct SsmOn *on,
-                            const struct SsmSelectiveScan *scan,
-                            size_t *forward_bytes,
-                            size_t *backward_bytes,
-                            size_t *checkpoint_every);
-
-// Advances states by one token or a few, or enqueues that.
-//
-// # Safety
-// Structs and tensors are as their fields say, until the work is done; on a device, no row of the cache that is not negative
-// stands twice in state_indices.
-int ssm_state_update(const struct SsmOn *on,
-                     const struct SsmStateUpdate *update,
-                     const struct SsmStateUpdateOutputs *outputs);
-
-// Bytes of workspace that a state update needs. Reads no tensor's elements.
-//
-// # Safety
-// As for ssm_state_update; `bytes` is that of a number to write.
-int ssm_state_update_plan(const struct SsmOn *on,
-                          const struct SsmStateUpdate *update,
-                          const struct SsmStateUpdateOutputs *outputs,
-                          size_t *bytes);
-
-// Runs a causal convolution forward, or enqueues it.
-//
-// # Safety
-// Structs and tensors are as their fields say, until the work is done.
-int ssm_causal_conv1d_forward(const struct SsmOn *on,
-                              const struct SsmCausalConv1d *conv,
-                              const struct SsmCausalConv1dOutputs *outputs);
-
-// Runs a causal convolution backward, or enqueues it.
-//
-// # Safety
-// As for ssm_causal_conv1d_forward.
-int ssm_causal_conv1d_backward(const struct SsmOn *on,
-                               const struct SsmCausalConv1d *conv,
-                               const struct SsmCausalConv1dUpstream *upstream,
-                               const struct SsmCausalConv1dGradients *gradients);
-
-// Runs a few steps of a causal convolution from a state that is updated, or enqueues them.
-//
-// # Safety
-// As for ssm_causal_conv1d_forward; on a device, no slot that is not negative stands twice in state_indices.
-int ssm_causal_conv1d_update(const struct SsmOn *on,
-                             const struct SsmCausalConv1dUpdate *update,
-                             const struct SsmCausalConv1dUpdateOutputs *outputs);
-
-// Bytes of workspace that a causal convolution needs in either direction. Null for what is not wanted. Reads no tensor's
-// elements but cu_seqlens.
-//
-// # Safety
-// As for ssm_causal_conv1d_forward; the pointers are null or those of numbers to write.
-int ssm_causal_conv1d_plan(const struct SsmOn *on,
-                           const struct SsmCausalConv1d *conv,
-                           size_t *forward_bytes,
-                           size_t *backward_bytes);
 
 #ifdef __cplusplus
 }  // extern "C"

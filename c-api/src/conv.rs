@@ -35,7 +35,7 @@ pub struct SsmCausalConv1d {
     pub initial_state: *const SsmTensor,
     /// Packed sequences: where each begins, and the total, (nseqs + 1) i32 in host memory; batch is then 1. Or null.
     pub cu_seqlens: *const SsmTensor,
-    /// CUDA: a copy of cu_seqlens on the device.
+    /// CUDA, with cu_seqlens: a copy of it on the device. On the host it is not read.
     pub cu_seqlens_on_device: *const SsmTensor,
     /// Whether the output goes through silu.
     pub silu: bool,

@@ -45,7 +45,7 @@ pub struct SsmSelectiveScan {
     pub initial_state: *const SsmTensor,
     /// Packed sequences: where each begins, and the total, (nseqs + 1) i32 in host memory; batch is then 1. Or null.
     pub cu_seqlens: *const SsmTensor,
-    /// CUDA: a copy of cu_seqlens on the device.
+    /// CUDA, with cu_seqlens: a copy of it on the device. On the host it is not read.
     pub cu_seqlens_on_device: *const SsmTensor,
     /// Whether delta goes through softplus.
     pub dt_softplus: bool,
@@ -75,7 +75,7 @@ pub struct SsmSelectiveScanOutputs {
     pub chunk_states: *const SsmTensor,
     /// (batch, dim) in f32: the sum of delta over each sequence.
     pub delta_sum: *const SsmTensor,
-    /// For backward: what ssm_selective_scan_checkpoint_every says.
+    /// For backward: the checkpoint_every of ssm_selective_scan_plan.
     pub chunk_every: usize,
 }
 
@@ -91,7 +91,7 @@ pub struct SsmSelectiveScanUpstream {
     pub dfinal_state: *const SsmTensor,
     /// The chunk_states that forward wrote every checkpoint_every steps, or null: they are then computed again.
     pub checkpoints: *const SsmTensor,
-    /// What ssm_selective_scan_checkpoint_every says.
+    /// The checkpoint_every of ssm_selective_scan_plan.
     pub checkpoint_every: usize,
 }
 

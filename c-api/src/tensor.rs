@@ -257,7 +257,12 @@ impl Arg {
     pub unsafe fn packed<S: Lend>(self, segments: Option<&Segments>) -> Result<Option<Packed<'_, S>>, Error> {
         // SAFETY: the caller's promise.
         let table = if S::ON_HOST { None } else { unsafe { self.list::<i32, S>() }? };
-        Ok(segments.map(|segments| Packed { segments, table }))
+        match (segments, self.tensor.is_null()) {
+            (None, true) => Ok(None),
+            (None, false) => refuse(self.op, self.name, "given", "null, or cu_seqlens in host memory beside it"),
+            (Some(_), true) if !S::ON_HOST => refuse(self.op, self.name, "null", "a copy of cu_seqlens on the device"),
+            (Some(segments), _) => Ok(Some(Packed { segments, table })),
+        }
     }
 }
 
@@ -297,7 +302,7 @@ impl Region {
             _ => return refuse(op, name, "beyond any address", "extents and strides that fit the address space"),
         };
         let start = tensor.data.wrapping_byte_add(usize::try_from(tensor.byte_offset).unwrap_or(usize::MAX));
-        if elements > 0 && (start.is_null() || !start.addr().is_multiple_of(align_of::<T>())) {
+        if elements > 0 && (tensor.data.is_null() || !start.addr().is_multiple_of(align_of::<T>())) {
             return refuse(op, name, format!("at {start:p}"), &format!("memory aligned to {} bytes", align_of::<T>()));
         }
         // Null is no slice, even without elements.

@@ -32,7 +32,7 @@ fn succeeded(output: &Output) -> String {
 fn a_program_in_c() {
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("scan");
     let built = Command::new("cc")
-        .args(["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off"])
+        .args(["-std=c99", "-O2", "-Wall", "-Wextra", "-Wredundant-decls", "-Werror", "-ffp-contract=off"])
         .arg("-I")
         .arg(folder().join("include"))
         .arg(folder().join("tests/scan.c"))

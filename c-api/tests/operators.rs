@@ -387,6 +387,13 @@ fn refusals() {
         assert_eq!(message(), format!("selective_scan: {expected}"));
         assert!(out.data.iter().all(|&v| v == 7.0), "written although refused: {expected}");
     };
+    scan.cu_seqlens_on_device = A.c();
+    refused(
+        &scan,
+        SSM_INVALID,
+        "`cu_seqlens_on_device` is given, expected null, or cu_seqlens in host memory beside it",
+    );
+    scan.cu_seqlens_on_device = null();
     scan.C = null();
     refused(&scan, SSM_INVALID, "`C` is null, expected a tensor");
     scan.C = A.c();

@@ -78,6 +78,10 @@ int cuMemFreeAsync(uint64_t address, void *stream) {
     printf("free %llx stream %p\n", (unsigned long long)address, stream);
     return say("cuMemFreeAsync", 0);
 }
+int cuMemFree_v2(uint64_t address) {
+    printf("free %lx\n", (unsigned long)address);
+    return say("cuMemFree", answer("cuMemFree"));
+}
 int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *stream) {
     (void)from;
     printf("copy to %#lx bytes %zu stream %p\n", (unsigned long)to, bytes, stream);

@@ -26,14 +26,11 @@ pub fn run(check: bool) -> Result<(), String> {
         ..Config::default()
     };
     config.function.sort_by = None;
-    let modules = ["lib", "status", "tensor", "on", "scan", "update", "conv"];
-    let mut builder = Builder::new().with_config(config).with_header(
+    // With the modules that it names.
+    let builder = Builder::new().with_src(folder.join("src/lib.rs")).with_config(config).with_header(
         "// The operators of ssm-kernels. Made from c-api/src by `cargo xtask header`.\n\
          // Every function may be called from any thread; it returns SSM_OK, or what went wrong.",
     );
-    for module in modules {
-        builder = builder.with_src(folder.join(format!("src/{module}.rs")));
-    }
     let mut text = Vec::new();
     builder.generate().map_err(|error| format!("cbindgen: {error}"))?.write(&mut text);
     let text = String::from_utf8(text).map_err(|error| format!("cbindgen: {error}"))?;

@@ -26,6 +26,10 @@ use tally::{Kind, Tally};
 
 /// Checks every backend; the text, and whether every case passed. An error if one of them is absent.
 pub fn run(args: &CheckArgs) -> Result<(String, bool)> {
+    #[cfg(feature = "cuda")]
+    if args.device.is_some() && !args.backend.contains(&Checked::Cuda) {
+        return Err(crate::error::CliError::new("--device is for --backend cuda only"));
+    }
     let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let seed = args.seed.unwrap_or_else(clock);
     let (mut text, mut passes) = (format!("seed {seed}\n"), true);

@@ -26,14 +26,15 @@ impl OnStream {
         let Some(bytes) = len.checked_mul(size_of::<T>()) else {
             return Err(Error::OutOfMemory { what: what(), bytes: None });
         };
-        let address = match bytes {
-            0 => 0,
-            _ => {
-                let _current = Current::push(self.driver.0)?;
-                self.allocate(what, bytes)?
-            }
-        };
-        Ok(DriverBuffer { on: *self, address, len, elements: PhantomData })
+        let mut buffer = DriverBuffer { on: *self, address: 0, len, elements: PhantomData };
+        if bytes > 0 {
+            let (api, _current) = (self.driver.0.api, Current::push(self.driver.0)?);
+            buffer.address = self.allocate(what, bytes)?;
+            // Other streams may use it, too.
+            // SAFETY: the stream is one of this context.
+            unsafe { api.cuStreamSynchronize(self.stream.0) }.map_err(|code| code.into_error(api))?;
+        }
+        Ok(buffer)
     }
 
     fn copy<T: Pod>(&self, name: &str, elements: &[T]) -> Result<DriverBuffer<T>> {
@@ -53,7 +54,7 @@ impl OnStream {
 }
 
 impl Gpu<OnStream> {
-    /// Memory for `len` elements, allocated in the stream's order, that nobody has written.
+    /// Memory for `len` elements that nobody has written; returns when every stream may use it.
     pub fn alloc<T: Pod>(&self, len: usize) -> Result<DriverBuffer<T>> {
         self.launcher.room("buffer", len)
     }
@@ -77,7 +78,7 @@ impl Gpu<OnStream> {
     }
 }
 
-/// Elements in the memory of a device, freed in the order of its stream when dropped.
+/// Elements in the memory of a device, freed when dropped, which waits for what the device does.
 #[derive(Debug)]
 pub struct DriverBuffer<T> {
     on: OnStream,
@@ -94,14 +95,16 @@ impl<T> Drop for DriverBuffer<T> {
         }
         // In a context that is lost there is nothing to free, and an error has no one to hear it.
         if let Ok(_current) = Current::push(self.on.driver.0) {
-            // SAFETY: allocated for this buffer, and freed once; what has been enqueued comes first.
-            let _ = unsafe { self.on.driver.0.api.cuMemFreeAsync(self.address, self.on.stream.0) };
+            // SAFETY: allocated for this buffer, and freed once. This waits for the device: what uses the memory may have been
+            // enqueued on any stream.
+            let _ = unsafe { self.on.driver.0.api.cuMemFree_v2(self.address) };
         }
     }
 }
 
 impl<T: Pod> DriverBuffer<T> {
-    /// The elements, once all that is enqueued on the buffer's stream is done.
+    /// The elements, once all that is enqueued on the buffer's stream is done. What another stream writes has to be waited for
+    /// before.
     pub fn download(&self) -> Result<Vec<T>> {
         let mut elements = vec![T::zeroed(); self.len];
         if self.address != 0 {
@@ -131,8 +134,8 @@ impl<T: Pod> DriverBuffer<T> {
     /// The elements as a device slice.
     pub fn slice(&self) -> Slice<'_, T, Device> {
         let ordinal = self.on.driver.0.info.ordinal;
-        // SAFETY: the memory stays allocated as long as this buffer, which the slice borrows, and is freed in stream order;
-        // who writes has borrowed the buffer exclusively.
+        // SAFETY: the memory stays allocated as long as this buffer, which the slice borrows, and is freed by a call that
+        // waits for the device; who writes has borrowed the buffer exclusively.
         unsafe { Slice::<T, Device>::from_raw_parts(self.address, self.len, ordinal) }
     }
 
