@@ -38,6 +38,15 @@ fn check_case<B: Backend, T: Element>(backend: &B, case: &ScanCase<T>, what: &(S
 /// Nothing but what decay leaves of states, over few strong steps or many mild ones: whatever the decay errs shows, and
 /// what every step errs alike adds up.
 fn decayed<B: Backend, T: Element>() {
+    powers::<B, T>("decayed", 1.0);
+}
+
+/// The same of states that grow, with steps below 0.
+fn grown<B: Backend, T: Element>() {
+    powers::<B, T>("grown", -1.0);
+}
+
+fn powers<B: Backend, T: Element>(name: &str, sign: f32) {
     let Some(backend) = backends::open::<B>() else { return };
     let decays =
         [(1.3, -64.0), (4.208_142_8, -16.0), (2.605_370_5, -32.0), (1.323_596, -64.0), (2.0, -40.0), (4.0, -16.0)];
@@ -53,23 +62,27 @@ fn decayed<B: Backend, T: Element>() {
             (31, 16, false),
             (90, 8, false),
         ] {
-            let spec =
-                ScanSpec { dt_limit: true, initial_state: true, constant_B, ..ScanSpec::plain(1, 8, dstate, seqlen) };
+            let spec = ScanSpec {
+                dt_limit: sign > 0.0,
+                initial_state: true,
+                constant_B,
+                ..ScanSpec::plain(1, 8, dstate, seqlen)
+            };
             let mut case = ScanCase::<T>::new(&spec);
             let vary = if seqlen == 90 { 0.5 } else { 0.0 };
-            case.dt_limit = Some((0.0, f32::INFINITY));
+            case.dt_limit = (sign > 0.0).then_some((0.0, f32::INFINITY));
             case.x = Buffer::filled(&case.x.dims(), Order::Dense, || 0.0);
-            let step_of = |random: &mut Random| step / seqlen as f32 * random.uniform(1.0 - vary, 1.0);
+            let step_of = |random: &mut Random| sign * step / seqlen as f32 * random.uniform(1.0 - vary, 1.0);
             case.dt = Buffer::filled(&case.dt.dims(), Order::Dense, || step_of(&mut random));
             // Equal states would have equal errors in plain loops alone.
             let apart = if dstate == 1 { 0.0 } else { 0.01 };
             case.A = Buffer::filled(&case.A.dims(), Order::Dense, || a * random.uniform(1.0 - apart, 1.0));
             case.initial_state = Some(Buffer::filled(&case.initial_state.expect("asked").dims(), Order::Dense, || 1.0));
-            check_case::<B, T>(&backend, &case, &(spec, step));
+            check_case::<B, T>(&backend, &case, &(spec, sign * step));
             count += 1;
         }
     }
-    say(format_args!("selective_scan decayed {} {}: {count} cases", B::NAME, T::DTYPE));
+    say(format_args!("selective_scan {name} {} {}: {count} cases", B::NAME, T::DTYPE));
 }
 
 /// So few channels and so many steps that the CPU cuts sequences of its own accord.
@@ -210,4 +223,4 @@ fn largest_decay<B: Backend, T: Element>() {
     check_case(&backend, &case, &(spec, 0.0));
 }
 
-suites!(drawn, lengths, shapes, packed, growing, cancelling, largest_decay, decayed, by_rule);
+suites!(drawn, lengths, shapes, packed, growing, cancelling, largest_decay, decayed, grown, by_rule);

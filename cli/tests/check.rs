@@ -40,4 +40,10 @@ fn refusals() {
         assert_eq!((ran.status, ran.out.as_str()), (2, ""), "{args:?}");
         assert!(ran.err.contains(args[1]), "{}", ran.err);
     }
+    #[cfg(feature = "cuda")]
+    {
+        let ran = ssm(["check", "--device", "1"]);
+        let expected = "ssm: --device is for --backend cuda only\n";
+        assert_eq!((ran.status, ran.out.as_str(), ran.err.as_str()), (2, "", expected));
+    }
 }
