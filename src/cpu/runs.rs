@@ -52,8 +52,8 @@ pub(super) fn fetch<T>(start: *const T, count: usize) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: any address may be asked for.
         unsafe {
-            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T1>(start.wrapping_byte_add(byte).cast());
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(start.wrapping_byte_add(byte).cast());
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = (start, byte);

@@ -28,7 +28,7 @@ impl<T: Element> Tile<'_, '_, T> {
         let (channels, count) = (self.channels.len(), times.len());
         let across = by_channel(&[out.stride(0), out.stride(1), out.stride(2)], self.short);
         let (axis, length) = if across { (1, channels) } else { (2, count) };
-        let tensors = [Some(&self.inputs.x), self.inputs.z.as_ref()];
+        let tensors = [self.inputs.D.is_some().then_some(&self.inputs.x), self.inputs.z.as_ref()];
         let side_by_side = tensors.into_iter().flatten().all(|tensor| tensor.layout.strides[axis] == 1);
         // Short lines are not worth a call each.
         let by_rows = length < CHUNK || !side_by_side || out.stride(axis) != 1;
