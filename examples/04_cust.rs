@@ -33,12 +33,16 @@ pub fn main() -> Result<(), Box<dyn Error>> {
     let copy = |host: &[f32]| DeviceBuffer::from_slice(host);
     let (on_x, on_dt, on_A, on_B, on_C) = (copy(&x)?, copy(&dt)?, copy(&A)?, copy(&B)?, copy(&C)?);
     let mut on_out = DeviceBuffer::<f32>::zeroed(DIM * SEQLEN)?;
-    let view = |memory, axes| Ok::<_, ssm_kernels::Error>(View::from_parts(Slice::from_cust(memory)?, axes));
+    // SAFETY: nobody touches the buffers until the stream has been waited for, below.
+    let view = |memory, axes| Ok::<_, ssm_kernels::Error>(View::from_parts(unsafe { Slice::from_cust(memory) }?, axes));
     let (x_view, dt_view) = (view(&on_x, sequence)?, view(&on_dt, sequence)?);
     let (B_view, C_view) = (view(&on_B, rows)?, view(&on_C, rows)?);
     let scan = SelectiveScan::new(x_view, dt_view, view(&on_A, matrix)?, B_view, C_view)?.dt_softplus(true);
-    let mut out_view = ViewMut::from_parts(SliceMut::from_cust(&mut on_out)?, sequence);
-    Driver::open(0)?.on_cust(&stream).forward(&scan, SelectiveScanOutputs::new(&mut out_view))?;
+    // SAFETY: as above.
+    let mut out_view = ViewMut::from_parts(unsafe { SliceMut::from_cust(&mut on_out) }?, sequence);
+    // SAFETY: the stream is one of the primary context, which `quick_init` made current.
+    let gpu = unsafe { Driver::open(0)?.on_cust(&stream) };
+    gpu.forward(&scan, SelectiveScanOutputs::new(&mut out_view))?;
     stream.synchronize()?;
     let mut out = vec![0.0f32; DIM * SEQLEN];
     on_out.copy_to(&mut out)?;

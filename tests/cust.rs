@@ -7,9 +7,9 @@
 use cust::memory::{CopyDestination, DeviceBuffer, DeviceCopy};
 use cust::stream::{Stream as CustStream, StreamFlags};
 use half::bf16;
-use ssm_kernels::gpu::{Driver, Stream};
+use ssm_kernels::gpu::{Driver, HeldAs, Stream};
 use ssm_kernels::prelude::*;
-use ssm_kernels::{Axes, Slice, SliceMut};
+use ssm_kernels::{Axes, Device, Slice, SliceMut};
 
 #[path = "../examples/04_cust.rs"]
 #[allow(dead_code)]
@@ -32,6 +32,18 @@ fn on_host<C: DeviceCopy + Default>(buffer: &DeviceBuffer<C>) -> Vec<C> {
     let mut host = vec![C::default(); buffer.len()];
     buffer.copy_to(&mut host[..]).expect("a copy");
     host
+}
+
+/// What is read on the device.
+fn lent<'a, T: HeldAs<C>, C: DeviceCopy>(memory: &'a DeviceBuffer<C>, axes: Axes) -> View<'a, T, Device> {
+    // SAFETY: the tests wait for their stream before they touch a buffer again.
+    View::from_parts(unsafe { Slice::from_cust(memory) }.expect("known"), axes)
+}
+
+/// What is written there.
+fn lent_mut<'a, T: HeldAs<C>, C: DeviceCopy>(memory: &'a mut DeviceBuffer<C>, axes: Axes) -> ViewMut<'a, T, Device> {
+    // SAFETY: as above.
+    ViewMut::from_parts(unsafe { SliceMut::from_cust(memory) }.expect("known"), axes)
 }
 
 fn bits(values: &[bf16]) -> Vec<u16> {
@@ -80,22 +92,21 @@ fn a_scan_of_halves_both_ways() {
     fn view<'a, const N: usize>(
         memory: &'a DeviceBuffer<u16>,
         dims: [(&'static str, usize); N],
-    ) -> View<'a, bf16, ssm_kernels::Device> {
-        View::from_parts(Slice::from_cust(memory).expect("known"), Axes::dense(dims))
+    ) -> View<'a, bf16, Device> {
+        lent(memory, Axes::dense(dims))
     }
-    let A_view = View::from_parts(Slice::from_cust(&on_A).expect("known"), Axes::dense(MATRIX));
+    let A_view = lent(&on_A, Axes::dense(MATRIX));
     let (B_view, C_view) = (view(&on_B, ROWS), view(&on_C, ROWS));
     let scan = SelectiveScan::new(view(&on_x, SEQUENCE), view(&on_dt, SEQUENCE), A_view, B_view, C_view);
     let scan = scan.expect("valid").dt_softplus(true);
     {
-        let gpu = driver.on_cust(&stream);
-        let mut out =
-            ViewMut::<bf16, _>::from_parts(SliceMut::from_cust(&mut on_out).expect("known"), Axes::dense(SEQUENCE));
-        let mut last = ViewMut::from_parts(SliceMut::from_cust(&mut on_last).expect("known"), Axes::dense(STATE));
+        // SAFETY: `quick_init` made the primary context current.
+        let gpu = unsafe { driver.on_cust(&stream) };
+        let mut out: ViewMut<'_, bf16, Device> = lent_mut(&mut on_out, Axes::dense(SEQUENCE));
+        let mut last = lent_mut(&mut on_last, Axes::dense(STATE));
         gpu.forward(&scan, SelectiveScanOutputs::new(&mut out).final_state(&mut last)).expect("enqueued");
-        let mut dx =
-            ViewMut::<bf16, _>::from_parts(SliceMut::from_cust(&mut on_dx).expect("known"), Axes::dense(SEQUENCE));
-        let mut dA = ViewMut::from_parts(SliceMut::from_cust(&mut on_dA).expect("known"), Axes::dense(MATRIX));
+        let mut dx: ViewMut<'_, bf16, Device> = lent_mut(&mut on_dx, Axes::dense(SEQUENCE));
+        let mut dA = lent_mut(&mut on_dA, Axes::dense(MATRIX));
         let wanted = SelectiveScanGradients::new().dx(&mut dx).dA(&mut dA);
         gpu.backward(&scan, SelectiveScanUpstream::new().dout(view(&on_dout, SEQUENCE)), wanted).expect("enqueued");
     }
@@ -130,7 +141,7 @@ fn a_decode_step() {
     let outputs = StateUpdateOutputs::new(&mut state_view, &mut out_view);
     host.forward(&update.expect("valid").dt_softplus(true), outputs).expect("runs");
 
-    let view = |memory, axes| View::from_parts(Slice::from_cust(memory).expect("known"), axes);
+    let view = |memory, axes| lent::<f32, f32>(memory, axes);
     let (row, rows) = (Axes::dense(row), Axes::dense(rows));
     let update = StateUpdate::new(
         view(&on_x, row),
@@ -140,11 +151,12 @@ fn a_decode_step() {
         view(&on_C, rows),
     );
     {
-        let mut state =
-            ViewMut::from_parts(SliceMut::<f32, _>::from_cust(&mut on_state).expect("known"), Axes::dense(STATE));
-        let mut out = ViewMut::from_parts(SliceMut::<f32, _>::from_cust(&mut on_out).expect("known"), row);
+        let mut state: ViewMut<'_, f32, Device> = lent_mut(&mut on_state, Axes::dense(STATE));
+        let mut out: ViewMut<'_, f32, Device> = lent_mut(&mut on_out, row);
         let outputs = StateUpdateOutputs::new(&mut state, &mut out);
-        driver.on_cust(&stream).forward(&update.expect("valid").dt_softplus(true), outputs).expect("enqueued");
+        // SAFETY: `quick_init` made the primary context current.
+        let gpu = unsafe { driver.on_cust(&stream) };
+        gpu.forward(&update.expect("valid").dt_softplus(true), outputs).expect("enqueued");
     }
     stream.synchronize().expect("clean");
     assert!(on_host(&on_state) == state && on_host(&on_out) == out);

@@ -31,7 +31,7 @@ typedef struct SsmOn {
   // is the default stream. Not used for host memory.
   void *stream;
   // Memory on the device of x, aligned to 256 bytes, for what `..._plan` says, or null: then the call allocates (and,
-  // on a device, frees in stream order). Needs no initialisation; not shared by calls that may run at the same time.
+  // on a device, frees in stream order). Needs no initialisation; apart from all tensors of the call; not shared by calls that may run at the same time.
   void *workspace;
   // Bytes of it.
   size_t workspace_bytes;

@@ -322,16 +322,16 @@ unsafe fn plans<T: Io, W: Io, S: Lend, B>(
 where
     B: for<'a> Forward<CausalConv1d<'a, T, W, S>> + for<'a> Backward<CausalConv1d<'a, T, W, S>>,
 {
-    let [forward, backward] = asked;
     // SAFETY: the caller's promise; each pointer is null or that of a number to write.
     unsafe {
         let segments = arg!(OP, given, cu_seqlens).segments()?;
         let conv = conv::<T, W, S>(given, segments.as_ref())?;
-        if let Some(bytes) = forward.as_mut() {
-            *bytes = backend.forward_plan(&conv)?.workspace_bytes;
-        }
-        if let Some(bytes) = backward.as_mut() {
-            *bytes = backend.backward_plan(&conv)?.workspace_bytes;
+        // Both of them before one is written.
+        let plans = [backend.forward_plan(&conv)?.workspace_bytes, backend.backward_plan(&conv)?.workspace_bytes];
+        for (to, value) in asked.into_iter().zip(plans) {
+            if let Some(to) = to.as_mut() {
+                *to = value;
+            }
         }
     }
     Ok(())

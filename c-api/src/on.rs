@@ -17,7 +17,7 @@ pub struct SsmOn {
     /// is the default stream. Not used for host memory.
     pub stream: *mut c_void,
     /// Memory on the device of x, aligned to 256 bytes, for what `..._plan` says, or null: then the call allocates (and,
-    /// on a device, frees in stream order). Needs no initialisation; not shared by calls that may run at the same time.
+    /// on a device, frees in stream order). Needs no initialisation; apart from all tensors of the call; not shared by calls that may run at the same time.
     pub workspace: *mut c_void,
     /// Bytes of it.
     pub workspace_bytes: usize,
@@ -25,7 +25,8 @@ pub struct SsmOn {
     pub single_thread: bool,
 }
 
-/// A struct that C hands over: its first field says how much of it the caller knows.
+/// A struct that C hands over: its first field says how much of it the caller knows. What a later version adds begins beyond
+/// the size that it has now, and not in its padding, which older programs may leave unwritten.
 ///
 /// # Safety
 /// All zeros is a value, and the first field is a usize named size.

@@ -331,19 +331,16 @@ unsafe fn plans<T: Io, S: Lend, B>(
 where
     B: for<'a> Forward<SelectiveScan<'a, T, S>> + for<'a> Backward<SelectiveScan<'a, T, S>>,
 {
-    let [forward, backward, every] = asked;
     // SAFETY: the caller's promise; each pointer is null or that of a number to write.
     unsafe {
         let segments = arg!(OP, given, cu_seqlens).segments()?;
         let scan = scan::<T, S>(given, segments.as_ref())?;
-        if let Some(bytes) = forward.as_mut() {
-            *bytes = backend.forward_plan(&scan)?.workspace_bytes;
-        }
-        if let Some(bytes) = backward.as_mut() {
-            *bytes = backend.backward_plan(&scan)?.workspace_bytes;
-        }
-        if let Some(every) = every.as_mut() {
-            *every = scan.checkpoint_every()?;
+        // All of them before any is written.
+        let plans = [backend.forward_plan(&scan)?.workspace_bytes, backend.backward_plan(&scan)?.workspace_bytes];
+        for (to, value) in asked.into_iter().zip([plans[0], plans[1], scan.checkpoint_every()?]) {
+            if let Some(to) = to.as_mut() {
+                *to = value;
+            }
         }
     }
     Ok(())

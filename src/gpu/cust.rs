@@ -33,13 +33,17 @@ impl<'a, T> Slice<'a, T, Device> {
     ///
     /// # Errors
     /// If the driver does not know the address.
-    pub fn from_cust<C: DeviceCopy>(memory: &'a DeviceSlice<C>) -> Result<Self>
+    ///
+    /// # Safety
+    /// As for [`Slice::from_raw_parts`]: until the work enqueued with it is done nobody writes the memory, nor frees it by
+    /// `drop_async` on another stream. (`DeviceBuffer`'s own drop waits.)
+    pub unsafe fn from_cust<C: DeviceCopy>(memory: &'a DeviceSlice<C>) -> Result<Self>
     where
         T: HeldAs<C>,
     {
         let address = memory.as_device_ptr().as_raw();
         let ordinal = driver::ordinal(address, memory.len())?;
-        // SAFETY: the memory is borrowed; cust frees it by a call that waits for the device, and elements have one size.
+        // SAFETY: the caller's promise, and elements have one size.
         Ok(unsafe { Self::from_raw_parts(address, memory.len(), ordinal) })
     }
 }
@@ -49,22 +53,29 @@ impl<'a, T> SliceMut<'a, T, Device> {
     ///
     /// # Errors
     /// If the driver does not know the address.
-    pub fn from_cust<C: DeviceCopy>(memory: &'a mut DeviceSlice<C>) -> Result<Self>
+    ///
+    /// # Safety
+    /// As for what is read, and nobody reads it in that time either.
+    pub unsafe fn from_cust<C: DeviceCopy>(memory: &'a mut DeviceSlice<C>) -> Result<Self>
     where
         T: HeldAs<C>,
     {
         let address = memory.as_device_ptr().as_raw();
         let ordinal = driver::ordinal(address, memory.len())?;
-        // SAFETY: as for what is read, and the memory is borrowed exclusively.
+        // SAFETY: the caller's promise, and elements have one size.
         Ok(unsafe { Self::from_raw_parts(address, memory.len(), ordinal) })
     }
 }
 
 impl Driver {
-    /// The backend on a stream of cust, whose context is this device's primary one (`cust::quick_init`,
-    /// `cust::context::Context::new`).
-    pub fn on_cust<'s>(&self, stream: &'s cust::stream::Stream) -> Gpu<OnCust<'s>> {
-        // SAFETY: the stream is borrowed for as long as the backend; when cust destroys it, what is enqueued still runs.
+    /// The backend on a stream of cust.
+    ///
+    /// # Safety
+    /// The stream is one of this device's primary context, as `cust::quick_init` and `cust::context::Context::new` have it;
+    /// `cust::context::legacy` makes others.
+    pub unsafe fn on_cust<'s>(&self, stream: &'s cust::stream::Stream) -> Gpu<OnCust<'s>> {
+        // SAFETY: the caller's promise; the stream is borrowed for as long as the backend, and when cust destroys it, what is
+        // enqueued still runs.
         let stream = unsafe { Stream::from_raw(stream.as_inner().cast()) };
         Gpu::new(OnCust { on: OnStream::new(*self, stream), stream: PhantomData })
     }

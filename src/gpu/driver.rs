@@ -92,7 +92,8 @@ pub(super) fn ordinal(address: u64, len: usize) -> Result<u32> {
     // SAFETY: the attribute is an int, which is written.
     let asked = unsafe { api.cuPointerGetAttribute((&raw mut ordinal).cast(), sys::POINTER_DEVICE, address) };
     asked.map_err(|code| code.into_error(api))?;
-    Ok(ordinal.unsigned_abs())
+    // There are no devices below 0.
+    Ok(u32::try_from(ordinal).unwrap_or(u32::MAX))
 }
 
 /// A stream of the driver: where calls enqueue.
