@@ -45,13 +45,17 @@ pub struct BenchArgs {
     /// What is measured; may be given several times.
     #[arg(long, value_enum, default_values_t = [Measured::Cpu])]
     pub backend: Vec<Measured>,
+    /// Which device of the CUDA driver; without it, 0.
+    #[cfg(feature = "cuda")]
+    #[arg(long, value_name = "ORDINAL")]
+    pub device: Option<u32>,
     /// The operator; without it, all.
     #[arg(long, value_enum)]
     pub op: Option<Op>,
     /// Which way.
     #[arg(long, value_enum, default_value_t = Directions::Both)]
     pub direction: Directions,
-    /// Threads of the backend. The C loops have one.
+    /// Threads of the cpu backend. The C loops have one.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: u16,
     /// The dtype of x, dt, z, B, C and their gradients. The C loops compute with the same values in f32.
@@ -102,6 +106,9 @@ pub struct CheckArgs {
 pub enum Measured {
     /// The cores of this machine.
     Cpu,
+    /// A device of the CUDA driver.
+    #[cfg(feature = "cuda")]
+    Cuda,
 }
 
 /// What `ssm check` checks.

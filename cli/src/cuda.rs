@@ -1,5 +1,6 @@
 //! Devices of the CUDA driver.
 
+use crate::error::CliError;
 use ssm_kernels::Result;
 use ssm_kernels::gpu::{DeviceInfo, Driver, Gpu, OnStream, Stream};
 
@@ -16,4 +17,12 @@ pub fn on_stream(ordinal: Option<u32>) -> Result<Gpu<OnStream>> {
 /// Whether it is the driver of `emulated-cuda`, which says so in the names of its devices.
 pub fn is_emulated(info: &DeviceInfo) -> bool {
     info.name.starts_with("Emulated CUDA device")
+}
+
+/// --device is refused where no backend has devices.
+pub fn check_device(ordinal: Option<u32>, asked: bool) -> crate::error::Result<()> {
+    match ordinal {
+        Some(_) if !asked => Err(CliError::new("--device is for --backend cuda only")),
+        _ => Ok(()),
+    }
 }

@@ -3,48 +3,49 @@
 use crate::tensor::Io;
 use half::{bf16, f16};
 use ssm_kernels::prelude::*;
+use ssm_kernels::{Host, Storage};
 
 /// The causal convolution of elements of `T` with weights of `W`.
-pub trait Convolves<T: Io, W: Io>:
-    for<'a> Forward<CausalConv1d<'a, T, W>>
-    + for<'a> Backward<CausalConv1d<'a, T, W>>
-    + for<'a> Forward<CausalConv1dUpdate<'a, T, W>>
+pub trait Convolves<T: Io, W: Io, S: Storage = Host>:
+    for<'a> Forward<CausalConv1d<'a, T, W, S>>
+    + for<'a> Backward<CausalConv1d<'a, T, W, S>>
+    + for<'a> Forward<CausalConv1dUpdate<'a, T, W, S>>
 {
 }
 
-impl<T: Io, W: Io, B> Convolves<T, W> for B where
-    B: for<'a> Forward<CausalConv1d<'a, T, W>>
-        + for<'a> Backward<CausalConv1d<'a, T, W>>
-        + for<'a> Forward<CausalConv1dUpdate<'a, T, W>>
+impl<T: Io, W: Io, S: Storage, B> Convolves<T, W, S> for B where
+    B: for<'a> Forward<CausalConv1d<'a, T, W, S>>
+        + for<'a> Backward<CausalConv1d<'a, T, W, S>>
+        + for<'a> Forward<CausalConv1dUpdate<'a, T, W, S>>
 {
 }
 
-/// Every operator on elements of `T`.
-pub trait Runs<T: Io>:
-    for<'a> Forward<SelectiveScan<'a, T>>
-    + for<'a> Backward<SelectiveScan<'a, T>>
-    + for<'a> Forward<Discretise<'a, T>>
-    + for<'a> Backward<Discretise<'a, T>>
-    + for<'a> Forward<StateUpdate<'a, T, f32>>
-    + for<'a> Forward<StateUpdate<'a, T, f16>>
-    + for<'a> Forward<StateUpdate<'a, T, bf16>>
-    + Convolves<T, f32>
-    + Convolves<T, f16>
-    + Convolves<T, bf16>
+/// Every operator on elements of `T` in memory of one kind.
+pub trait Runs<T: Io, S: Storage = Host>:
+    for<'a> Forward<SelectiveScan<'a, T, S>>
+    + for<'a> Backward<SelectiveScan<'a, T, S>>
+    + for<'a> Forward<Discretise<'a, T, S>>
+    + for<'a> Backward<Discretise<'a, T, S>>
+    + for<'a> Forward<StateUpdate<'a, T, f32, S>>
+    + for<'a> Forward<StateUpdate<'a, T, f16, S>>
+    + for<'a> Forward<StateUpdate<'a, T, bf16, S>>
+    + Convolves<T, f32, S>
+    + Convolves<T, f16, S>
+    + Convolves<T, bf16, S>
 {
 }
 
-impl<T: Io, B> Runs<T> for B where
-    B: for<'a> Forward<SelectiveScan<'a, T>>
-        + for<'a> Backward<SelectiveScan<'a, T>>
-        + for<'a> Forward<Discretise<'a, T>>
-        + for<'a> Backward<Discretise<'a, T>>
-        + for<'a> Forward<StateUpdate<'a, T, f32>>
-        + for<'a> Forward<StateUpdate<'a, T, f16>>
-        + for<'a> Forward<StateUpdate<'a, T, bf16>>
-        + Convolves<T, f32>
-        + Convolves<T, f16>
-        + Convolves<T, bf16>
+impl<T: Io, S: Storage, B> Runs<T, S> for B where
+    B: for<'a> Forward<SelectiveScan<'a, T, S>>
+        + for<'a> Backward<SelectiveScan<'a, T, S>>
+        + for<'a> Forward<Discretise<'a, T, S>>
+        + for<'a> Backward<Discretise<'a, T, S>>
+        + for<'a> Forward<StateUpdate<'a, T, f32, S>>
+        + for<'a> Forward<StateUpdate<'a, T, f16, S>>
+        + for<'a> Forward<StateUpdate<'a, T, bf16, S>>
+        + Convolves<T, f32, S>
+        + Convolves<T, f16, S>
+        + Convolves<T, bf16, S>
 {
 }
 

@@ -6,7 +6,7 @@ mod common;
 use common::{folder, ssm};
 use serde_json::Value;
 
-const FIELDS: [&str; 18] = [
+const FIELDS: [&str; 19] = [
     "op",
     "direction",
     "backend",
@@ -22,6 +22,7 @@ const FIELDS: [&str; 18] = [
     "reps",
     "cpu_ns_per_state_step",
     "wall_ns_per_state_step",
+    "device_ns_per_state_step",
     "baseline_o3_ns",
     "baseline_fastmath_ns",
     "roofline_share",
@@ -91,7 +92,7 @@ fn refusals() {
         (vec!["--shape", "1x4096x65536"], vec!["MiB", "--max-memory"]),
         (vec!["--shape", "1x1x1", "--reps", "0"], vec!["--reps"]),
         (vec!["--shape", "1x1x1", "--threads", "0"], vec!["--threads"]),
-        (vec!["--backend", "cuda"], vec!["cuda", "possible values: cpu"]),
+        (vec!["--backend", "tpu"], vec!["tpu", "possible values: cpu"]),
         (vec!["--dtype", "f64"], vec!["f64"]),
         (vec!["--op", "state_update", "--direction", "backward"], vec!["state_update has none"]),
         (vec!["--op", "causal_conv1d_update", "--direction", "backward"], vec!["causal_conv1d_update has none"]),

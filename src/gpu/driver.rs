@@ -1,6 +1,7 @@
 //! Devices of the CUDA driver. The driver's absence is an error, not a crash.
 
 mod memory;
+mod timing;
 
 use super::launcher::{Launch, Launcher};
 use super::sys::{self, Api, Code, Handle, api};
@@ -53,26 +54,30 @@ pub struct DeviceInfo {
     pub capability: (i32, i32),
     /// Memory in bytes.
     pub memory_bytes: usize,
+    /// Size of the L2 cache in bytes; 0 if the driver does not say.
+    pub l2_bytes: usize,
     /// Version of the driver, 1000 * major + 10 * minor of its CUDA.
     pub driver_version: i32,
 }
 
 impl DeviceInfo {
     fn query(api: &Api, ordinal: u32, driver_version: i32) -> Result<(Self, c_int)> {
-        let (mut device, mut major, mut minor, mut memory_bytes) = (0, 0, 0, 0);
+        let (mut device, mut major, mut minor, mut l2_bytes, mut memory_bytes) = (0, 0, 0, 0, 0);
         let mut name = [0; 128];
         // SAFETY: each call writes what it is given, within its length; `device` is the handle that the first gave.
         let asked = unsafe {
             api.cuDeviceGet(&mut device, ordinal as c_int)
                 .and_then(|()| api.cuDeviceGetAttribute(&mut major, sys::CAPABILITY_MAJOR, device))
                 .and_then(|()| api.cuDeviceGetAttribute(&mut minor, sys::CAPABILITY_MINOR, device))
+                .and_then(|()| api.cuDeviceGetAttribute(&mut l2_bytes, sys::L2_BYTES, device))
                 .and_then(|()| api.cuDeviceTotalMem_v2(&mut memory_bytes, device))
                 .and_then(|()| api.cuDeviceGetName(name.as_mut_ptr(), name.len() as c_int - 1, device))
         };
         asked.map_err(|code| code.into_error(api))?;
         // SAFETY: the last byte stayed 0.
         let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned();
-        Ok((Self { ordinal, name, capability: (major, minor), memory_bytes, driver_version }, device))
+        let l2_bytes = usize::try_from(l2_bytes).unwrap_or(0);
+        Ok((Self { ordinal, name, capability: (major, minor), memory_bytes, l2_bytes, driver_version }, device))
     }
 }
 

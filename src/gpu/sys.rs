@@ -9,7 +9,7 @@ use libloading::Library;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::sync::OnceLock;
 
-/// Handles of the driver: contexts, modules, functions, streams.
+/// Handles of the driver: contexts, modules, functions, streams, events.
 pub type Handle = *mut c_void;
 
 /// Result codes that are told apart.
@@ -17,6 +17,7 @@ pub const NO_DEVICE: c_int = 100;
 const OUT_OF_MEMORY: c_int = 2;
 
 /// Device attributes (`CUdevice_attribute`).
+pub const L2_BYTES: c_int = 38;
 pub const CAPABILITY_MAJOR: c_int = 75;
 pub const CAPABILITY_MINOR: c_int = 76;
 
@@ -97,9 +98,15 @@ driver! {
     cuMemFree_v2(address: u64);
     cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, bytes: usize, stream: Handle);
     cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes: usize, stream: Handle);
+    cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: Handle);
     cuStreamSynchronize(stream: Handle);
     #[cfg(feature = "cust")]
     cuPointerGetAttribute(data: *mut c_void, attribute: c_int, address: u64);
+    cuEventCreate(event: *mut Handle, flags: c_uint);
+    cuEventDestroy_v2(event: Handle);
+    cuEventRecord(event: Handle, stream: Handle);
+    cuEventSynchronize(event: Handle);
+    cuEventElapsedTime(milliseconds: *mut f32, start: Handle, end: Handle);
     cuLaunchKernel(
         function: Handle, grid_x: c_uint, grid_y: c_uint, grid_z: c_uint, block_x: c_uint, block_y: c_uint,
         block_z: c_uint, shared_bytes: c_uint, stream: Handle, params: *mut *mut c_void, extra: *mut *mut c_void

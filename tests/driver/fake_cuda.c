@@ -96,6 +96,30 @@ int cuPointerGetAttribute(void *data, int attribute, uint64_t address) {
     (void)data, (void)attribute, (void)address;
     return answer("cuPointerGetAttribute");
 }
+int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void *stream) {
+    printf("copy from %#lx to %#lx bytes %zu stream %p\n", (unsigned long)from, (unsigned long)to, bytes, stream);
+    return say("cuMemcpyDtoDAsync", answer("cuMemcpyDtoDAsync"));
+}
+int cuEventCreate(void **event, unsigned flags) {
+    static uintptr_t next = 0xe0;
+    *event = (void *)next++;
+    printf("event %p flags %u\n", *event, flags);
+    return say("cuEventCreate", answer("cuEventCreate"));
+}
+int cuEventDestroy_v2(void *event) { printf("destroyed %p\n", event); return say("cuEventDestroy", 0); }
+int cuEventRecord(void *event, void *stream) {
+    printf("record %p stream %p\n", event, stream);
+    return say("cuEventRecord", answer("cuEventRecord"));
+}
+int cuEventSynchronize(void *event) {
+    printf("wait %p\n", event);
+    return say("cuEventSynchronize", answer("cuEventSynchronize"));
+}
+int cuEventElapsedTime(float *milliseconds, void *start, void *end) {
+    printf("between %p and %p\n", start, end);
+    *milliseconds = 2.5f;
+    return say("cuEventElapsedTime", answer("cuEventElapsedTime"));
+}
 int cuStreamSynchronize(void *stream) { (void)stream; return say("cuStreamSynchronize", answer("cuStreamSynchronize")); }
 int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                    unsigned shared, void *stream, void **params, void **extra) {

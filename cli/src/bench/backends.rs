@@ -1,7 +1,9 @@
-//! The backends that can be measured. Another one is a variant of `Measured` and a line in [`runner`].
+//! The calls of a case, ready to run again and again, on any backend.
 
-use super::case::{Case, Direction};
-use crate::args::{Measured, Op};
+use super::case::Direction;
+use super::inputs::{Inputs, view};
+use super::place::{Buffer, Place};
+use crate::args::Op;
 use crate::error::Result;
 use crate::memory::filled;
 use crate::operators::Runs;
@@ -11,148 +13,155 @@ use ssm_kernels::prelude::*;
 /// One call, ready to run again and again: all memory is there, its plan is made.
 pub type Runner<'c> = Box<dyn FnMut() -> Result<()> + Send + 'c>;
 
-/// The call of a case on a backend, and the name of the variant that runs it.
-pub fn runner<'c, T: Io>(
-    backend: Measured,
-    threads: u16,
-    op: Op,
-    direction: Direction,
-    case: &'c Case<T>,
-) -> Result<(Runner<'c>, &'static str)> {
-    match backend {
-        Measured::Cpu if threads == 1 => Ok((prepare(Cpu::single_thread(), op, direction, case)?, "single_thread")),
-        Measured::Cpu => Ok((prepare(Cpu::new(), op, direction, case)?, "rayon")),
-    }
+/// A backend, the memory that it works in, and what it reads.
+struct Setting<'c, P: Place, T> {
+    place: P,
+    inputs: Inputs<'c, T, P::Storage>,
 }
 
-fn prepare<'c, T: Io>(
-    backend: impl Runs<T> + Send + 'c,
+/// The call of a case on a backend.
+pub fn runner<'c, T: Io, P>(
+    place: P,
     op: Op,
     direction: Direction,
-    case: &'c Case<T>,
-) -> Result<Runner<'c>> {
+    inputs: Inputs<'c, T, P::Storage>,
+) -> Result<Runner<'c>>
+where
+    P: Place + Runs<T, P::Storage> + Send + 'c,
+{
+    let setting = Setting { place, inputs };
     match (op, direction) {
-        (Op::SelectiveScan, Direction::Forward) => scan_forward(backend, case),
-        (Op::SelectiveScan, Direction::Backward) => scan_backward(backend, case),
-        (Op::Discretise, Direction::Forward) => discretise_forward(backend, case),
-        (Op::Discretise, Direction::Backward) => discretise_backward(backend, case),
-        (Op::StateUpdate, _) => state_update(backend, case),
-        (Op::CausalConv1d, Direction::Forward) => conv_forward(backend, case),
-        (Op::CausalConv1d, Direction::Backward) => conv_backward(backend, case),
-        (Op::CausalConv1dUpdate, _) => conv_update(backend, case),
+        (Op::SelectiveScan, Direction::Forward) => setting.scan_forward(),
+        (Op::SelectiveScan, Direction::Backward) => setting.scan_backward(),
+        (Op::Discretise, Direction::Forward) => setting.discretise_forward(),
+        (Op::Discretise, Direction::Backward) => setting.discretise_backward(),
+        (Op::StateUpdate, _) => setting.state_update(),
+        (Op::CausalConv1d, Direction::Forward) => setting.conv_forward(),
+        (Op::CausalConv1d, Direction::Backward) => setting.conv_backward(),
+        (Op::CausalConv1dUpdate, _) => setting.conv_update(),
     }
 }
 
-fn scan_forward<'c, T: Io>(backend: impl Runs<T> + Send + 'c, case: &'c Case<T>) -> Result<Runner<'c>> {
-    let scan = case.scan()?;
-    let plan = backend.forward_plan(&scan)?;
-    let (mut workspace, mut out) = (plan.allocate()?, filled(case.shape.sequence(), T::from_f32(0.0))?);
-    Ok(Box::new(move || {
-        let mut out = case.sequence_mut(&mut out);
-        let outputs = SelectiveScanOutputs::new(&mut out);
-        Ok(backend.forward_with(&scan, outputs, &plan, (&mut workspace).into())?)
-    }))
-}
+impl<'c, T: Io, P: Place + Runs<T, P::Storage> + Send + 'c> Setting<'c, P, T> {
+    /// A tensor of the I/O dtype, all 0.
+    fn zeros(&self, elements: usize) -> Result<P::Buffer<T>> {
+        self.place.store(filled(elements, T::from_f32(0.0))?)
+    }
 
-fn state_update<'c, T: Io>(backend: impl Runs<T> + Send + 'c, case: &'c Case<T>) -> Result<Runner<'c>> {
-    let (op, shape) = (case.update()?, case.shape);
-    let plan = backend.forward_plan(&op)?;
-    let (mut workspace, mut out) = (plan.allocate()?, filled(shape.sequence(), T::from_f32(0.0))?);
-    let mut state = filled(shape.batch * shape.states(), 0.0f32)?;
-    Ok(Box::new(move || {
-        let dims = [("batch", shape.batch), ("dim", shape.dim), ("dstate", shape.dstate)];
-        let (mut state, mut out) = (ViewMut::new(&mut state, dims), case.sequence_mut(&mut out));
-        let outputs = StateUpdateOutputs::new(&mut state, &mut out);
-        Ok(backend.forward_with(&op, outputs, &plan, (&mut workspace).into())?)
-    }))
-}
+    /// A tensor of f32, all `value`.
+    fn floats(&self, elements: usize, value: f32) -> Result<P::Buffer<f32>> {
+        self.place.store(filled(elements, value)?)
+    }
 
-fn scan_backward<'c, T: Io>(backend: impl Runs<T> + Send + 'c, case: &'c Case<T>) -> Result<Runner<'c>> {
-    let (scan, shape) = (case.scan()?, case.shape);
-    let upstream = SelectiveScanUpstream::new().dout(case.sequence(&case.io.sequences[3]));
-    let plan = backend.backward_plan(&scan)?;
-    let (mut workspace, zero) = (plan.allocate()?, T::from_f32(0.0));
-    let sequence = || filled(shape.sequence(), zero);
-    let (mut dx, mut ddt, mut dz) = (sequence()?, sequence()?, sequence()?);
-    let (mut dB, mut dC) = (filled(shape.rows(), zero)?, filled(shape.rows(), zero)?);
-    let mut dA = filled(shape.states(), 0.0f32)?;
-    let (mut dD, mut ddt_bias) = (filled(shape.dim, 0.0f32)?, filled(shape.dim, 0.0f32)?);
-    Ok(Box::new(move || {
-        let dim = [("dim", shape.dim)];
-        let (mut dx, mut ddt, mut dz) =
-            (case.sequence_mut(&mut dx), case.sequence_mut(&mut ddt), case.sequence_mut(&mut dz));
-        let mut dA = ViewMut::new(&mut dA, [("dim", shape.dim), ("dstate", shape.dstate)]);
-        let (mut dD, mut ddt_bias) = (ViewMut::new(&mut dD, dim), ViewMut::new(&mut ddt_bias, dim));
-        let gradients = SelectiveScanGradients::new().dx(&mut dx).ddt(&mut ddt).dz(&mut dz).dA(&mut dA);
-        let gradients = gradients.dB(case.rows_mut(&mut dB)).dC(case.rows_mut(&mut dC));
-        let gradients = gradients.dD(&mut dD).ddt_bias(&mut ddt_bias);
-        Ok(backend.backward_with(&scan, upstream, gradients, &plan, (&mut workspace).into())?)
-    }))
-}
+    fn scan_forward(self) -> Result<Runner<'c>> {
+        let scan = self.inputs.scan()?;
+        let plan = self.place.forward_plan(&scan)?;
+        let (mut workspace, mut out) = (self.place.workspace(&plan)?, self.zeros(self.inputs.shape.sequence())?);
+        Ok(Box::new(move || {
+            let mut out = out.tensor(self.inputs.sequence_dims());
+            let outputs = SelectiveScanOutputs::new(&mut out);
+            Ok(self.place.forward_with(&scan, outputs, &plan, workspace.exclusive())?)
+        }))
+    }
 
-fn conv_forward<'c, T: Io>(backend: impl Runs<T> + Send + 'c, case: &'c Case<T>) -> Result<Runner<'c>> {
-    let conv = case.conv()?;
-    let plan = backend.forward_plan(&conv)?;
-    let (mut workspace, mut out) = (plan.allocate()?, filled(case.shape.sequence(), T::from_f32(0.0))?);
-    Ok(Box::new(move || {
-        let mut out = case.sequence_mut(&mut out);
-        let outputs = CausalConv1dOutputs::new(&mut out);
-        Ok(backend.forward_with(&conv, outputs, &plan, (&mut workspace).into())?)
-    }))
-}
+    fn state_update(self) -> Result<Runner<'c>> {
+        let (op, shape) = (self.inputs.update()?, self.inputs.shape);
+        let plan = self.place.forward_plan(&op)?;
+        let (mut workspace, mut out) = (self.place.workspace(&plan)?, self.zeros(shape.sequence())?);
+        let mut state = self.floats(shape.batch * shape.states(), 0.0)?;
+        Ok(Box::new(move || {
+            let dims = [("batch", shape.batch), ("dim", shape.dim), ("dstate", shape.dstate)];
+            let (mut state, mut out) = (state.tensor(dims), out.tensor(self.inputs.sequence_dims()));
+            let outputs = StateUpdateOutputs::new(&mut state, &mut out);
+            Ok(self.place.forward_with(&op, outputs, &plan, workspace.exclusive())?)
+        }))
+    }
 
-fn conv_backward<'c, T: Io>(backend: impl Runs<T> + Send + 'c, case: &'c Case<T>) -> Result<Runner<'c>> {
-    let (conv, shape) = (case.conv()?, case.shape);
-    let upstream = CausalConv1dUpstream::new().dout(case.sequence(&case.io.sequences[3]));
-    let plan = backend.backward_plan(&conv)?;
-    let (mut workspace, mut dx) = (plan.allocate()?, filled(shape.sequence(), T::from_f32(0.0))?);
-    let (mut dweight, mut dbias) = (filled(shape.states(), 0.0f32)?, filled(shape.dim, 0.0f32)?);
-    Ok(Box::new(move || {
-        let (mut dx, dim) = (case.sequence_mut(&mut dx), ("dim", shape.dim));
-        let mut dweight = ViewMut::new(&mut dweight, [dim, ("width", shape.dstate)]);
-        let mut dbias = ViewMut::new(&mut dbias, [dim]);
-        let gradients = CausalConv1dGradients::new().dx(&mut dx).dweight(&mut dweight).dbias(&mut dbias);
-        Ok(backend.backward_with(&conv, upstream, gradients, &plan, (&mut workspace).into())?)
-    }))
-}
+    fn scan_backward(self) -> Result<Runner<'c>> {
+        let (scan, shape) = (self.inputs.scan()?, self.inputs.shape);
+        let plan = self.place.backward_plan(&scan)?;
+        let mut workspace = self.place.workspace(&plan)?;
+        let sequence = || self.zeros(shape.sequence());
+        let (mut dx, mut ddt, mut dz) = (sequence()?, sequence()?, sequence()?);
+        let (mut dB, mut dC) = (self.zeros(shape.rows())?, self.zeros(shape.rows())?);
+        let mut dA = self.floats(shape.states(), 0.0)?;
+        let (mut dD, mut ddt_bias) = (self.floats(shape.dim, 0.0)?, self.floats(shape.dim, 0.0)?);
+        Ok(Box::new(move || {
+            let (sequence, rows, dim) = (self.inputs.sequence_dims(), self.inputs.rows_dims(), [("dim", shape.dim)]);
+            let upstream = SelectiveScanUpstream::new().dout(self.inputs.dout());
+            let (mut dx, mut ddt, mut dz) = (dx.tensor(sequence), ddt.tensor(sequence), dz.tensor(sequence));
+            let mut dA = dA.tensor([("dim", shape.dim), ("dstate", shape.dstate)]);
+            let (mut dD, mut ddt_bias) = (dD.tensor(dim), ddt_bias.tensor(dim));
+            let gradients = SelectiveScanGradients::new().dx(&mut dx).ddt(&mut ddt).dz(&mut dz).dA(&mut dA);
+            let gradients = gradients.dB(dB.tensor(rows)).dC(dC.tensor(rows)).dD(&mut dD).ddt_bias(&mut ddt_bias);
+            Ok(self.place.backward_with(&scan, upstream, gradients, &plan, workspace.exclusive())?)
+        }))
+    }
 
-fn conv_update<'c, T: Io>(backend: impl Runs<T> + Send + 'c, case: &'c Case<T>) -> Result<Runner<'c>> {
-    let (op, shape, zero) = (case.conv_update()?, case.shape, T::from_f32(0.0));
-    let plan = backend.forward_plan(&op)?;
-    let (mut workspace, mut out) = (plan.allocate()?, filled(shape.sequence(), zero)?);
-    let mut state = filled(shape.batch * shape.dim * (shape.dstate - 1), zero)?;
-    Ok(Box::new(move || {
-        let (mut state, mut out) = (case.conv_state(&mut state), case.sequence_mut(&mut out));
-        let outputs = CausalConv1dUpdateOutputs::new(&mut out, &mut state);
-        Ok(backend.forward_with(&op, outputs, &plan, (&mut workspace).into())?)
-    }))
-}
+    fn conv_forward(self) -> Result<Runner<'c>> {
+        let conv = self.inputs.conv()?;
+        let plan = self.place.forward_plan(&conv)?;
+        let (mut workspace, mut out) = (self.place.workspace(&plan)?, self.zeros(self.inputs.shape.sequence())?);
+        Ok(Box::new(move || {
+            let mut out = out.tensor(self.inputs.sequence_dims());
+            let outputs = CausalConv1dOutputs::new(&mut out);
+            Ok(self.place.forward_with(&conv, outputs, &plan, workspace.exclusive())?)
+        }))
+    }
 
-fn discretise_forward<'c, T: Io>(backend: impl Runs<T> + Send + 'c, case: &'c Case<T>) -> Result<Runner<'c>> {
-    let (op, domain) = (case.discretise()?, case.domain());
-    let plan = backend.forward_plan(&op)?;
-    let elements = case.shape.sequence() * case.shape.dstate;
-    let (mut workspace, mut A_bar, mut B_bar) = (plan.allocate()?, filled(elements, 0.0)?, filled(elements, 0.0)?);
-    Ok(Box::new(move || {
-        let (mut A_bar, mut B_bar) = (ViewMut::new(&mut A_bar, domain), ViewMut::new(&mut B_bar, domain));
-        let outputs = DiscretiseOutputs::new().A_bar(&mut A_bar).B_bar(&mut B_bar);
-        Ok(backend.forward_with(&op, outputs, &plan, (&mut workspace).into())?)
-    }))
-}
+    fn conv_backward(self) -> Result<Runner<'c>> {
+        let (conv, shape) = (self.inputs.conv()?, self.inputs.shape);
+        let plan = self.place.backward_plan(&conv)?;
+        let (mut workspace, mut dx) = (self.place.workspace(&plan)?, self.zeros(shape.sequence())?);
+        let (mut dweight, mut dbias) = (self.floats(shape.states(), 0.0)?, self.floats(shape.dim, 0.0)?);
+        Ok(Box::new(move || {
+            let (mut dx, dim) = (dx.tensor(self.inputs.sequence_dims()), ("dim", shape.dim));
+            let (mut dweight, mut dbias) = (dweight.tensor([dim, ("width", shape.dstate)]), dbias.tensor([dim]));
+            let upstream = CausalConv1dUpstream::new().dout(self.inputs.dout());
+            let gradients = CausalConv1dGradients::new().dx(&mut dx).dweight(&mut dweight).dbias(&mut dbias);
+            Ok(self.place.backward_with(&conv, upstream, gradients, &plan, workspace.exclusive())?)
+        }))
+    }
 
-fn discretise_backward<'c, T: Io>(backend: impl Runs<T> + Send + 'c, case: &'c Case<T>) -> Result<Runner<'c>> {
-    let (op, domain) = (case.discretise()?, case.domain());
-    let plan = backend.backward_plan(&op)?;
-    let elements = case.shape.sequence() * case.shape.dstate;
-    let (by_A_bar, by_B_bar) = (filled(elements, 0.5f32)?, filled(elements, -0.5f32)?);
-    let (mut workspace, mut dA) = (plan.allocate()?, filled(elements, 0.0f32)?);
-    let (mut ddt, mut dB) = (filled(elements, T::from_f32(0.0))?, filled(elements, T::from_f32(0.0))?);
-    Ok(Box::new(move || {
-        let upstream = DiscretiseUpstream::new().dA_bar(View::new(&by_A_bar, domain));
-        let upstream = upstream.dB_bar(View::new(&by_B_bar, domain));
-        let (mut ddt, mut dB) = (ViewMut::new(&mut ddt, domain), ViewMut::new(&mut dB, domain));
-        let mut dA = ViewMut::new(&mut dA, domain);
-        let gradients = DiscretiseGradients::new().ddt(&mut ddt).dA(&mut dA).dB(&mut dB);
-        Ok(backend.backward_with(&op, upstream, gradients, &plan, (&mut workspace).into())?)
-    }))
+    fn conv_update(self) -> Result<Runner<'c>> {
+        let (op, shape) = (self.inputs.conv_update()?, self.inputs.shape);
+        let plan = self.place.forward_plan(&op)?;
+        let (mut workspace, mut out) = (self.place.workspace(&plan)?, self.zeros(shape.sequence())?);
+        let mut state = self.zeros(shape.batch * shape.dim * (shape.dstate - 1))?;
+        Ok(Box::new(move || {
+            let mut state = state.tensor(self.inputs.conv_state_dims());
+            let mut out = out.tensor(self.inputs.sequence_dims());
+            let outputs = CausalConv1dUpdateOutputs::new(&mut out, &mut state);
+            Ok(self.place.forward_with(&op, outputs, &plan, workspace.exclusive())?)
+        }))
+    }
+
+    fn discretise_forward(self) -> Result<Runner<'c>> {
+        let (op, domain) = (self.inputs.discretise()?, self.inputs.domain());
+        let plan = self.place.forward_plan(&op)?;
+        let elements = self.inputs.shape.sequence() * self.inputs.shape.dstate;
+        let (mut A_bar, mut B_bar) = (self.floats(elements, 0.0)?, self.floats(elements, 0.0)?);
+        let mut workspace = self.place.workspace(&plan)?;
+        Ok(Box::new(move || {
+            let (mut A_bar, mut B_bar) = (A_bar.tensor(domain), B_bar.tensor(domain));
+            let outputs = DiscretiseOutputs::new().A_bar(&mut A_bar).B_bar(&mut B_bar);
+            Ok(self.place.forward_with(&op, outputs, &plan, workspace.exclusive())?)
+        }))
+    }
+
+    fn discretise_backward(self) -> Result<Runner<'c>> {
+        let (op, domain) = (self.inputs.discretise()?, self.inputs.domain());
+        let plan = self.place.backward_plan(&op)?;
+        let elements = self.inputs.shape.sequence() * self.inputs.shape.dstate;
+        let (by_A_bar, by_B_bar) = (self.floats(elements, 0.5)?, self.floats(elements, -0.5)?);
+        let (mut workspace, mut dA) = (self.place.workspace(&plan)?, self.floats(elements, 0.0)?);
+        let (mut ddt, mut dB) = (self.zeros(elements)?, self.zeros(elements)?);
+        Ok(Box::new(move || {
+            let upstream = DiscretiseUpstream::new().dA_bar(view(by_A_bar.shared(), domain));
+            let upstream = upstream.dB_bar(view(by_B_bar.shared(), domain));
+            let (mut ddt, mut dA, mut dB) = (ddt.tensor(domain), dA.tensor(domain), dB.tensor(domain));
+            let gradients = DiscretiseGradients::new().ddt(&mut ddt).dA(&mut dA).dB(&mut dB);
+            Ok(self.place.backward_with(&op, upstream, gradients, &plan, workspace.exclusive())?)
+        }))
+    }
 }

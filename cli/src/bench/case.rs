@@ -1,12 +1,14 @@
 //! The inputs of a measurement: random, from a fixed seed, the same for backend and loops.
 
+use super::inputs::Inputs;
 use crate::args::Op;
 use crate::error::Result;
 use crate::memory::{Memory, elements, filled};
 use crate::random::Random;
 use crate::tensor::Io;
-use ssm_baseline::{Conv, Layout, Scan, Shape, Zoh};
+use ssm_baseline::{Conv, Scan, Shape, Zoh};
 use ssm_kernels::prelude::*;
+use ssm_kernels::{Host, Slice};
 
 /// Which way an operator runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,109 +126,13 @@ impl<T: Io> Case<T> {
         Ok(Self { shape, io: Tensors::of(io), plain: Tensors::of(plain), matrix, D, bias })
     }
 
-    /// A tensor like x.
-    pub fn sequence<'v>(&self, data: &'v [T]) -> View<'v, T> {
-        View::new(data, self.sequence_dims())
-    }
-
-    /// The same to be written.
-    pub fn sequence_mut<'v>(&self, data: &'v mut [T]) -> ViewMut<'v, T> {
-        ViewMut::new(data, self.sequence_dims())
-    }
-
-    /// A tensor like B.
-    pub fn rows<'v>(&self, data: &'v [T]) -> View<'v, T> {
-        View::new(data, self.rows_dims())
-    }
-
-    /// The same to be written.
-    pub fn rows_mut<'v>(&self, data: &'v mut [T]) -> ViewMut<'v, T> {
-        ViewMut::new(data, self.rows_dims())
-    }
-
-    /// The dimensions of x.
-    pub fn sequence_dims(&self) -> [(&'static str, usize); 3] {
-        let Shape { batch, dim, seqlen, layout, .. } = self.shape;
-        match layout {
-            Layout::Dense => [("batch", batch), ("dim", dim), ("seqlen", seqlen)],
-            Layout::ChannelLast => [("batch", batch), ("seqlen", seqlen), ("dim", dim)],
-        }
-    }
-
-    /// The dimensions of B and C.
-    fn rows_dims(&self) -> [(&'static str, usize); 4] {
-        let Shape { batch, seqlen, dstate, layout, .. } = self.shape;
-        let (b, g, n, t) = (("batch", batch), ("ngroups", 1), ("dstate", dstate), ("seqlen", seqlen));
-        match layout {
-            Layout::Dense => [b, g, n, t],
-            Layout::ChannelLast => [b, t, g, n],
-        }
-    }
-
-    /// The dimensions of what discretise writes.
-    pub fn domain(&self) -> [(&'static str, usize); 4] {
-        let [batch, second, third] = self.sequence_dims();
-        [batch, second, third, ("dstate", self.shape.dstate)]
-    }
-
-    /// A selective scan with every option on.
-    pub fn scan(&self) -> Result<SelectiveScan<'_, T>> {
-        let ([x, dt, z, _], [B, C]) = (&self.io.sequences, &self.io.rows);
-        let dim = [("dim", self.shape.dim)];
-        let scan = SelectiveScan::new(self.sequence(x), self.sequence(dt), self.A(), self.rows(B), self.rows(C))?;
-        let scan = scan.D(View::new(&self.D, dim)).dt_bias(View::new(&self.bias, dim));
-        Ok(scan.z(self.sequence(z)).dt_softplus(true))
-    }
-
-    /// The scan's steps as tokens of a state update.
-    pub fn update(&self) -> Result<StateUpdate<'_, T>> {
-        let ([x, dt, z, _], [B, C]) = (&self.io.sequences, &self.io.rows);
-        let dim = [("dim", self.shape.dim)];
-        let op = StateUpdate::new(self.sequence(x), self.sequence(dt), self.A(), self.rows(B), self.rows(C))?;
-        let op = op.D(View::new(&self.D, dim)).dt_bias(View::new(&self.bias, dim));
-        Ok(op.z(self.sequence(z)).dt_softplus(true))
-    }
-
-    /// A discretisation with zero-order hold.
-    pub fn discretise(&self) -> Result<Discretise<'_, T>> {
-        let Shape { batch, dim, seqlen, dstate, layout } = self.shape;
-        let ([_, dt, ..], [B, _]) = (&self.io.sequences, &self.io.rows);
-        let B = match layout {
-            Layout::Dense => View::new(B, [("batch", batch), ("dstate", dstate), ("seqlen", seqlen)]),
-            Layout::ChannelLast => View::new(B, [("batch", batch), ("seqlen", seqlen), ("dstate", dstate)]),
-        };
-        let op = Discretise::new(Rule::Zoh, self.sequence(dt), self.A(), B)?;
-        Ok(op.dt_bias(View::new(&self.bias, [("dim", dim)])).dt_softplus(true))
-    }
-
-    /// A causal convolution with every option on but an initial state. The weights are f32.
-    pub fn conv(&self) -> Result<CausalConv1d<'_, T, f32>> {
-        let conv = CausalConv1d::new(self.sequence(&self.io.sequences[0]), self.weight())?;
-        Ok(conv.bias(View::new(&self.bias, [("dim", self.shape.dim)])).silu(true))
-    }
-
-    /// Its steps as tokens of an update.
-    pub fn conv_update(&self) -> Result<CausalConv1dUpdate<'_, T, f32>> {
-        let update = CausalConv1dUpdate::new(self.sequence(&self.io.sequences[0]), self.weight())?;
-        Ok(update.bias(View::new(&self.bias, [("dim", self.shape.dim)])).silu(true))
-    }
-
-    /// What a convolution remembers of each row, to be written.
-    pub fn conv_state<'v>(&self, data: &'v mut [T]) -> ViewMut<'v, T> {
-        let Shape { batch, dim, dstate: width, layout, .. } = self.shape;
-        let (slots, dim, steps) = (("slots", batch), ("dim", dim), ("state_len", width - 1));
-        match layout {
-            Layout::Dense => ViewMut::new(data, [slots, dim, steps]),
-            Layout::ChannelLast => ViewMut::new(data, [slots, steps, dim]),
-        }
-    }
-
-    fn weight(&self) -> View<'_, f32> {
-        View::new(&self.matrix, [("dim", self.shape.dim), ("width", self.shape.dstate)])
-    }
-
-    fn A(&self) -> View<'_, f32> {
-        View::new(&self.matrix, [("dim", self.shape.dim), ("dstate", self.shape.dstate)])
+    /// What the CPU reads.
+    pub fn inputs(&self) -> Inputs<'_, T, Host> {
+        let Self { shape, io, matrix, D, bias, .. } = self;
+        let sequences = io.sequences.each_ref().map(|tensor| Slice::from(tensor.as_slice()));
+        let rows = io.rows.each_ref().map(|tensor| Slice::from(tensor.as_slice()));
+        let [matrix, D, bias] = [matrix, D, bias].map(|tensor| Slice::from(tensor.as_slice()));
+        Inputs { shape: *shape, sequences, rows, matrix, D, bias }
     }
 
     /// The scan for the loops.

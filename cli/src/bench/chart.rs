@@ -1,4 +1,4 @@
-//! The measurements as a picture: a group of bars for each, CPU time per state step.
+//! The measurements as a picture: a group of bars for each, CPU time or a device's per state step.
 
 use super::Row;
 use crate::error::{CliError, Result};
@@ -17,7 +17,7 @@ const NAMES: [&str; 3] = ["backend", "C, -O3", "C, -O3 -ffast-math -march=native
 pub fn svg(rows: &[Row]) -> Result<String> {
     let bars: Vec<[Option<f64>; 3]> = rows
         .iter()
-        .map(|row| [Some(row.ours.cpu), row.o3, row.fast_math].map(|time| time.map(|seconds| row.per_step(seconds))))
+        .map(|row| [row.own(), row.o3, row.fast_math].map(|time| time.map(|seconds| row.per_step(seconds))))
         .collect();
     let longest = bars.iter().flatten().flatten().fold(1e-9f64, |longest, &time| longest.max(time));
     let group = 3 * BAR + GAP;
@@ -34,7 +34,7 @@ pub fn svg(rows: &[Row]) -> Result<String> {
     let bar = |from: (i32, i32), to: (i32, i32), colour: RGBColor| {
         root.draw(&Rectangle::new([from, to], colour.filled())).map_err(|error| failed(&error))
     };
-    text("CPU time per state step, ns (shorter is better)".into(), (10, 8))?;
+    text("CPU time, or a device's own, per state step, ns (shorter is better)".into(), (10, 8))?;
     for (i, name) in NAMES.into_iter().enumerate() {
         let left = 10 + 180 * i as i32;
         bar((left, 32), (left + 10, 42), COLOURS[i])?;
@@ -59,6 +59,6 @@ fn label(row: &Row) -> String {
     let (task, threads) = (&row.task, row.threads);
     let (op, way, backend) = (task.op, task.direction.name(), task.backend);
     let (dtype, layout, shape) = (row.dtype, task.layout(), task.extents());
-    let threads = if threads == 1 { String::new() } else { format!(", {threads} threads") };
+    let threads = threads.filter(|&n| n > 1).map_or(String::new(), |n| format!(", {n} threads"));
     format!("{op} {way}, {backend} {dtype}, {layout}, {shape}{threads}")
 }

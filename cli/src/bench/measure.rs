@@ -3,11 +3,15 @@
 use super::backends::Runner;
 use crate::error::Result;
 use ssm_baseline::cpu_time;
+#[cfg(feature = "cuda")]
+use ssm_kernels::gpu::{Gpu, OnStream};
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 const ENOUGH: Duration = Duration::from_millis(300);
 const FEWEST: usize = 3;
+#[cfg(feature = "cuda")]
+const WARM_UP: Duration = Duration::from_millis(50);
 const MOST: usize = 1000;
 /// What is shorter runs several times between two looks at the clock.
 const SHORTEST: Duration = Duration::from_micros(300);
@@ -15,51 +19,104 @@ const SHORTEST: Duration = Duration::from_micros(300);
 /// Median times of one call, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Times {
-    /// CPU time of the process.
-    pub cpu: f64,
+    /// CPU time of the process; not of a call on a device, which the process only waits for.
+    pub cpu: Option<f64>,
     /// Wall time.
     pub wall: f64,
+    /// Time between two events on the device.
+    pub device: Option<f64>,
+}
+
+/// What calls are timed with.
+#[derive(Debug, Clone, Copy)]
+pub enum Stopwatch {
+    /// The clocks of this machine.
+    Host,
+    /// Events on the device's stream, and this machine's wall clock.
+    #[cfg(feature = "cuda")]
+    Device(Gpu<OnStream>),
+}
+
+impl Stopwatch {
+    fn time(self, work: impl FnOnce() -> Result<()>) -> Result<Times> {
+        let (start, cpu_start) = (Instant::now(), cpu_time());
+        let device = match self {
+            Self::Host => work().map(|()| None)?,
+            #[cfg(feature = "cuda")]
+            Self::Device(gpu) => Some(gpu.seconds(work)?),
+        };
+        let cpu = cpu_time().saturating_sub(cpu_start);
+        let cpu = device.is_none().then_some(cpu.as_secs_f64());
+        Ok(Times { cpu, wall: start.elapsed().as_secs_f64(), device })
+    }
+
+    /// Runs to the end, untimed.
+    pub fn once(self, run: &mut Runner<'_>) -> Result<()> {
+        self.time(run).map(drop)
+    }
+
+    /// A device raises its clock only under load.
+    fn warm_up(self, run: &mut Runner<'_>) -> Result<()> {
+        match self {
+            Self::Host => run(),
+            #[cfg(feature = "cuda")]
+            Self::Device(gpu) => {
+                let start = Instant::now();
+                run()?;
+                while start.elapsed() < WARM_UP {
+                    gpu.seconds(&mut *run)?;
+                }
+                Ok(())
+            }
+        }
+    }
 }
 
 struct Contestant<'r, 'c> {
     run: &'r mut Runner<'c>,
+    stopwatch: Stopwatch,
     calls: u32,
-    cpu: Vec<f64>,
-    wall: Vec<f64>,
+    laps: Vec<Times>,
 }
 
 impl<'r, 'c> Contestant<'r, 'c> {
-    /// After one call to warm up and, if calls are short, another to count how many make a measurement.
-    fn new(run: &'r mut Runner<'c>) -> Result<Self> {
-        let mut timed = || -> Result<Duration> {
-            let start = Instant::now();
-            run()?;
-            Ok(start.elapsed())
-        };
-        let mut time = timed()?;
-        if time < SHORTEST {
-            time = timed()?;
+    /// After calls to warm up, and another to count how many make a measurement.
+    fn new(run: &'r mut Runner<'c>, stopwatch: Stopwatch) -> Result<Self> {
+        let seconds = |times: Times| times.device.unwrap_or(times.wall);
+        let mut time = seconds(stopwatch.time(|| stopwatch.warm_up(run))?);
+        if time < SHORTEST.as_secs_f64() || !matches!(stopwatch, Stopwatch::Host) {
+            time = seconds(stopwatch.time(&mut *run)?);
         }
-        let calls = SHORTEST.as_nanos().div_ceil(time.as_nanos().max(1)).clamp(1, 10_000);
-        Ok(Self { run, calls: calls as u32, cpu: vec![], wall: vec![] })
+        let calls = (SHORTEST.as_secs_f64() / time.max(1e-9)).ceil().clamp(1.0, 10_000.0);
+        Ok(Self { run, stopwatch, calls: calls as u32, laps: vec![] })
     }
 
     fn measure(&mut self) -> Result<Duration> {
-        let (start, cpu_start) = (Instant::now(), cpu_time());
-        for _ in 0..self.calls {
-            (self.run)()?;
-        }
-        let (cpu, wall) = (cpu_time().saturating_sub(cpu_start), start.elapsed());
-        self.cpu.push(cpu.as_secs_f64() / f64::from(self.calls));
-        self.wall.push(wall.as_secs_f64() / f64::from(self.calls));
-        Ok(wall)
+        let Self { run, stopwatch, calls, laps } = self;
+        let (start, each) = (Instant::now(), |seconds: f64| seconds / f64::from(*calls));
+        let Times { cpu, wall, device } = stopwatch.time(|| (0..*calls).try_for_each(|_| run()))?;
+        laps.push(Times { cpu: cpu.map(each), wall: each(wall), device: device.map(each) });
+        Ok(start.elapsed())
+    }
+
+    fn medians(self) -> Times {
+        let all = |of: fn(&Times) -> Option<f64>| {
+            let values: Vec<f64> = self.laps.iter().filter_map(of).collect();
+            (!values.is_empty()).then(|| median(values))
+        };
+        let wall = all(|times| Some(times.wall)).unwrap_or_default();
+        Times { cpu: all(|times| times.cpu), wall, device: all(|times| times.device) }
     }
 }
 
 /// Each of `runners` in turn, again and again, so that what else runs on the machine hits all of them; `reps` times, or
 /// until the first has run for 0.3 s and 3 times. Returns the medians, and how often.
-pub fn interleaved(runners: &mut [Runner<'_>], reps: Option<NonZeroUsize>) -> Result<(Vec<Times>, usize)> {
-    let mut contestants = runners.iter_mut().map(Contestant::new).collect::<Result<Vec<_>>>()?;
+pub fn interleaved(
+    runners: &mut [Runner<'_>],
+    stopwatch: Stopwatch,
+    reps: Option<NonZeroUsize>,
+) -> Result<(Vec<Times>, usize)> {
+    let mut contestants = runners.iter_mut().map(|run| Contestant::new(run, stopwatch)).collect::<Result<Vec<_>>>()?;
     let (mut done, mut spent) = (0, Duration::ZERO);
     loop {
         let enough = match reps {
@@ -75,7 +132,7 @@ pub fn interleaved(runners: &mut [Runner<'_>], reps: Option<NonZeroUsize>) -> Re
         }
         done += 1;
     }
-    Ok((contestants.into_iter().map(|c| Times { cpu: median(c.cpu), wall: median(c.wall) }).collect(), done))
+    Ok((contestants.into_iter().map(Contestant::medians).collect(), done))
 }
 
 /// Of at least one value; the mean of the two in the middle of an even number.
@@ -109,7 +166,7 @@ mod tests {
                 }) as Runner<'_>
             })
             .collect();
-        let (times, reps) = interleaved(&mut runners, NonZeroUsize::new(4)).unwrap();
+        let (times, reps) = interleaved(&mut runners, Stopwatch::Host, NonZeroUsize::new(4)).unwrap();
         assert_eq!((times.len(), reps), (3, 4));
         assert!(times.iter().all(|times| times.wall >= 0.001));
         drop(runners);

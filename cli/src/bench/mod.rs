@@ -3,9 +3,14 @@
 mod backends;
 mod case;
 mod chart;
+#[cfg(feature = "cuda")]
+mod device;
+mod inputs;
 mod loops;
 mod measure;
+mod place;
 mod roofline;
+mod subject;
 mod table;
 
 use crate::args::{BenchArgs, Directions, IoDtype, Layouts, Measured, Op, Shape};
@@ -18,11 +23,12 @@ use crate::tensor::Io;
 use case::{Case, Direction};
 use clap::ValueEnum;
 use half::{bf16, f16};
-use measure::Times;
-use roofline::{Machine, Work};
+use measure::{Stopwatch, Times};
+use roofline::Work;
 use serde_json::{Value, json};
 use ssm_baseline::Layout;
 use std::path::Path;
+use subject::Subject;
 
 /// What is measured without --shape: prompts, a batch, one token. discretise writes each state of each step, so its are
 /// smaller; the updates have a token or a few.
@@ -39,6 +45,8 @@ const fn shape(batch: usize, dim: usize, seqlen: usize) -> Shape {
 #[derive(Debug, Clone, Copy)]
 struct Task {
     backend: Measured,
+    /// Which of the backends asked for it is.
+    subject: usize,
     op: Op,
     direction: Direction,
     shape: ssm_baseline::Shape,
@@ -50,15 +58,17 @@ struct Row {
     task: Task,
     variant: &'static str,
     dtype: IoDtype,
-    threads: u16,
+    /// Of the cpu backend.
+    threads: Option<u16>,
     reps: usize,
     work: Work,
-    ours: Times,
+    /// Nothing of an emulated device.
+    ours: Option<Times>,
     /// CPU seconds of a call of the C loops.
     o3: Option<f64>,
     fast_math: Option<f64>,
     /// The floor over the time taken.
-    share: f64,
+    share: Option<f64>,
 }
 
 impl Task {
@@ -77,9 +87,14 @@ impl Task {
 }
 
 impl Row {
-    /// The time that the roofline and the traffic go by: CPU time where it is one thread's.
-    fn time(&self) -> f64 {
-        taken(&self.ours, self.threads)
+    /// The time that the roofline and the traffic go by.
+    fn time(&self) -> Option<f64> {
+        self.ours.map(|times| taken(&times, self.threads))
+    }
+
+    /// The time that C loops are held to: CPU time, or the device's.
+    fn own(&self) -> Option<f64> {
+        self.ours.and_then(|times| times.device.or(times.cpu))
     }
 
     /// Nanoseconds per state step of the seconds of a call.
@@ -90,6 +105,7 @@ impl Row {
     fn json(&self) -> Value {
         let Task { backend, op, direction, .. } = self.task;
         let ssm_baseline::Shape { batch, dim, seqlen, dstate: inner, .. } = self.task.shape;
+        let per_step = |seconds: Option<f64>| seconds.map(|seconds| self.per_step(seconds));
         json!({
             "op": op.to_string(),
             "direction": direction.name(),
@@ -104,18 +120,21 @@ impl Row {
             "seqlen": seqlen,
             "threads": self.threads,
             "reps": self.reps,
-            "cpu_ns_per_state_step": self.per_step(self.ours.cpu),
-            "wall_ns_per_state_step": self.per_step(self.ours.wall),
-            "baseline_o3_ns": self.o3.map(|seconds| self.per_step(seconds)),
-            "baseline_fastmath_ns": self.fast_math.map(|seconds| self.per_step(seconds)),
+            "cpu_ns_per_state_step": per_step(self.ours.and_then(|times| times.cpu)),
+            "wall_ns_per_state_step": per_step(self.ours.map(|times| times.wall)),
+            "device_ns_per_state_step": per_step(self.ours.and_then(|times| times.device)),
+            "baseline_o3_ns": per_step(self.o3),
+            "baseline_fastmath_ns": per_step(self.fast_math),
             "roofline_share": self.share,
         })
     }
 }
 
-fn taken(times: &Times, threads: u16) -> f64 {
+/// The device's time, CPU time of one thread, wall time of several.
+fn taken(times: &Times, threads: Option<u16>) -> f64 {
+    let cpu = times.cpu.filter(|_| threads == Some(1));
     // A clock that has not moved is no reason to divide by zero.
-    (if threads == 1 { times.cpu } else { times.wall }).max(1e-9)
+    times.device.or(cpu).unwrap_or(times.wall).max(1e-9)
 }
 
 /// Measures, writes the files, and returns the table.
@@ -126,7 +145,9 @@ pub fn run(args: &BenchArgs) -> Result<String> {
     if args.json.is_some() && args.json == args.svg {
         return Err(CliError::new("--json and --svg name the same file, expected two"));
     }
-    let (machine, rows) = match args.dtype {
+    #[cfg(feature = "cuda")]
+    crate::cuda::check_device(args.device, args.backend.contains(&Measured::Cuda))?;
+    let (subjects, rows) = match args.dtype {
         IoDtype::F32 => measured::<f32>(args),
         IoDtype::Bf16 => measured::<bf16>(args),
         IoDtype::F16 => measured::<f16>(args),
@@ -138,14 +159,14 @@ pub fn run(args: &BenchArgs) -> Result<String> {
     if let Some(path) = &args.svg {
         write(path, &chart::svg(&rows)?)?;
     }
-    Ok(table::text(&machine, args.threads, &rows))
+    Ok(table::text(&subjects, &rows))
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
     output::write_text(path, text).map_err(|error| error.at(path))
 }
 
-fn measured<T: Io>(args: &BenchArgs) -> Result<(Machine, Vec<Row>)> {
+fn measured<T: Io>(args: &BenchArgs) -> Result<(Vec<Subject>, Vec<Row>)> {
     let tasks = tasks(args);
     if tasks.is_empty() {
         let op = args.op.map(|op| op.to_string()).unwrap_or_default();
@@ -158,16 +179,17 @@ fn measured<T: Io>(args: &BenchArgs) -> Result<(Machine, Vec<Row>)> {
     speed::in_pool(Some(args.threads), || {
         let progress = Progress::new(tasks.len() + 1);
         progress.begin("limits of this machine");
-        let machine = Machine::measure(args.threads)?;
+        let subjects = args.backend.iter().map(|&backend| Subject::new(backend, args)).collect::<Result<Vec<_>>>()?;
         progress.step();
         let row = |task: &Task| {
             let Task { op, direction, .. } = task;
             progress.begin(&format!("{op} {} {} {}", direction.name(), task.extents(), task.layout()));
-            let row = measure::<T>(*task, args, &machine);
+            let row = measure::<T>(*task, args, &subjects[task.subject]);
             progress.step();
             row
         };
-        Ok((machine, tasks.iter().map(row).collect::<Result<_>>()?))
+        let rows = tasks.iter().map(row).collect::<Result<_>>()?;
+        Ok((subjects, rows))
     })
 }
 
@@ -199,7 +221,8 @@ fn tasks(args: &BenchArgs) -> Vec<Task> {
                 for &layout in layouts {
                     let dstate = inner.unwrap_or(usual);
                     let shape = ssm_baseline::Shape { batch, dim, seqlen, dstate, layout };
-                    tasks.extend(args.backend.iter().map(|&backend| Task { backend, op, direction, shape }));
+                    let backends = args.backend.iter().enumerate();
+                    tasks.extend(backends.map(|(subject, &backend)| Task { backend, subject, op, direction, shape }));
                 }
             }
         }
@@ -212,16 +235,43 @@ fn fits<T: Io>(task: &Task, args: &BenchArgs) -> Result<()> {
     case::plan::<T>(task.op, task.direction, &task.shape, &mut memory)
 }
 
-fn measure<T: Io>(task: Task, args: &BenchArgs, machine: &Machine) -> Result<Row> {
-    let Task { backend, op, direction, shape } = task;
-    let case = Case::<T>::new(op, shape)?;
-    let (ours, variant) = backends::runner(backend, args.threads, op, direction, &case)?;
-    let mut runners = vec![ours];
-    runners.extend(loops::runners(op, direction, &case)?);
-    let (times, reps) = measure::interleaved(&mut runners, args.reps)?;
-    let work = Work::new(op, direction, &shape, T::DTYPE);
-    let (dtype, threads, ours) = (args.dtype, args.threads, times[0]);
-    let [o3, fast_math] = [1, 2].map(|i| times.get(i).map(|times| times.cpu));
-    let share = machine.floor(&work) / taken(&ours, threads);
-    Ok(Row { task, variant, dtype, threads, reps, work, ours, o3, fast_math, share })
+fn measure<T: Io>(task: Task, args: &BenchArgs, subject: &Subject) -> Result<Row> {
+    let Task { op, direction, shape, .. } = task;
+    let (case, work) = (Case::<T>::new(op, shape)?, Work::new(op, direction, &shape, T::DTYPE));
+    let (placed, threads, stopwatch) = (subject.place(&case, &work)?, subject.threads(), subject.stopwatch());
+    let mut runners = vec![placed.runner(&task, threads)?];
+    let (dtype, variant) = (args.dtype, subject.variant());
+    let Some(machine) = subject.machine() else {
+        stopwatch.once(&mut runners[0])?;
+        return Ok(Row {
+            task,
+            variant,
+            dtype,
+            threads,
+            reps: 1,
+            work,
+            ours: None,
+            o3: None,
+            fast_math: None,
+            share: None,
+        });
+    };
+    let mut loops = loops::runners(op, direction, &case)?;
+    let (times, reps) = match stopwatch {
+        Stopwatch::Host => {
+            runners.append(&mut loops);
+            measure::interleaved(&mut runners, stopwatch, args.reps)?
+        }
+        // Between the loops a device would cool down, and other processes do not slow it.
+        #[cfg(feature = "cuda")]
+        Stopwatch::Device(_) => {
+            let (mut times, reps) = measure::interleaved(&mut runners, stopwatch, args.reps)?;
+            times.extend(measure::interleaved(&mut loops, Stopwatch::Host, std::num::NonZeroUsize::new(reps))?.0);
+            (times, reps)
+        }
+    };
+    let ours = times[0];
+    let [o3, fast_math] = [1, 2].map(|i| times.get(i).and_then(|times| times.cpu));
+    let share = Some(machine.floor(&work) / taken(&ours, threads));
+    Ok(Row { task, variant, dtype, threads, reps, work, ours: Some(ours), o3, fast_math, share })
 }

@@ -1,10 +1,10 @@
 //! The measurements as text.
 
 use super::Row;
-use super::roofline::Machine;
+use super::subject::Subject;
 use ssm_baseline::HAS_CPU_CLOCK;
 
-const HEADER: [&str; 14] = [
+const HEADER: [&str; 15] = [
     "op",
     "direction",
     "backend",
@@ -14,6 +14,7 @@ const HEADER: [&str; 14] = [
     "reps",
     "cpu ns",
     "wall ns",
+    "device ns",
     "GB/s",
     "roofline",
     "-O3 ns",
@@ -23,21 +24,19 @@ const HEADER: [&str; 14] = [
 /// The first columns are words, and stand on the left.
 const WORDS: usize = 6;
 
-/// What the machine can do, and a line for each measurement.
-pub fn text(machine: &Machine, threads: u16, rows: &[Row]) -> String {
-    let (peak, bandwidth) = (machine.operations / 1e9, machine.bandwidth / 1e9);
-    let threads = if threads == 1 { "1 thread".into() } else { format!("{threads} threads") };
-    let mut text = format!("{threads}: {peak:.1} G multiply-add lanes/s, copy {bandwidth:.1} GB/s\n");
+/// What the machines can do, and a line for each measurement.
+pub fn text(subjects: &[Subject], rows: &[Row]) -> String {
+    let mut text: String = subjects.iter().map(Subject::text).collect();
     if !HAS_CPU_CLOCK {
         text += "this system has no CPU clock: cpu is wall time\n";
     }
     if ssm_baseline::loops().is_empty() {
         text += "built without a C compiler: no C loops beside the backend\n";
     }
-    text += "ns per state step, of a convolution per step of a channel; fast: the C loops with -ffast-math; vs fast: their CPU time over the backend's\n\n";
+    text += "ns per state step, of a convolution per step of a channel; fast: the C loops with -ffast-math; vs fast: their CPU time over the backend's, or the device's time\n\n";
     let mut lines = vec![HEADER.map(String::from)];
     lines.extend(rows.iter().map(cells));
-    let widths: [usize; 14] = std::array::from_fn(|i| lines.iter().map(|line| line[i].len()).max().unwrap_or(0));
+    let widths: [usize; 15] = std::array::from_fn(|i| lines.iter().map(|line| line[i].len()).max().unwrap_or(0));
     for line in lines {
         let aligned = line.iter().zip(widths).enumerate().map(|(i, (cell, width))| match i < WORDS {
             true => format!("{cell:<width$}"),
@@ -49,9 +48,9 @@ pub fn text(machine: &Machine, threads: u16, rows: &[Row]) -> String {
     text
 }
 
-fn cells(row: &Row) -> [String; 14] {
-    let number = |value: f64| format!("{value:.3}");
-    let optional = |value: Option<f64>| value.map_or("-".into(), |seconds| number(row.per_step(seconds)));
+fn cells(row: &Row) -> [String; 15] {
+    let shown = |value: Option<String>| value.unwrap_or("-".into());
+    let optional = |value: Option<f64>| shown(value.map(|seconds| format!("{:.3}", row.per_step(seconds))));
     let task = &row.task;
     [
         task.op.to_string(),
@@ -61,12 +60,13 @@ fn cells(row: &Row) -> [String; 14] {
         task.layout().into(),
         task.extents().to_string(),
         row.reps.to_string(),
-        number(row.per_step(row.ours.cpu)),
-        number(row.per_step(row.ours.wall)),
-        format!("{:.2}", row.work.bytes / row.time() / 1e9),
-        format!("{:.1} %", row.share * 100.0),
+        optional(row.ours.and_then(|times| times.cpu)),
+        optional(row.ours.map(|times| times.wall)),
+        optional(row.ours.and_then(|times| times.device)),
+        shown(row.time().map(|time| format!("{:.2}", row.work.bytes / time / 1e9))),
+        shown(row.share.map(|share| format!("{:.1} %", share * 100.0))),
         optional(row.o3),
         optional(row.fast_math),
-        row.fast_math.map_or("-".into(), |seconds| format!("{:.2}", seconds / row.ours.cpu.max(1e-9))),
+        shown(row.fast_math.zip(row.own()).map(|(seconds, own)| format!("{:.2}", seconds / own.max(1e-9)))),
     ]
 }

@@ -85,9 +85,7 @@ fn compute(args: &RunArgs, err: &mut dyn Write) -> Result<(Op, Dtype, Finished)>
         return Err(CliError::new("--adversarial is for --backend emulator only"));
     }
     #[cfg(feature = "cuda")]
-    if args.device.is_some() && args.backend != Backend::Cuda {
-        return Err(CliError::new("--device is for --backend cuda only"));
-    }
+    crate::cuda::check_device(args.device, args.backend == Backend::Cuda)?;
     let mut memory = Memory::new(args.max_memory.unwrap_or_else(|| memory_for(&args.input)));
     let bytes = input::read(&args.input, &mut memory)?;
     let input = Input::parse(&bytes)?;

@@ -1,6 +1,6 @@
 //! Memory of the driver's devices, for those who have no other crate for it.
 
-use super::{Current, Gpu, OnStream};
+use super::{Current, Driver, Gpu, OnStream};
 use crate::error::{Error, Result};
 use crate::gpu::on_host::{Board, BoardBuffer, OnHost};
 use crate::tensor::{Axes, Device, Slice, SliceMut, View, ViewMut};
@@ -54,6 +54,11 @@ impl OnStream {
 }
 
 impl Gpu<OnStream> {
+    /// The device that it is on.
+    pub fn driver(&self) -> Driver {
+        self.launcher.driver
+    }
+
     /// Memory for `len` elements that nobody has written; returns when every stream may use it.
     pub fn alloc<T: Pod>(&self, len: usize) -> Result<DriverBuffer<T>> {
         self.launcher.room("buffer", len)
@@ -119,6 +124,28 @@ impl<T: Pod> DriverBuffer<T> {
             copied.map_err(|code| code.into_error(api))?;
         }
         Ok(elements)
+    }
+
+    /// Enqueues a copy of `from`, a buffer of the same length on the same stream, into this one.
+    pub fn copy_from(&mut self, from: &Self) -> Result<()> {
+        let (opened, stream) = (self.on.driver.0, self.on.stream);
+        // On another stream nothing would keep the copy from being made before `from` is written.
+        if !std::ptr::eq(from.on.driver.0, opened) || from.on.stream != stream || from.len != self.len {
+            let place = |buffer: &Self| {
+                let (stream, device) = (buffer.on.stream, buffer.on.driver.0.info.ordinal);
+                format!("{} elements on {stream:?} of device {device}", buffer.len)
+            };
+            let (got, expected) = (place(from), place(self));
+            return Err(Error::Value { op: "copy", arg: "from", got, expected });
+        }
+        if self.address == 0 {
+            return Ok(());
+        }
+        let _current = Current::push(opened)?;
+        let bytes = self.len * size_of::<T>();
+        // SAFETY: both were allocated for so many bytes, and are freed by a call that waits for the device.
+        let copied = unsafe { opened.api.cuMemcpyDtoDAsync_v2(self.address, from.address, bytes, stream.0) };
+        copied.map_err(|code| code.into_error(opened.api))
     }
 
     /// Elements.
