@@ -51,7 +51,7 @@ fn check_update<B: Backend, T: Element, W: Element>(backend: &B, case: &ConvUpda
 fn drawn<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("causal_conv1d {} {}", B::NAME, T::DTYPE);
-    let share = if B::SLOW { 3 } else { B::SHARE };
+    let share = backend.share() * if backend.slow() { 3 } else { 1 };
     shared_property(file!(), &label, 256, share, (spec(), any::<[bool; 2]>()), |(spec, how)| {
         check::<B, T>(&backend, &spec, how);
     });
@@ -60,7 +60,7 @@ fn drawn<B: Backend, T: Element>() {
 fn update_drawn<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("causal_conv1d_update {} {}", B::NAME, T::DTYPE);
-    shared_property(file!(), &label, 256, B::SHARE, update_spec(), |spec| {
+    shared_property(file!(), &label, 256, backend.share(), update_spec(), |spec| {
         with_weight!(spec.weight, W => check_update(&backend, &ConvUpdateCase::<T, W>::new(&spec), &spec));
     });
 }
@@ -75,7 +75,9 @@ fn lengths<B: Backend, T: Element>() {
             {
                 // Widths share what a length may break: each length meets a few, and on a slow backend fewer.
                 let turn = width + seqlen / 2 + i;
-                if turn % (if B::SLOW { 8 } else { 2 }) != 0 || (B::SLOW && T::DTYPE != Dtype::F32 && turn % 16 != 0) {
+                if turn % (if backend.slow() { 8 } else { 2 }) != 0
+                    || (backend.slow() && T::DTYPE != Dtype::F32 && turn % 16 != 0)
+                {
                     continue;
                 }
                 let spec = ConvSpec { order, ..ConvSpec::all(2, 3, width, seqlen) };
@@ -96,7 +98,7 @@ fn shapes<B: Backend, T: Element>() {
     for dim in [0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 300, 513] {
         for (order, seqlen) in [(Order::Dense, 9), (Order::ChannelLast, 11), (Order::Dense, 1), (Order::Strided(9), 4)]
         {
-            if B::SLOW && T::DTYPE != Dtype::F32 && (dim + seqlen) % 4 != 0 {
+            if backend.slow() && T::DTYPE != Dtype::F32 && (dim + seqlen) % 4 != 0 {
                 continue;
             }
             check::<B, T>(&backend, &ConvSpec { order, ..ConvSpec::all(2, dim, 4, seqlen) }, [true, true]);
@@ -125,7 +127,7 @@ fn packed<B: Backend, T: Element>() {
     ] {
         for (i, order) in [Order::Dense, Order::ChannelLast, Order::Strided(5)].into_iter().enumerate() {
             for (width, initial_state) in [(2, true), (4, false), (4, true), (3, true), (9, true)] {
-                if B::SLOW && (width + i + lengths.len()) % 2 != 0 {
+                if backend.slow() && (width + i + lengths.len()) % 2 != 0 {
                     continue;
                 }
                 let spec = ConvSpec { order, initial_state, ..ConvSpec::all(1, 5, width, 0) }.packed(&lengths);
@@ -144,7 +146,7 @@ fn packed<B: Backend, T: Element>() {
 fn alone<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("causal_conv1d gradients alone {} {}", B::NAME, T::DTYPE);
-    let share = if B::SLOW { 4 } else { B::SHARE };
+    let share = backend.share() * if backend.slow() { 4 } else { 1 };
     shared_property(file!(), &label, 48, share, (spec(), any::<[bool; 2]>()), |(spec, how)| {
         with_weight!(spec.weight, W => {
             let case = ConvCase::<T, W>::new(&spec);
@@ -170,7 +172,7 @@ fn update_wraps<B: Backend, T: Element>() {
     for width in 1..=16 {
         for (spare, tokens) in [(0, 1), (0, 2), (1, 1), (3, 5), (2, width), (0, 40), (17, 1)] {
             for circular in [false, true] {
-                if B::SLOW && T::DTYPE != Dtype::F32 && (width + spare + tokens) % 4 != 0 {
+                if backend.slow() && T::DTYPE != Dtype::F32 && (width + spare + tokens) % 4 != 0 {
                     continue;
                 }
                 let (weight, order) = (Dtype::F32, Order::Dense);

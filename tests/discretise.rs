@@ -43,7 +43,7 @@ fn check<B: Backend, T: Element>(backend: &B, case: &DiscretiseCase<T>, order: O
 fn drawn<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("discretise forward and backward {} {}", B::NAME, T::DTYPE);
-    shared_property(file!(), &label, 512, B::SHARE, spec(), |spec| {
+    shared_property(file!(), &label, 512, backend.share(), spec(), |spec| {
         check::<B, T>(&backend, &DiscretiseCase::new(&spec), spec.order, &spec);
     });
 }

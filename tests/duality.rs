@@ -31,7 +31,8 @@ fn expect_whole<T: Element>(law: &str, case: &ScanCase<T>, out: &Buffer<T>, fina
 /// Two calls that carry the state from one to the other are one call.
 fn split_is_whole<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
-    shared_property(file!(), &format!("split is whole {} {}", B::NAME, T::DTYPE), 64, B::SHARE, spec(), |spec| {
+    let share = backend.share();
+    shared_property(file!(), &format!("split is whole {} {}", B::NAME, T::DTYPE), 64, share, spec(), |spec| {
         let case = ScanCase::<T>::new(&ScanSpec { packed: None, ..spec.clone() });
         let len = spec.seqlen;
         let cut = spec.seed as usize % (len + 1);
@@ -47,11 +48,12 @@ fn split_is_whole<B: Backend, T: Element>() {
 /// The state after k full chunks is the final state of a scan of that many steps.
 fn chunk_states_are_prefixes<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
+    let share = backend.share();
     shared_property(
         file!(),
         &format!("chunk states are prefixes {} {}", B::NAME, T::DTYPE),
         64,
-        B::SHARE,
+        share,
         spec(),
         |spec| {
             let case = ScanCase::<T>::new(&spec);
@@ -83,7 +85,8 @@ fn chunk_states_are_prefixes<B: Backend, T: Element>() {
 /// Packed sequences do not see each other.
 fn packed_is_separate<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
-    shared_property(file!(), &format!("packed is separate {} {}", B::NAME, T::DTYPE), 64, B::SHARE, spec(), |spec| {
+    let share = backend.share();
+    shared_property(file!(), &format!("packed is separate {} {}", B::NAME, T::DTYPE), 64, share, spec(), |spec| {
         let lengths = spec.packed.clone().unwrap_or(vec![3, 0, spec.seqlen]);
         let (packed, seqlen) = (Some(lengths.clone()), lengths.iter().sum());
         let case = ScanCase::<T>::new(&ScanSpec { packed, batch: 1, seqlen, ..spec.clone() });
@@ -103,7 +106,8 @@ fn packed_is_separate<B: Backend, T: Element>() {
 /// `reverse` is a flip before and a flip after, inside each packed sequence.
 fn reverse_is_flip<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
-    shared_property(file!(), &format!("reverse is flip {} {}", B::NAME, T::DTYPE), 64, B::SHARE, spec(), |spec| {
+    let share = backend.share();
+    shared_property(file!(), &format!("reverse is flip {} {}", B::NAME, T::DTYPE), 64, share, spec(), |spec| {
         let case = ScanCase::<T>::new(&ScanSpec { reverse: true, ..spec.clone() });
         let whole = segments(&[spec.seqlen]);
         let bounds = case.segments.as_ref().unwrap_or(&whole);
@@ -134,7 +138,8 @@ fn reverse_is_flip<B: Backend, T: Element>() {
 /// batch n is n times batch 1, bit by bit.
 fn batch_is_rows<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
-    shared_property(file!(), &format!("batch is rows {} {}", B::NAME, T::DTYPE), 64, B::SHARE, spec(), |spec| {
+    let share = backend.share();
+    shared_property(file!(), &format!("batch is rows {} {}", B::NAME, T::DTYPE), 64, share, spec(), |spec| {
         let case = ScanCase::<T>::new(&ScanSpec { packed: None, ..spec.clone() });
         let (out, final_state) = run(&backend, &case);
         for b in 0..spec.batch {
@@ -149,7 +154,8 @@ fn batch_is_rows<B: Backend, T: Element>() {
 /// Channels of one group in another order give the same bits in that order; run equals run.
 fn channels_are_independent<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
-    shared_property(file!(), &format!("permuted channels {} {}", B::NAME, T::DTYPE), 64, B::SHARE, spec(), |spec| {
+    let share = backend.share();
+    shared_property(file!(), &format!("permuted channels {} {}", B::NAME, T::DTYPE), 64, share, spec(), |spec| {
         let case = ScanCase::<T>::new(&spec);
         let per_group = spec.channels_per_group;
         let rotate = |d: usize| d / per_group * per_group + (d % per_group + 1) % per_group;
@@ -184,40 +190,33 @@ fn channels_are_independent<B: Backend, T: Element>() {
 /// Constant B and C are variable ones that do not vary, one group per channel. (In f32, where both are stored alike.)
 fn constant_is_unvarying<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
-    shared_property(
-        file!(),
-        &format!("constant is unvarying {} {}", B::NAME, T::DTYPE),
-        64,
-        B::SHARE,
-        spec(),
-        |spec| {
-            let spec = ScanSpec { constant_B: true, constant_C: true, ..spec };
-            let mut case = ScanCase::<T>::new(&spec);
-            let dims =
-                [("batch", spec.batch), ("ngroups", spec.dim()), ("dstate", spec.dstate), ("seqlen", spec.seqlen)];
-            let constants = [&mut case.B, &mut case.C].map(|projection| {
-                let ProjectionBuffer::Constant(buffer) = projection else { unreachable!("asked for constant ones") };
-                let values = buffer.dense();
-                let rounded = values.iter().map(|&value| T::from_f32(value as f32).to_f32());
-                let rounded: Vec<f32> = rounded.collect();
-                let mut next = rounded.iter();
-                *buffer = Buffer::filled(&buffer.dims(), Order::Dense, || *next.next().expect("one each"));
-                rounded
-            });
-            let (out, final_state) = run(&backend, &case);
-            let mut spread = constants.into_iter().map(|values| {
-                let mut i = 0;
-                ProjectionBuffer::Variable(Buffer::filled(&dims, Order::Dense, || {
-                    i += 1;
-                    values[(i - 1) / spec.seqlen % values.len()]
-                }))
-            });
-            let (Some(B), Some(C)) = (spread.next(), spread.next()) else { unreachable!("two projections") };
-            let (spread_out, spread_state) = run(&backend, &ScanCase { B, C, ..case.clone() });
-            expect_whole("constant", &case, &out, &final_state);
-            expect_whole("unvarying", &case, &spread_out, &spread_state);
-        },
-    );
+    let share = backend.share();
+    shared_property(file!(), &format!("constant is unvarying {} {}", B::NAME, T::DTYPE), 64, share, spec(), |spec| {
+        let spec = ScanSpec { constant_B: true, constant_C: true, ..spec };
+        let mut case = ScanCase::<T>::new(&spec);
+        let dims = [("batch", spec.batch), ("ngroups", spec.dim()), ("dstate", spec.dstate), ("seqlen", spec.seqlen)];
+        let constants = [&mut case.B, &mut case.C].map(|projection| {
+            let ProjectionBuffer::Constant(buffer) = projection else { unreachable!("asked for constant ones") };
+            let values = buffer.dense();
+            let rounded = values.iter().map(|&value| T::from_f32(value as f32).to_f32());
+            let rounded: Vec<f32> = rounded.collect();
+            let mut next = rounded.iter();
+            *buffer = Buffer::filled(&buffer.dims(), Order::Dense, || *next.next().expect("one each"));
+            rounded
+        });
+        let (out, final_state) = run(&backend, &case);
+        let mut spread = constants.into_iter().map(|values| {
+            let mut i = 0;
+            ProjectionBuffer::Variable(Buffer::filled(&dims, Order::Dense, || {
+                i += 1;
+                values[(i - 1) / spec.seqlen % values.len()]
+            }))
+        });
+        let (Some(B), Some(C)) = (spread.next(), spread.next()) else { unreachable!("two projections") };
+        let (spread_out, spread_state) = run(&backend, &ScanCase { B, C, ..case.clone() });
+        expect_whole("constant", &case, &out, &final_state);
+        expect_whole("unvarying", &case, &spread_out, &spread_state);
+    });
 }
 
 suites!(

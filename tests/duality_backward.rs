@@ -67,7 +67,7 @@ fn expect_bits<T: Element>(law: &str, a: &ScanGradients<T>, b: &ScanGradients<T>
 fn packed_is_separate<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("backward packed is separate {} {}", B::NAME, T::DTYPE);
-    shared_property(file!(), &label, 48, B::SHARE, spec(), |spec| {
+    shared_property(file!(), &label, 48, backend.share(), spec(), |spec| {
         let lengths = spec.packed.clone().unwrap_or(vec![3, 0, spec.seqlen]);
         let (packed, seqlen) = (Some(lengths.clone()), lengths.iter().sum());
         let case = ScanCase::<T>::new(&ScanSpec { packed, batch: 1, seqlen, ..spec.clone() });
@@ -90,7 +90,7 @@ fn packed_is_separate<B: Backend, T: Element>() {
 fn reverse_is_flip<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("backward reverse is flip {} {}", B::NAME, T::DTYPE);
-    shared_property(file!(), &label, 48, B::SHARE, spec(), |spec| {
+    shared_property(file!(), &label, 48, backend.share(), spec(), |spec| {
         let case = ScanCase::<T>::new(&ScanSpec { reverse: true, ..spec.clone() });
         let whole = segments(&[spec.seqlen]);
         let bounds = case.segments.as_ref().unwrap_or(&whole);
@@ -149,7 +149,7 @@ fn batch_is_rows<B: Backend, T: Element>() {
     // Parts of several sequences, which drawn cases are too short for.
     let all = ScanSpec { constant_B: true, dt_limit: true, ..ScanSpec::all(3, 2, 3, 300) };
     (0..2).for_each(|seed| check(ScanSpec { seed, ..all.clone() }));
-    shared_property(file!(), &label, 48, B::SHARE, spec(), check);
+    shared_property(file!(), &label, 48, backend.share(), spec(), check);
 }
 
 /// One state for each chunk of each row.
@@ -191,7 +191,7 @@ fn carry<B: Backend>(
 fn chunks_are_whole<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("chunks are whole {} {}", B::NAME, T::DTYPE);
-    shared_property(file!(), &label, 48, B::SHARE, spec(), |spec| {
+    shared_property(file!(), &label, 48, backend.share(), spec(), |spec| {
         let case = ScanCase::<T>::new(&ScanSpec { packed: None, ..spec.clone() });
         let upstream = upstream(&case, &spec);
         let cut = [spec.seed as usize % (spec.seqlen + 1), (spec.seed >> 32) as usize % (spec.seqlen + 1)];

@@ -37,7 +37,7 @@ fn run_backward<B: Backend, T: Element, W: Element>(
 
 fn law<B: Backend, T: Element>(name: &str, cases: u32, test: impl Fn(&B, ConvSpec)) {
     let Some(backend) = backends::open::<B>() else { return };
-    let share = if B::SLOW { 3 } else { B::SHARE };
+    let share = backend.share() * if backend.slow() { 3 } else { 1 };
     shared_property(file!(), &format!("conv: {name} {} {}", B::NAME, T::DTYPE), cases, share, spec(), |spec| {
         test(&backend, spec);
     });
@@ -188,7 +188,7 @@ fn updates_are_forward<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("conv: updates are forward {} {}", B::NAME, T::DTYPE);
     let strategy = (spec(), 0usize..5, 1usize..6, any::<bool>());
-    let share = if B::SLOW { 8 } else { B::SHARE };
+    let share = backend.share() * if backend.slow() { 8 } else { 1 };
     shared_property(file!(), &label, 64, share, strategy, |(spec, spare, most, circular)| {
         let spec = ConvSpec { packed: None, initial_state: true, seqlen: spec.seqlen.min(24), ..spec };
         let case = ConvCase::<T, f32>::new(&spec);
@@ -227,7 +227,7 @@ fn updates_are_forward<B: Backend, T: Element>() {
 fn slots_are_rows<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("conv: slots are rows {} {}", B::NAME, T::DTYPE);
-    let share = if B::SLOW { 4 } else { B::SHARE };
+    let share = backend.share() * if backend.slow() { 4 } else { 1 };
     shared_property(file!(), &label, 64, share, update_spec(), |spec| {
         let spec = UpdateSpec { indices: spec.indices.or(Some((2, vec![true, false, true, false, false]))), ..spec };
         let case = ConvUpdateCase::<T, T>::new(&spec);

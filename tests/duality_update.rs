@@ -77,8 +77,8 @@ fn update_of<T: Element>(case: &ScanCase<T>, spec: &ScanSpec) -> UpdateCase<T, f
 fn updates_are_a_scan<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("updates are a scan {} {}", B::NAME, T::DTYPE);
-    shared_property(file!(), &label, 64, B::SHARE, scan_spec(), |spec| {
-        let seqlen = if B::SLOW { spec.seqlen.min(12) } else { spec.seqlen };
+    shared_property(file!(), &label, 64, backend.share(), scan_spec(), |spec| {
+        let seqlen = if backend.slow() { spec.seqlen.min(12) } else { spec.seqlen };
         let spec = ScanSpec { reverse: false, packed: None, seqlen, ..spec };
         let mut scan = ScanCase::<T>::new(&spec);
         round_constants(&mut scan);
@@ -129,7 +129,7 @@ fn tokens_are_calls<B: Backend, T: Element>() {
         expect_same_bits("out", &whole.out, &joined(&outs, "seqlen", &case.x));
     }
     let label = format!("tokens are calls {} {}", B::NAME, T::DTYPE);
-    shared_property(file!(), &label, 128, B::SHARE, spec(true), |spec| {
+    shared_property(file!(), &label, 128, backend.share(), spec(true), |spec| {
         let tokens = spec.tokens.or(Some(3));
         by_state!(check::<B, T>(&UpdateSpec { tokens, ..spec }, &backend));
     });
@@ -161,7 +161,7 @@ fn batch_is_rows<B: Backend, T: Element>() {
         }
     }
     let label = format!("batch is rows of updates {} {}", B::NAME, T::DTYPE);
-    shared_property(file!(), &label, 96, B::SHARE, spec(true), |spec| by_state!(check::<B, T>(&spec, &backend)));
+    shared_property(file!(), &label, 96, backend.share(), spec(true), |spec| by_state!(check::<B, T>(&spec, &backend)));
 }
 
 /// One number per head is that number for all channels of the head: the same bits.
@@ -185,7 +185,7 @@ fn one_per_head_is_all_alike<B: Backend, T: Element>() {
         expect_same_bits("one per head: state", &own.state, &wide.state);
     }
     let label = format!("one per head {} {}", B::NAME, T::DTYPE);
-    shared_property(file!(), &label, 64, B::SHARE, spec(true), |spec| {
+    shared_property(file!(), &label, 64, backend.share(), spec(true), |spec| {
         // ngroups divides nheads: with one group it does.
         let (nheads, ngroups) = (spec.nheads.or(Some(2)), [None; 2]);
         let spec = UpdateSpec { nheads, ngroups, one_per_head: [true; 4], ..spec };

@@ -6,6 +6,8 @@
 
 #[path = "emulated_driver/cuda.rs"]
 mod cuda;
+#[path = "emulated_driver/library.rs"]
+mod library;
 #[path = "../examples/05_profile.rs"]
 #[allow(dead_code)]
 mod profile;
@@ -18,11 +20,8 @@ use cuda::Cuda;
 use ssm_kernels::gpu::{Driver, Gpu, OnStream, Stream, devices};
 use ssm_kernels::prelude::*;
 use ssm_kernels::{Axes, Result, Slice, SliceMut, Storage};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
-use std::time::SystemTime;
 use tensors::{Case, OnDevice, OnHost};
 
 const BATCH: usize = 2;
@@ -53,52 +52,9 @@ const LAYER: Case = Case {
     computed: 11,
 };
 
-/// A folder with the emulated libcuda.so.1, or `None` (said aloud) where its crate is not, as in a published package.
-fn folder() -> Option<&'static Path> {
-    static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let build = || {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let manifest = here.join("emulated-cuda/Cargo.toml");
-        if !manifest.exists() {
-            let required = std::env::var("SSM_REQUIRE").unwrap_or_default();
-            let wanted = required.split(',').any(|name| name.trim() == "emulator");
-            assert!(!wanted, "the emulator is required by SSM_REQUIRE, and {} is not there", manifest.display());
-            let _ = writeln!(std::io::stderr(), "SKIPPED: no crate emulated-cuda beside this one");
-            return None;
-        }
-        let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let target = temporary.parent().expect("the target folder");
-        let library = target.join("debug/deps/libemulated_cuda.so");
-        let sources = ["emulated-cuda/src", "ptx-emulator/src"].map(|folder| newest(&here.join(folder)));
-        if modified(&library) <= sources.into_iter().max().flatten() {
-            // Not built with the workspace just now. With the profile of tests, whose parts may be there.
-            let arguments = ["build", "--quiet", "--package", "emulated-cuda", "--profile", "test", "--manifest-path"];
-            let mut cargo = Command::new(env!("CARGO"));
-            cargo.args(arguments).arg(&manifest).arg("--target-dir").arg(target);
-            assert!(cargo.status().expect("cargo runs").success(), "emulated-cuda builds");
-        }
-        let folder = temporary.join("emulated_cuda");
-        std::fs::create_dir_all(&folder).expect("a folder for temporary files");
-        std::fs::copy(library, folder.join("libcuda.so.1")).expect("the library");
-        Some(folder)
-    };
-    FOLDER.get_or_init(build).as_deref()
-}
-
-/// When a file was written; `None` if it is not there.
-fn modified(path: &Path) -> Option<SystemTime> {
-    path.metadata().and_then(|about| about.modified()).ok()
-}
-
-/// When the newest file of a folder was written.
-fn newest(folder: &Path) -> Option<SystemTime> {
-    let entries = std::fs::read_dir(folder).expect("sources").map(|entry| entry.expect("a file").path());
-    entries.map(|path| if path.is_dir() { newest(&path) } else { modified(&path) }).max().flatten()
-}
-
 /// Runs `scene` in a child with the emulated driver and these settings, and returns what it printed.
 fn act(scene: &str, settings: &[(&str, &str)]) -> Option<String> {
-    let folder = folder()?;
+    let folder = library::folder(Path::new(env!("CARGO_MANIFEST_DIR")))?;
     let mut child = Command::new(std::env::current_exe().expect("this binary"));
     child.args(["--exact", scene, "--ignored", "--nocapture", "--test-threads=1"]).env("LD_LIBRARY_PATH", folder);
     for (name, value) in settings {

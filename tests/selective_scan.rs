@@ -88,7 +88,7 @@ fn powers<B: Backend, T: Element>(name: &str, sign: f32) {
 /// So few channels and so many steps that the CPU cuts sequences of its own accord.
 fn by_rule<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
-    if B::SLOW {
+    if backend.slow() {
         return;
     }
     check::<B, T>(&backend, &ScanSpec::all(1, 3, 2, 8300));
@@ -101,7 +101,7 @@ fn by_rule<B: Backend, T: Element>() {
 fn drawn<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("selective_scan forward {} {}", B::NAME, T::DTYPE);
-    shared_property(file!(), &label, 256, B::SHARE, spec(), |spec| check::<B, T>(&backend, &spec));
+    shared_property(file!(), &label, 256, backend.share(), spec(), |spec| check::<B, T>(&backend, &spec));
 }
 
 /// Lengths and chunk ends around every power of two, and a prime, in every memory order, forward and reverse.
@@ -145,7 +145,7 @@ fn shapes<B: Backend, T: Element>() {
         }
     }
     // More sequences than blocks that a GPU gives them.
-    if !B::SLOW || T::DTYPE == Dtype::F32 {
+    if !backend.slow() || T::DTYPE == Dtype::F32 {
         check::<B, T>(&backend, &ScanSpec::all(520, 1, 513, 3));
         count += 1;
     }

@@ -19,7 +19,7 @@ use ssm_kernels::{Dtype, Element};
 fn drawn<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("selective_scan backward {} {}", B::NAME, T::DTYPE);
-    shared_property(file!(), &label, 192, B::SHARE, (spec(), how()), |(spec, how)| {
+    shared_property(file!(), &label, 192, backend.share(), (spec(), how()), |(spec, how)| {
         check::<B, T>(&backend, &spec, how);
     });
 }
@@ -32,7 +32,7 @@ fn lengths<B: Backend, T: Element>() {
         for (i, order) in [Order::Dense, Order::ChannelLast, Order::Strided(seqlen as u64)].into_iter().enumerate() {
             for (split, checkpoints) in [(None, false), (None, true), (Some(2), i == 0), (Some(3), i != 0)] {
                 // On a slow backend the 16-bit types, which differ in loads and stores alone, take every fourth turn.
-                if B::SLOW && T::DTYPE != Dtype::F32 && (seqlen + i + split.unwrap_or(0)) % 4 != 0 {
+                if backend.slow() && T::DTYPE != Dtype::F32 && (seqlen + i + split.unwrap_or(0)) % 4 != 0 {
                     continue;
                 }
                 let spec = ScanSpec { order, reverse: i == 1, ..ScanSpec::all(2, 3, 4, seqlen) };
@@ -137,7 +137,7 @@ fn packed<B: Backend, T: Element>() {
 fn alone<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("selective_scan gradients alone {} {}", B::NAME, T::DTYPE);
-    shared_property(file!(), &label, 48, B::SHARE, (spec(), how()), |(spec, how)| {
+    shared_property(file!(), &label, 48, backend.share(), (spec(), how()), |(spec, how)| {
         let mut case = ScanCase::<T>::new(&spec);
         case.split = how.split;
         let mut upstream = ScanUpstream::new(&case, how.dout, how.dfinal_state, spec.order, spec.seed);
@@ -163,7 +163,7 @@ fn forward_split<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("selective_scan forward split {} {}", B::NAME, T::DTYPE);
     let lengths = prop::sample::select(vec![0usize, 1, 127, 128, 129, 256, 257, 300]);
-    shared_property(file!(), &label, 64, B::SHARE, (spec(), lengths, 1usize..4), |(spec, seqlen, split)| {
+    shared_property(file!(), &label, 64, backend.share(), (spec(), lengths, 1usize..4), |(spec, seqlen, split)| {
         let spec = ScanSpec { seqlen: if spec.packed.is_some() { spec.seqlen } else { seqlen }, ..spec };
         let mut case = ScanCase::<T>::new(&spec);
         case.split = Some(split);
@@ -206,7 +206,7 @@ fn carry<B: Backend>() {
     let Some(backend) = backends::open::<B>() else { return };
     let strategy = ([0usize..4, 0..6, 0..5, 0..20], any::<[bool; 2]>(), order(), any::<u64>());
     let label = format!("selective_scan_carry {}", B::NAME);
-    shared_property(file!(), &label, 128, B::SHARE, strategy, |(extents, [initial, reverse], order, seed)| {
+    shared_property(file!(), &label, 128, backend.share(), strategy, |(extents, [initial, reverse], order, seed)| {
         let case = carry_case(extents, initial, reverse, order, seed);
         let expected = Yardstick::measure(&case, &[extents[3]]).remove(0);
         backends::in_modes(&backend, &(extents, initial, reverse, order, seed), |backend, text| {

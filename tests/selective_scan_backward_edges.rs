@@ -51,7 +51,7 @@ fn infinities<B: Backend, T: Element>() {
 /// More sequences than blocks that a GPU gives them: they take turns in what a block keeps between tiles and slabs.
 fn turns<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
-    if B::SLOW && T::DTYPE != Dtype::F32 {
+    if backend.slow() && T::DTYPE != Dtype::F32 {
         return;
     }
     let mut lengths = vec![3; 650];
@@ -66,14 +66,19 @@ fn turns<B: Backend, T: Element>() {
 /// As many steps as make plans cut sequences of their own accord.
 fn by_rule<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
-    if B::SLOW && T::DTYPE != Dtype::F32 {
+    if backend.slow() && T::DTYPE != Dtype::F32 {
         return;
     }
     check::<B, T>(&backend, &ScanSpec::all(2, 2, 2, 1500), ALL);
-    if !B::SLOW {
+    if !backend.slow() {
         check::<B, T>(&backend, &ScanSpec::all(1, 3, 2, 8300), ALL);
     }
-    say(format_args!("selective_scan backward by rule {} {}: {} cases", B::NAME, T::DTYPE, 2 - usize::from(B::SLOW)));
+    say(format_args!(
+        "selective_scan backward by rule {} {}: {} cases",
+        B::NAME,
+        T::DTYPE,
+        2 - usize::from(backend.slow())
+    ));
 }
 
 /// States that grow by e^80 in all: whatever every step errs adds up.

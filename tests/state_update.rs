@@ -59,9 +59,9 @@ fn check_any<B: Backend, T: Element>(backend: &B, spec: &UpdateSpec) {
 fn drawn<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("state_update {} {}", B::NAME, T::DTYPE);
-    shared_property(file!(), &label, 400, B::SHARE, spec(false), |spec| check_any::<B, T>(&backend, &spec));
+    shared_property(file!(), &label, 400, backend.share(), spec(false), |spec| check_any::<B, T>(&backend, &spec));
     let label = format!("state_update several tokens {} {}", B::NAME, T::DTYPE);
-    shared_property(file!(), &label, 200, B::SHARE, spec(true), |spec| {
+    shared_property(file!(), &label, 200, backend.share(), spec(true), |spec| {
         check_any::<B, T>(&backend, &UpdateSpec { state: Dtype::F32, ..spec });
     });
 }

@@ -272,7 +272,6 @@ impl Op {
     }
 
     /// Whether it has gradients: the forms for decoding have none.
-    #[cfg(feature = "bench")]
     pub fn has_backward(self) -> bool {
         !matches!(self, Op::StateUpdate | Op::CausalConv1dUpdate)
     }

@@ -1,9 +1,8 @@
 //! `ssm info`.
 
+use crate::args::{Backend, Op};
+use clap::ValueEnum;
 use std::env::consts::{ARCH, OS};
-
-const OPERATORS: [(&str, &str); 3] =
-    [("selective_scan", "forward"), ("discretise", "forward"), ("discretise", "backward")];
 
 /// Version, processor, and what this build can run.
 pub fn text() -> String {
@@ -16,10 +15,11 @@ pub fn text() -> String {
         "ssm {}\ntarget        {ARCH} {OS}\ncpu features  {features}\ncores         {cores}\nrayon         {rayon}\n\n",
         env!("CARGO_PKG_VERSION"),
     );
-    text += "operator        direction  backends                  dtypes\n";
-    let backends = if cfg!(feature = "emulator") { "cpu, reference, emulator" } else { "cpu, reference" };
-    for (operator, direction) in OPERATORS {
-        text += &format!("{operator:<16}{direction:<11}{backends:<26}f32, f16, bf16\n");
+    let backends = Backend::value_variants().iter().map(Backend::to_string).collect::<Vec<_>>().join(", ");
+    text += &format!("backends      {backends}\ndtypes        f32, f16, bf16\n\noperator\n");
+    for op in Op::value_variants() {
+        let directions = if op.has_backward() { "forward, backward" } else { "forward" };
+        text += &format!("{:<22}{directions}\n", op.to_string());
     }
     text + "\n" + &gpu()
 }
@@ -34,7 +34,7 @@ fn gpu() -> String {
     for compiler in COMPILERS {
         text += &format!("              by {compiler}\n");
     }
-    text += "              executed on the emulator, on no GPU yet: `ssm run` has no GPU backend\n";
+    text += "              executed on the emulator, on no GPU yet\n";
     for module in MODULES {
         text += &format!("              {} ({} entries)\n", module.unit, module.entries.len());
     }

@@ -12,6 +12,19 @@ pub struct Row {
     pub verdict: Option<Verdict>,
 }
 
+/// What the time of a call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// That of the operator.
+    Call,
+    /// That of the operator, with copies to a device and back.
+    #[cfg(feature = "cuda")]
+    Copies,
+    /// None: the device is emulated.
+    #[cfg(any(feature = "cuda", feature = "emulator"))]
+    Emulated,
+}
+
 /// What ran, how exact it was, how long it took.
 #[derive(Debug)]
 pub struct Report {
@@ -21,6 +34,8 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// Time of a call.
     pub speed: Speed,
+    /// What it is the time of.
+    pub clock: Clock,
     /// How many of what a call works through.
     pub work: (f64, &'static str),
 }
@@ -50,13 +65,15 @@ impl Report {
     fn speed_line(&self) -> String {
         let Speed { calls, median } = self.speed;
         let (count, unit) = self.work;
-        let time = match calls {
-            1 => format!("1 call: {median:.3?}"),
-            _ => format!("median of {calls} calls: {median:.3?}"),
-        };
-        match count {
-            0.0 => format!("{time} (without a {unit})"),
-            _ => format!("{time}, {:.3} ns per {unit}", median.as_secs_f64() * 1e9 / count),
+        let calls = if calls == 1 { "1 call".into() } else { format!("median of {calls} calls") };
+        let time = format!("{calls}: {median:.3?}");
+        match (self.clock, count) {
+            #[cfg(any(feature = "cuda", feature = "emulator"))]
+            (Clock::Emulated, _) => "on an emulated device, which has no time".into(),
+            #[cfg(feature = "cuda")]
+            (Clock::Copies, _) => format!("{time}, copies to the device and back included"),
+            (Clock::Call, 0.0) => format!("{time} (without a {unit})"),
+            (Clock::Call, _) => format!("{time}, {:.3} ns per {unit}", median.as_secs_f64() * 1e9 / count),
         }
     }
 }

@@ -21,8 +21,11 @@ fn help_and_info() {
     assert!(ssm(&["run", "--help"]).status.success() && ssm(&["--version"]).status.success());
     let info = ssm(&["info"]);
     assert!(info.status.success());
-    for word in [env!("CARGO_PKG_VERSION"), std::env::consts::ARCH, "cores", "rayon", "selective_scan", "gpu"] {
+    for word in [env!("CARGO_PKG_VERSION"), std::env::consts::ARCH, "cores", "rayon", "gpu"] {
         assert!(text(&info.stdout).contains(word), "{word}");
+    }
+    for line in ["causal_conv1d_update  forward", "selective_scan        forward, backward"] {
+        assert!(text(&info.stdout).lines().any(|told| told == line), "{line}");
     }
 }
 

@@ -32,10 +32,13 @@ impl EmulatorBackend {
 impl Backend for EmulatorBackend {
     const NAME: &'static str = "emulator";
     const PRIMITIVE_ULPS: f64 = 3.0;
-    const SLOW: bool = true;
 
     fn open() -> std::result::Result<Self, String> {
         Ok(Self(Mode::Nominal))
+    }
+
+    fn slow(&self) -> bool {
+        true
     }
 
     fn again(&self, case: u64) -> Option<Self> {

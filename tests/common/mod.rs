@@ -2,12 +2,17 @@
 // Every suite is a crate of its own and uses a part of this.
 #![allow(dead_code, non_snake_case)]
 
+#[macro_use]
+pub mod host_tensors;
+
 pub mod backends;
 pub mod backward_case;
 pub mod buffer;
 pub mod compare;
 pub mod conv;
 pub mod conv_update;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod device;
 pub mod discretise;
 #[cfg(feature = "emulator")]

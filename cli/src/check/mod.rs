@@ -6,69 +6,45 @@ mod discretise;
 mod scan;
 mod scan_backward;
 mod state_update;
+mod subject;
 mod tally;
 mod tensor;
 
 use crate::args::{CheckArgs, Checked};
-#[cfg(feature = "cuda")]
-use crate::cuda;
 use crate::error::Result;
 use crate::operators::{Runs, RunsAll};
 use crate::progress::Progress;
 use crate::random::Random;
 use crate::tensor::Io;
 use half::{bf16, f16};
-use ssm_kernels::Cpu;
-#[cfg(feature = "cuda")]
-use ssm_kernels::gpu::Stream;
 use std::time::{SystemTime, UNIX_EPOCH};
+use subject::Subject;
 use tally::{Kind, Tally};
 
-/// Checks every backend; the text, and whether every case passed. An error if one of them is absent.
+/// Checks every backend; the text, and whether every case passed. An error, before anything runs, if one of them is absent.
 pub fn run(args: &CheckArgs) -> Result<(String, bool)> {
     #[cfg(feature = "cuda")]
-    if args.device.is_some() && !args.backend.contains(&Checked::Cuda) {
-        return Err(crate::error::CliError::new("--device is for --backend cuda only"));
-    }
+    crate::cuda::check_device(args.device, args.backend.contains(&Checked::Cuda))?;
     let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let seed = args.seed.unwrap_or_else(clock);
     let (mut text, mut passes) = (format!("seed {seed}\n"), true);
-    for &backend in &args.backend {
-        let cases = args.cases.map(usize::from);
-        let tally = match backend {
-            Checked::Cpu => check(&Cpu::new(), backend, seed, cases.unwrap_or(MANY)),
-            #[cfg(feature = "emulator")]
-            Checked::Emulator => {
-                check(&ssm_kernels::gpu::Emulator::new().on_host(), backend, seed, cases.unwrap_or(FEW))
-            }
-            #[cfg(feature = "cuda")]
-            Checked::Cuda => {
-                let driver = cuda::open(args.device)?;
-                let info = driver.info();
-                text += &format!("\ncuda: device {}, {}\n", info.ordinal, info.name);
-                let usual = if cuda::is_emulated(info) { FEW } else { MANY };
-                check(&driver.on(Stream::null()).on_host(), backend, seed, cases.unwrap_or(usual))
-            }
-        };
+    let subjects = args.backend.iter().map(|&backend| Ok((backend, Subject::new(backend, args)?)));
+    for (backend, subject) in subjects.collect::<Result<Vec<_>>>()? {
+        let tally = subject.check(seed, args.cases.map(usize::from));
+        text += &subject.place().map(|place| format!("\n{place}\n")).unwrap_or_default();
         text += &format!("\n{}", tally.text(backend));
         passes &= tally.passes();
     }
     Ok((text, passes))
 }
 
-/// Cases, if nobody says how many.
-const MANY: usize = 2000;
-/// The same on an emulated device, which takes a thousand times as long.
-#[cfg(any(feature = "cuda", feature = "emulator"))]
-const FEW: usize = 24;
-
 /// Runs so many cases; case i is that of seed + i.
-fn check(backend: &impl RunsAll, name: Checked, seed: u64, cases: usize) -> Tally {
+fn check(backend: &impl RunsAll, arguments: &str, seed: u64, cases: usize) -> Tally {
     let (mut tally, progress) = (Tally::default(), Progress::new(cases));
-    progress.begin(&format!("cases on {name}"));
+    progress.begin(&format!("cases, {arguments}"));
     for i in 0..cases {
         let seed = seed.wrapping_add(i as u64);
-        let again = format!("ssm check --backend {name} --cases 1 --seed {seed}");
+        let again = format!("ssm check {arguments} --cases 1 --seed {seed}");
         // Neighbouring seeds are the same sequence, one step on: the case begins elsewhere.
         let mut random = Random::new(Random::new(seed).bits());
         match random.below(3) {
@@ -127,6 +103,7 @@ fn case<T: Io>(backend: &impl Runs<T>, random: &mut Random, again: &str, tally: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ssm_kernels::Cpu;
     use ssm_kernels::ops::{Backward, Differentiable, Forward, Operator, Workspace};
     use ssm_kernels::{Plan, Result};
 
@@ -172,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_backend_that_computes_nothing_fails() {
-        let tally = check(&Idle, Checked::Cpu, 1, 120);
+        let tally = check(&Idle, "--backend cpu", 1, 120);
         assert!(!tally.passes());
         let text = tally.text(Checked::Cpu);
         for kind in [
@@ -194,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_case_is_repeated_by_its_own_seed() {
-        let text = |seed, cases| check(&Idle, Checked::Cpu, seed, cases).failures();
+        let text = |seed, cases| check(&Idle, "--backend cpu", seed, cases).failures();
         let (all, alone) = (text(5, 3), text(6, 1));
         assert!(!alone.is_empty() && alone.iter().all(|failure| all.contains(failure)), "{all:?} {alone:?}");
     }

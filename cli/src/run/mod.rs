@@ -14,7 +14,7 @@ use crate::error::{CliError, Result, one_line};
 use crate::input::{self, Input};
 use crate::memory::Memory;
 use crate::output;
-use crate::report::{Report, Row};
+use crate::report::{Clock, Report, Row};
 use crate::speed::Speed;
 use crate::tensor::{Io, Tensor};
 use clap::ValueEnum;
@@ -62,7 +62,21 @@ pub fn run(args: &RunArgs, err: &mut dyn Write) -> Result<Report> {
     }
     let facts: Vec<String> = finished.facts.iter().map(|(name, value)| format!("{name} {value}")).collect();
     let call = vec![format!("{op} {direction}, backend {}, dtype {dtype}", args.backend), facts.join(", ")];
-    Ok(Report { call, rows: finished.rows, speed: finished.speed, work: finished.work })
+    Ok(Report { call, rows: finished.rows, speed: finished.speed, clock: clock(args)?, work: finished.work })
+}
+
+/// What the time of a call is that this backend has run.
+#[cfg_attr(not(feature = "cuda"), expect(clippy::unnecessary_wraps, reason = "a device is asked"))]
+fn clock(args: &RunArgs) -> Result<Clock> {
+    match args.backend {
+        Backend::Cpu | Backend::Reference => Ok(Clock::Call),
+        #[cfg(feature = "emulator")]
+        Backend::Emulator => Ok(Clock::Emulated),
+        #[cfg(feature = "cuda")]
+        Backend::Cuda if crate::cuda::is_emulated(crate::cuda::open(args.device)?.info()) => Ok(Clock::Emulated),
+        #[cfg(feature = "cuda")]
+        Backend::Cuda => Ok(Clock::Copies),
+    }
 }
 
 fn takes_threads(backend: Backend) -> bool {

@@ -3,8 +3,8 @@
 use super::{Board, BoardBuffer, Copied, OnHost, fetch, fetch_optional};
 use crate::error::Result;
 use crate::ops::selective_scan::{
-    AlignedProjection, AlignedProjectionMut, Inputs, Projection, ProjectionMut, SelectiveScan, SelectiveScanGradients,
-    SelectiveScanOutputs, SelectiveScanUpstream,
+    AlignedProjection, AlignedProjectionMut, Inputs, Projection, ProjectionMut, SelectiveScan, SelectiveScanCarry,
+    SelectiveScanCarryOutputs, SelectiveScanGradients, SelectiveScanOutputs, SelectiveScanUpstream,
 };
 use crate::ops::{Backward, Forward, Operator, Workspace};
 use crate::plan::Plan;
@@ -16,6 +16,8 @@ const STATE: &[&str] = &["batch", "dim", "dstate"];
 const CHUNKS: &[&str] = &["nchunks", "dim", "dstate"];
 const VARIABLE: &[&str] = &["batch", "ngroups", "dstate", "seqlen"];
 const CONSTANT: &[&str] = &["dim", "dstate"];
+const CARRIED: &[&str] = &["batch", "nchunks", "dim", "dstate"];
+const CARRIED_SUMS: &[&str] = &["batch", "nchunks", "dim"];
 
 /// B or C, or a gradient of one, on the device.
 enum CopiedProjection<M: Board, T: Pod> {
@@ -243,5 +245,36 @@ impl<'a, M: Board, T: Element> Backward<SelectiveScan<'a, T>> for OnHost<M> {
         gradients: SelectiveScanGradients<'_, T>,
     ) -> Result<()> {
         self.backward_with(op, upstream, gradients, &self.backward_plan(op)?, (&mut Vec::new()).into())
+    }
+}
+
+impl<'a, M: Board> Forward<SelectiveScanCarry<'a>> for OnHost<M> {
+    fn forward_plan(&self, op: &SelectiveScanCarry<'a>) -> Result<Plan> {
+        Ok(Plan::new("selective_scan_carry_f32".into(), op.inputs()?.named(), 0))
+    }
+
+    fn forward_with(
+        &self,
+        op: &SelectiveScanCarry<'a>,
+        outputs: SelectiveScanCarryOutputs<'_>,
+        plan: &Plan,
+        workspace: Workspace<'_, Host>,
+    ) -> Result<()> {
+        let inputs = op.inputs()?;
+        let carried = outputs.check(&inputs)?;
+        self.forward_plan(op)?.check(SelectiveScanCarry::<Host>::NAME, plan, &workspace)?;
+        let A = self.copy("A", CONSTANT, &inputs.A)?;
+        let delta_sum = self.copy("delta_sum", CARRIED_SUMS, &inputs.delta_sum)?;
+        let states = self.copy("states", CARRIED, &inputs.states)?;
+        let initial = self.optional("initial", STATE, &inputs.initial)?;
+        let mut room = self.room("carried", CARRIED, &carried)?;
+        let on_device = SelectiveScanCarry::new(A.view(), delta_sum.view(), states.view())?.reverse(inputs.reverse);
+        let on_device = initial.iter().fold(on_device, |op, state| op.initial(state.view()));
+        self.0.gpu().forward(&on_device, SelectiveScanCarryOutputs::new(&mut room.view_mut()))?;
+        fetch(&room, carried)
+    }
+
+    fn forward(&self, op: &SelectiveScanCarry<'a>, outputs: SelectiveScanCarryOutputs<'_>) -> Result<()> {
+        self.forward_with(op, outputs, &self.forward_plan(op)?, (&mut Vec::new()).into())
     }
 }
