@@ -6,6 +6,8 @@
 
 #[path = "emulated_driver/cuda.rs"]
 mod cuda;
+#[path = "emulated_driver/far.rs"]
+mod far;
 #[path = "emulated_driver/library.rs"]
 mod library;
 #[path = "../examples/05_profile.rs"]

@@ -22,7 +22,9 @@ pub struct Fixture {
 
 /// All files of one operator, in order of name.
 pub fn all(op: &str) -> Vec<Fixture> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(op);
+    // Where cargo says, or whoever runs this program elsewhere.
+    let root = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    let folder = root.join("tests/fixtures").join(op);
     let list = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     let mut paths: Vec<PathBuf> = list.map(|entry| entry.expect("a readable folder").path()).collect();
     paths.sort();

@@ -55,7 +55,7 @@ impl OnHost {
 }
 
 /// Fails unless a tensor is what is expected of it.
-fn compare(name: &str, got: &[f32], expected: &[f32]) {
+pub fn compare(name: &str, got: &[f32], expected: &[f32]) {
     for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
         let near = (got - expected).abs() <= 2e-5 * (1.0 + expected.abs());
         assert!(near, "{name}[{i}] is {got}, expected {expected}");

@@ -4,6 +4,7 @@ mod barrier_guard;
 mod bindings;
 #[path = "../../build/mod.rs"]
 mod build;
+mod bundle;
 mod header;
 mod planted;
 mod ptx;
@@ -27,6 +28,8 @@ cargo xtask <task>
   barrier-guard        rustc with our options leaves one barrier where it would make two
   bindings [--check]   make kernels-rs/params.rs and kernels-cu/params_layout.h from kernels-cu/params.h; --check
                        fails unless they are current
+  bundle [--try]       one archive in target/bundle that checks, times and profiles the kernels on a machine with a GPU
+                       and without Rust; --try unpacks it in an empty folder and runs it on the emulated driver
   header [--check]     make c-api/include/ssm_kernels.h from c-api/src; --check fails unless it is current
 
 The compilers are those of the variables that `eval \"$(scripts/toolchains)\"` sets.
@@ -49,6 +52,8 @@ fn main() -> ExitCode {
         ("barrier-guard", []) => barrier_guard::run(),
         ("bindings", []) => bindings::run(false),
         ("bindings", [option]) if option == "--check" => bindings::run(true),
+        ("bundle", []) => bundle::run(false),
+        ("bundle", [option]) if option == "--try" => bundle::run(true),
         ("header", []) => header::run(false),
         ("header", [option]) if option == "--check" => header::run(true),
         _ => Err(format!("no task `{}`\n\n{HELP}", arguments.join(" "))),

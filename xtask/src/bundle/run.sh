@@ -1,0 +1,98 @@
+#!/bin/sh
+# What a machine with a GPU is for. Everything that is printed also goes to results/.
+#   ./run info                  the device, and what is embedded
+#   ./run check [FILTER ...]    the suites (tests whose names contain a FILTER, as cuda::f32), then random cases
+#   ./run bench                 times, as a table, JSON and SVG
+#   ./run profile               Nsight Systems and Compute on the scan, where they are installed
+#   ./run sanitize              compute-sanitizer on the scan and on random cases, where it is installed
+#   ./run all                   all of it, in this order
+set -u
+cd "$(dirname "$0")" || exit 2
+# Tests look for their files here, and fail where there is no device.
+CARGO_MANIFEST_DIR=$PWD
+SSM_REQUIRE=cuda
+export CARGO_MANIFEST_DIR SSM_REQUIRE
+mkdir -p results
+failed=
+
+# step NAME COMMAND...: runs it, keeps what it prints, and goes on if it fails.
+step() {
+    name=$1
+    shift
+    printf '\n== %s: %s\n' "$name" "$*"
+    { "$@" 2>&1; echo $? >results/.status; } | tee "results/$name.txt"
+    if [ "$(cat results/.status)" != 0 ]; then
+        failed="$failed $name"
+        printf '== %s FAILED\n' "$name"
+    fi
+    rm -f results/.status
+}
+
+# needs TOOL: a tool that is not installed is a failure, too.
+needs() {
+    command -v "$1" >/dev/null && return
+    printf '\n== %s is not installed\n' "$1"
+    failed="$failed $1"
+    return 1
+}
+
+info() { step info bin/ssm info; }
+
+check() {
+    [ $# -gt 0 ] || set -- cuda::
+    for suite in suites/*; do
+        step "$(basename "$suite")" "$suite" "$@"
+    done
+    step check bin/ssm check --backend cuda
+}
+
+bench() {
+    for dtype in f32 bf16; do
+        step "bench_$dtype" bin/ssm bench --backend cuda --dtype $dtype \
+            --json "results/bench_$dtype.json" --svg "results/bench_$dtype.svg"
+    done
+}
+
+profile() {
+    if needs nsys; then
+        step nsys nsys profile --force-overwrite=true --trace=cuda,nvtx --output=results/ssm bin/05_profile 8 2048 2048 20
+        step nsys_stats nsys stats --report cuda_gpu_kern_sum,nvtx_gpu_proj_sum results/ssm.nsys-rep
+    fi
+    if needs ncu; then
+        for kernel in selective_scan_fwd selective_scan_bwd; do
+            step "ncu_$kernel" ncu --force-overwrite --set full --kernel-name "regex:$kernel" --launch-skip 2 \
+                --launch-count 1 --export "results/$kernel" bin/05_profile
+            step "ncu_${kernel}_details" ncu --import "results/$kernel.ncu-rep" --page details
+        done
+    fi
+}
+
+sanitize() {
+    needs compute-sanitizer || return
+    for tool in memcheck racecheck initcheck synccheck; do
+        step "sanitizer_$tool" compute-sanitizer --tool $tool --error-exitcode 1 bin/05_profile 2 96 300 1
+        step "sanitizer_${tool}_check" compute-sanitizer --tool $tool --error-exitcode 1 \
+            bin/ssm check --backend cuda --cases 40 --seed 1
+    done
+}
+
+task=${1-}
+[ $# -gt 0 ] && shift
+case "$task" in
+info | check | bench | profile | sanitize) "$task" "$@" ;;
+all)
+    for task in info check bench profile sanitize; do
+        $task
+    done
+    ;;
+*)
+    sed -n '2,9s/^# \{0,1\}//p' "$0"
+    exit 2
+    ;;
+esac
+
+if [ -n "$failed" ]; then
+    printf '\nfailed:%s\n' "$failed"
+    exit 1
+fi
+printf '\nall passed\n'
