@@ -10,6 +10,7 @@ use half::bf16;
 use ssm_kernels::gpu::{Driver, HeldAs, Stream};
 use ssm_kernels::prelude::*;
 use ssm_kernels::{Axes, Device, Slice, SliceMut};
+use std::io::Write;
 
 #[path = "../examples/04_cust.rs"]
 #[allow(dead_code)]
@@ -161,4 +162,39 @@ fn a_decode_step() {
     stream.synchronize().expect("clean");
     assert!(on_host(&on_state) == state && on_host(&on_out) == out);
     assert!(out.iter().any(|&v| v != 0.0));
+}
+
+/// No steps: what has no elements has no address, and lies on device 1 as the others do.
+#[test]
+fn no_steps_on_another_device() {
+    if ssm_kernels::gpu::devices().expect("a driver").len() < 2 {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: one device");
+        return;
+    }
+    cust::init(cust::CudaFlags::empty()).expect("a driver");
+    let device = cust::device::Device::get_device(1).expect("device 1");
+    let _context = cust::context::Context::new(device).expect("its primary context");
+    let stream = CustStream::new(StreamFlags::NON_BLOCKING, None).expect("a stream");
+    let none: DeviceBuffer<f32> = on_device(&[]);
+    let (weight, initial) = (on_device(&wave(20 * 3, 0.1)), on_device(&wave(2 * 20 * 2, 0.2)));
+    let (mut on_out, mut on_last): (DeviceBuffer<f32>, _) = (on_device(&[]), on_device(&[7.0f32; 2 * 20 * 2]));
+    let state = Axes::dense([("batch", 2), ("dim", 20), ("state_len", 2)]);
+    let sequence = Axes::dense([("batch", 2), ("dim", 20), ("seqlen", 0)]);
+    {
+        let weight = lent::<f32, f32>(&weight, Axes::dense([("dim", 20), ("width", 3)]));
+        let conv = CausalConv1d::new(lent::<f32, f32>(&none, sequence), weight).expect("valid");
+        let conv = conv.initial_state(lent(&initial, state));
+        let (mut out, mut last) = (lent_mut(&mut on_out, sequence), lent_mut(&mut on_last, state));
+        let outputs = CausalConv1dOutputs::new(&mut out).final_state(&mut last);
+        // SAFETY: the stream is one of the primary context of device 1.
+        let gpu = unsafe { Driver::open(1).expect("device 1").on_cust(&stream) };
+        gpu.forward(&conv, outputs).expect("enqueued");
+        // SAFETY: as above, but for the device: refused before anything is enqueued.
+        let gpu = unsafe { Driver::open(0).expect("device 0").on_cust(&stream) };
+        let mut out: ViewMut<'_, f32, Device> = lent_mut(&mut on_out, sequence);
+        let refused = gpu.forward(&conv, CausalConv1dOutputs::new(&mut out)).expect_err("another device");
+        assert_eq!(refused.to_string(), "causal_conv1d: `weight` lies on device 1, expected device 0 of the stream");
+    }
+    stream.synchronize().expect("clean");
+    assert_eq!(on_host(&on_last), on_host(&initial));
 }

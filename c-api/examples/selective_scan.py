@@ -52,12 +52,13 @@ def struct(name, tensors, options):
 
 On = struct("SsmOn", [], [
     ("stream", ctypes.c_void_p), ("workspace", ctypes.c_void_p), ("workspace_bytes", ctypes.c_size_t),
-    ("single_thread", ctypes.c_bool),
+    ("single_thread", ctypes.c_bool), ("reserved", ctypes.c_uint8 * 7),
 ])
 Scan = struct("SsmSelectiveScan", ["x", "dt", "A", "B", "C", "D", "z", "dt_bias", "initial_state", "cu_seqlens",
                                    "cu_seqlens_on_device"], [
+    ("split", ctypes.c_size_t), ("dt_min", ctypes.c_float), ("dt_max", ctypes.c_float),
     ("dt_softplus", ctypes.c_bool), ("dt_limit", ctypes.c_bool), ("reverse", ctypes.c_bool),
-    ("dt_min", ctypes.c_float), ("dt_max", ctypes.c_float), ("split", ctypes.c_size_t),
+    ("reserved", ctypes.c_uint8 * 5),
 ])
 Outputs = struct("SsmSelectiveScanOutputs", ["out", "final_state", "chunk_states", "delta_sum"],
                  [("chunk_every", ctypes.c_size_t)])

@@ -23,6 +23,9 @@
 // A bug of the library. Outputs may have been written in part.
 #define SSM_BUG 4
 
+// Nothing is wrong with the arguments, but the device, the kernels or this build cannot do it: the message says what would do.
+#define SSM_UNSUPPORTED 5
+
 // Where and with what memory a call runs. A null pointer in its place stands for all zeros.
 typedef struct SsmOn {
   // sizeof(SsmOn).
@@ -37,6 +40,8 @@ typedef struct SsmOn {
   size_t workspace_bytes;
   // Host memory: run on the calling thread alone, and not on all cores.
   bool single_thread;
+  // Zeros, for what later versions add.
+  uint8_t reserved[7];
 } SsmOn;
 
 // Where memory lies: DLPack's `DLDevice`.
@@ -94,6 +99,8 @@ typedef struct SsmCausalConv1d {
   const struct SsmTensor *cu_seqlens_on_device;
   // Whether the output goes through silu.
   bool silu;
+  // Zeros, for what later versions add.
+  uint8_t reserved[7];
 } SsmCausalConv1d;
 
 // What a causal convolution writes; null for what is not wanted.
@@ -146,6 +153,8 @@ typedef struct SsmCausalConv1dUpdate {
   const struct SsmTensor *state_indices;
   // Whether the output goes through silu.
   bool silu;
+  // Zeros, for what later versions add.
+  uint8_t reserved[7];
 } SsmCausalConv1dUpdate;
 
 // What that writes.
@@ -187,18 +196,20 @@ typedef struct SsmSelectiveScan {
   const struct SsmTensor *cu_seqlens;
   // CUDA, with cu_seqlens: a copy of it on the device. On the host it is not read.
   const struct SsmTensor *cu_seqlens_on_device;
+  // Parts that each sequence is cut into along seqlen; 0: as the library thinks best.
+  size_t split;
+  // The clamp.
+  float dt_min;
+  // The clamp.
+  float dt_max;
   // Whether delta goes through softplus.
   bool dt_softplus;
   // Whether delta is clamped to dt_min and dt_max, after softplus.
   bool dt_limit;
   // From the last step to the first.
   bool reverse;
-  // The clamp.
-  float dt_min;
-  // The clamp.
-  float dt_max;
-  // Parts that each sequence is cut into along seqlen; 0: as the library thinks best.
-  size_t split;
+  // Zeros, for what later versions add.
+  uint8_t reserved[5];
 } SsmSelectiveScan;
 
 // What a selective scan writes; null for what is not wanted.
@@ -279,16 +290,18 @@ typedef struct SsmStateUpdate {
   const struct SsmTensor *dt_bias;
   // The row of the cache for each row of the batch, (batch) i32, negative for padding; no row twice. Null: row b for row b.
   const struct SsmTensor *state_indices;
+  // The clamp.
+  float dt_min;
+  // The clamp.
+  float dt_max;
   // x is of heads.
   bool heads;
   // Whether delta goes through softplus.
   bool dt_softplus;
   // Whether delta is clamped to dt_min and dt_max, after softplus.
   bool dt_limit;
-  // The clamp.
-  float dt_min;
-  // The clamp.
-  float dt_max;
+  // Zeros, for what later versions add.
+  uint8_t reserved[5];
 } SsmStateUpdate;
 
 // What a state update writes; null for what is not wanted.

@@ -39,6 +39,8 @@ pub struct SsmCausalConv1d {
     pub cu_seqlens_on_device: *const SsmTensor,
     /// Whether the output goes through silu.
     pub silu: bool,
+    /// Zeros, for what later versions add.
+    pub reserved: [u8; 7],
 }
 
 /// What a causal convolution writes; null for what is not wanted.
@@ -99,6 +101,8 @@ pub struct SsmCausalConv1dUpdate {
     pub state_indices: *const SsmTensor,
     /// Whether the output goes through silu.
     pub silu: bool,
+    /// Zeros, for what later versions add.
+    pub reserved: [u8; 7],
 }
 
 /// What that writes.
@@ -116,11 +120,11 @@ pub struct SsmCausalConv1dUpdateOutputs {
 }
 
 structs! {
-    SsmCausalConv1d: "conv";
+    SsmCausalConv1d: "conv", reserved;
     SsmCausalConv1dOutputs: "outputs";
     SsmCausalConv1dUpstream: "upstream";
     SsmCausalConv1dGradients: "gradients";
-    SsmCausalConv1dUpdate: "update";
+    SsmCausalConv1dUpdate: "update", reserved;
     SsmCausalConv1dUpdateOutputs: "outputs";
 }
 

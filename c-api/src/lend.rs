@@ -1,13 +1,23 @@
 //! What differs between host and device memory.
 
 use ssm_kernels::prelude::*;
-use ssm_kernels::{Device, Element, Error, Host, Slice, SliceMut, Storage};
+use ssm_kernels::{Axes, Device, Element, Error, Host, Slice, SliceMut, Storage};
 
 use crate::status::refuse;
 
 /// Memory that C lends.
 pub(crate) trait Lend: Storage {
     const ON_HOST: bool;
+
+    /// Of the memory only the elements that the axes name are lent: others' may lie between them.
+    ///
+    /// # Safety
+    /// `start` is that of so many elements there; those that the axes name live for `'a` with nobody writing them.
+    unsafe fn view<'a, T>(start: *const T, elements: usize, ordinal: u32, axes: Axes) -> View<'a, T, Self>;
+
+    /// # Safety
+    /// As for [`view`](Self::view), and nobody reads them either.
+    unsafe fn view_mut<'a, T>(start: *mut T, elements: usize, ordinal: u32, axes: Axes) -> ViewMut<'a, T, Self>;
 
     /// # Safety
     /// `start` is that of so many elements there, which live for `'a` with nobody writing them.
@@ -66,6 +76,16 @@ pub(crate) struct Packed<'a, S: Storage> {
 
 impl Lend for Host {
     const ON_HOST: bool = true;
+
+    unsafe fn view<'a, T>(start: *const T, elements: usize, _: u32, axes: Axes) -> View<'a, T, Self> {
+        // SAFETY: the caller's promise.
+        unsafe { View::from_raw_parts(start, elements, axes) }
+    }
+
+    unsafe fn view_mut<'a, T>(start: *mut T, elements: usize, _: u32, axes: Axes) -> ViewMut<'a, T, Self> {
+        // SAFETY: the caller's promise.
+        unsafe { ViewMut::from_raw_parts(start, elements, axes) }
+    }
 
     unsafe fn slice<'a, T>(start: *const T, elements: usize, _: u32) -> Slice<'a, T, Self> {
         // SAFETY: the caller's promise.
@@ -134,6 +154,16 @@ impl Lend for Host {
 
 impl Lend for Device {
     const ON_HOST: bool = false;
+
+    unsafe fn view<'a, T>(start: *const T, elements: usize, ordinal: u32, axes: Axes) -> View<'a, T, Self> {
+        // SAFETY: the caller's promise; on a device an address and a length are lent, no reference.
+        View::from_parts(unsafe { Self::slice(start, elements, ordinal) }, axes)
+    }
+
+    unsafe fn view_mut<'a, T>(start: *mut T, elements: usize, ordinal: u32, axes: Axes) -> ViewMut<'a, T, Self> {
+        // SAFETY: as above.
+        ViewMut::from_parts(unsafe { Self::slice_mut(start, elements, ordinal) }, axes)
+    }
 
     unsafe fn slice<'a, T>(start: *const T, elements: usize, ordinal: u32) -> Slice<'a, T, Self> {
         // SAFETY: the caller's promise.

@@ -5,8 +5,9 @@
 //! caller's stream. Equations, shapes and dtypes are those of the Rust crate; dimensions come in the order that the
 //! structs name, in any memory order, by their strides.
 //!
-//! No output shares an element with another tensor of its call, as a call in place would: that is refused. Structs, shapes and
-//! strides are read during a call; the memory that they name must last until its work is done.
+//! No output shares an element with another tensor of its call, as a call in place would: that is refused. Between the elements
+//! of a tensor may lie those of others. Structs, shapes and strides are read during a call; the memory that they name must last
+//! until its work is done.
 //!
 //! A call that is refused writes nothing, returns a status other than 0, and leaves its reason in
 //! [`ssm_error_message`](status::ssm_error_message).

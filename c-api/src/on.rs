@@ -6,6 +6,7 @@ use ssm_kernels::ops::{Backward, Differentiable, Forward, Operator};
 use ssm_kernels::prelude::*;
 use ssm_kernels::{Error, WorkspaceBlock};
 use std::ffi::c_void;
+use std::ops::Range;
 
 /// Where and with what memory a call runs. A null pointer in its place stands for all zeros.
 #[repr(C)]
@@ -23,15 +24,19 @@ pub struct SsmOn {
     pub workspace_bytes: usize,
     /// Host memory: run on the calling thread alone, and not on all cores.
     pub single_thread: bool,
+    /// Zeros, for what later versions add.
+    pub reserved: [u8; 7],
 }
 
-/// A struct that C hands over: its first field says how much of it the caller knows. What a later version adds begins beyond
-/// the size that it has now, and not in its padding, which older programs may leave unwritten.
+/// A struct that C hands over: its first field says how much of it the caller knows. It has no padding, whose bytes C may
+/// leave at anything: what would be some is a field, `reserved`, and must be zeros, so that a later version may use it.
 ///
 /// # Safety
 /// All zeros is a value, and the first field is a usize named size.
 pub(crate) unsafe trait Struct: Copy {
     const NAME: &'static str;
+    /// Bytes of `reserved`.
+    const RESERVED: Range<usize>;
 }
 
 /// The struct, with zeros for what the caller's header does not have yet.
@@ -47,10 +52,13 @@ pub(crate) unsafe fn read<T: Struct>(op: &'static str, given: *const T) -> Resul
     let known = size_of::<T>();
     let bytes = given.cast::<u8>();
     // SAFETY: the caller's promise.
-    let beyond = |at: usize| unsafe { bytes.add(at).read() } != 0;
-    if size < size_of::<usize>() || (known..size).any(beyond) {
+    let set = |at: usize| unsafe { bytes.add(at).read() } != 0;
+    if size < size_of::<usize>() || (known..size).any(set) {
         let got = format!("of size {size}");
         return refuse(op, T::NAME, got, &format!("size = {known}, or more with zeros behind what this library knows"));
+    }
+    if (T::RESERVED.start..T::RESERVED.end.min(size)).any(set) {
+        return refuse(op, T::NAME, "not zero in `reserved`", "a struct that was set to zeros before its fields were");
     }
     // SAFETY: all zeros is a value, as the trait says.
     let mut own: T = unsafe { std::mem::zeroed() };
@@ -61,18 +69,24 @@ pub(crate) unsafe fn read<T: Struct>(op: &'static str, given: *const T) -> Resul
 
 /// Implements [`Struct`].
 macro_rules! structs {
-    ($($type:ty: $name:literal;)*) => {
+    ($($type:ty: $name:literal $(, $reserved:ident)?;)*) => {
         $(
             // SAFETY: numbers, booleans and pointers, the first of them `size`.
             unsafe impl $crate::on::Struct for $type {
                 const NAME: &'static str = $name;
+                const RESERVED: std::ops::Range<usize> = {
+                    let size = size_of::<$type>();
+                    let start = [$(std::mem::offset_of!($type, $reserved),)? size][0];
+                    assert!(size - start < size_of::<usize>(), "`reserved` ends a struct");
+                    start..size
+                };
             }
         )*
     };
 }
 pub(crate) use structs;
 
-structs! { SsmOn: "on"; }
+structs! { SsmOn: "on", reserved; }
 
 impl SsmOn {
     /// # Safety
@@ -172,7 +186,11 @@ macro_rules! placed {
             }
             #[cfg(not(feature = "cuda"))]
             $crate::tensor::Place::Cuda(_) => {
-                $crate::status::refuse($op, "x", "on a CUDA device", "host memory: this library was built without CUDA")
+                Err(ssm_kernels::Error::Unsupported {
+                    op: $op,
+                    what: "`x` on a CUDA device".into(),
+                    expected: "host memory: this library was built without CUDA".into(),
+                })
             }
         }
     };

@@ -2,7 +2,7 @@
 
 use crate::lend::Lend;
 use crate::on::{SsmOn, by_dtype, placed, read, structs};
-use crate::status::{refuse, status};
+use crate::status::{refuse, renamed, status};
 use crate::tensor::{Arg, Io, SsmTensor, arg};
 use ssm_kernels::Error;
 use ssm_kernels::ops::{Backward, Forward};
@@ -47,18 +47,20 @@ pub struct SsmSelectiveScan {
     pub cu_seqlens: *const SsmTensor,
     /// CUDA, with cu_seqlens: a copy of it on the device. On the host it is not read.
     pub cu_seqlens_on_device: *const SsmTensor,
+    /// Parts that each sequence is cut into along seqlen; 0: as the library thinks best.
+    pub split: usize,
+    /// The clamp.
+    pub dt_min: f32,
+    /// The clamp.
+    pub dt_max: f32,
     /// Whether delta goes through softplus.
     pub dt_softplus: bool,
     /// Whether delta is clamped to dt_min and dt_max, after softplus.
     pub dt_limit: bool,
     /// From the last step to the first.
     pub reverse: bool,
-    /// The clamp.
-    pub dt_min: f32,
-    /// The clamp.
-    pub dt_max: f32,
-    /// Parts that each sequence is cut into along seqlen; 0: as the library thinks best.
-    pub split: usize,
+    /// Zeros, for what later versions add.
+    pub reserved: [u8; 5],
 }
 
 /// What a selective scan writes; null for what is not wanted.
@@ -122,7 +124,7 @@ pub struct SsmSelectiveScanGradients {
 }
 
 structs! {
-    SsmSelectiveScan: "scan";
+    SsmSelectiveScan: "scan", reserved;
     SsmSelectiveScanOutputs: "outputs";
     SsmSelectiveScanUpstream: "upstream";
     SsmSelectiveScanGradients: "gradients";
@@ -212,7 +214,7 @@ where
         if let Some(view) = &mut delta_sum {
             writes = writes.delta_sum(view);
         }
-        on.forward(backend, ordinal, &scan, writes)
+        on.forward(backend, ordinal, &scan, writes).map_err(|error| renamed(error, "every", "chunk_every"))
     }
 }
 

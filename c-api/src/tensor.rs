@@ -161,8 +161,7 @@ impl Arg {
         // SAFETY: the caller's promise.
         let region = unsafe { Region::new::<T, S>(self, self.required()?, names) }?;
         // SAFETY: the caller's promise; the region is as large as the strides say.
-        let memory = unsafe { S::slice(region.start.cast(), region.elements, region.ordinal) };
-        Ok(View::from_parts(memory, region.axes))
+        Ok(unsafe { S::view(region.start.cast(), region.elements, region.ordinal, region.axes) })
     }
 
     /// The same of one that may be absent.
@@ -185,8 +184,7 @@ impl Arg {
         // SAFETY: the caller's promise.
         let region = unsafe { Region::new::<T, S>(self, self.required()?, names) }?;
         // SAFETY: the caller's promise; the region is as large as the strides say.
-        let memory = unsafe { S::slice_mut(region.start.cast(), region.elements, region.ordinal) };
-        Ok(ViewMut::from_parts(memory, region.axes))
+        Ok(unsafe { S::view_mut(region.start.cast(), region.elements, region.ordinal, region.axes) })
     }
 
     /// The same of one that may be absent.
@@ -247,7 +245,11 @@ impl Arg {
     pub unsafe fn segments(self) -> Result<Option<Segments>, Error> {
         // SAFETY: the caller's promise.
         let list = unsafe { self.list::<i32, Host>() }?;
-        list.map(|list| Segments::new(list.as_slice())).transpose()
+        list.map(|list| Segments::new(list.as_slice())).transpose().map_err(|error| match error {
+            // The crate checks them once for any operator; here they are an argument of this one.
+            Error::Value { arg, got, expected, .. } => Error::Value { op: self.op, arg, got, expected },
+            other => other,
+        })
     }
 
     /// Packed sequences, with this argument, if given, as their table.

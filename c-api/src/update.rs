@@ -37,16 +37,18 @@ pub struct SsmStateUpdate {
     pub dt_bias: *const SsmTensor,
     /// The row of the cache for each row of the batch, (batch) i32, negative for padding; no row twice. Null: row b for row b.
     pub state_indices: *const SsmTensor,
+    /// The clamp.
+    pub dt_min: f32,
+    /// The clamp.
+    pub dt_max: f32,
     /// x is of heads.
     pub heads: bool,
     /// Whether delta goes through softplus.
     pub dt_softplus: bool,
     /// Whether delta is clamped to dt_min and dt_max, after softplus.
     pub dt_limit: bool,
-    /// The clamp.
-    pub dt_min: f32,
-    /// The clamp.
-    pub dt_max: f32,
+    /// Zeros, for what later versions add.
+    pub reserved: [u8; 5],
 }
 
 /// What a state update writes; null for what is not wanted.
@@ -67,7 +69,7 @@ pub struct SsmStateUpdateOutputs {
 }
 
 structs! {
-    SsmStateUpdate: "update";
+    SsmStateUpdate: "update", reserved;
     SsmStateUpdateOutputs: "outputs";
 }
 

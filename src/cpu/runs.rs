@@ -11,14 +11,15 @@ impl<T: Element, const R: usize> Strided<'_, T, Host, R> {
         if to.is_empty() {
             return;
         }
-        let memory = &self.memory.as_slice()[self.layout.offset(index)..];
+        let start = self.line(index, axis, to.len());
         match self.layout.strides[axis] {
-            1 => widen(&memory[..to.len()], to),
-            // Strides are not negative, and those of inputs lie inside the memory.
-            0 => to.fill(memory[0].to_f32()),
+            // SAFETY: elements of this tensor, side by side.
+            1 => widen(unsafe { std::slice::from_raw_parts(start, to.len()) }, to),
+            0 => to.fill(self.at(index).to_f32()),
             stride => {
-                for (to, from) in to.iter_mut().zip(memory.iter().step_by(stride as usize)) {
-                    *to = from.to_f32();
+                for (i, to) in to.iter_mut().enumerate() {
+                    // SAFETY: an element of this tensor.
+                    *to = unsafe { start.add(i * stride as usize).read() }.to_f32();
                 }
             }
         }
@@ -31,14 +32,16 @@ impl<T: Element, const R: usize> Strided<'_, T, Host, R> {
         if count == 0 {
             return Some(&[]);
         }
-        (self.layout.strides[axis] == 1).then(|| &self.memory.as_slice()[self.layout.offset(index)..][..count])
+        let start = || self.line(index, axis, count);
+        // SAFETY: elements of this tensor, side by side.
+        (self.layout.strides[axis] == 1).then(|| unsafe { std::slice::from_raw_parts(start(), count) })
     }
 
     /// Asks for the `count` elements from `index` on along dimension `axis`, if they lie side by side.
     #[inline(always)]
     pub(super) fn fetch(&self, index: [usize; R], axis: usize, count: usize) {
         if self.layout.strides[axis] == 1 {
-            fetch(self.memory.as_slice()[self.layout.offset(index)..].as_ptr(), count);
+            fetch(self.memory.hint(self.layout.offset(index)), count);
         }
     }
 }

@@ -12,22 +12,45 @@ pub(super) fn transpose(
     to_stride: usize,
     [rows, columns]: [usize; 2],
 ) {
+    if rows > 0 && columns > 0 {
+        assert!((rows - 1) * from_stride + columns <= from.len());
+    }
+    // SAFETY: the last element lies inside, as just seen, and so do the others.
+    unsafe { transpose_from(from.as_ptr(), from_stride, to, to_stride, [rows, columns]) }
+}
+
+/// The same from elements with others between them, of which no reference is made.
+///
+/// # Safety
+/// `from + i * from_stride + j` may be read for every i below `rows` and j below `columns`.
+///
+/// # Panics
+/// If `to` is too short.
+#[inline(always)]
+pub(super) unsafe fn transpose_from(
+    from: *const f32,
+    from_stride: usize,
+    to: &mut [f32],
+    to_stride: usize,
+    [rows, columns]: [usize; 2],
+) {
     let whole = if blocks() { [rows / 8 * 8, columns / 8 * 8] } else { [0, 0] };
     for i in (0..whole[0]).step_by(8) {
         for j in (0..whole[1]).step_by(8) {
-            let (from, to) = (&from[i * from_stride + j..], &mut to[j * to_stride + i..]);
-            assert!(from.len() >= 7 * from_stride + 8 && to.len() >= 7 * to_stride + 8);
-            // SAFETY: both blocks lie inside, and `blocks` found the instructions.
+            let to = &mut to[j * to_stride + i..];
+            assert!(to.len() >= 7 * to_stride + 8);
+            // SAFETY: both blocks lie inside, as the caller promised and was just seen; `blocks` found the instructions.
             #[cfg(target_arch = "x86_64")]
             unsafe {
-                block(from.as_ptr(), from_stride, to.as_mut_ptr(), to_stride);
+                block(from.add(i * from_stride + j), from_stride, to.as_mut_ptr(), to_stride);
             }
         }
     }
     for i in 0..rows {
         let first = if i < whole[0] { whole[1] } else { 0 };
         for j in first..columns {
-            to[j * to_stride + i] = from[i * from_stride + j];
+            // SAFETY: the caller's promise.
+            to[j * to_stride + i] = unsafe { from.add(i * from_stride + j).read() };
         }
     }
 }

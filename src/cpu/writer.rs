@@ -11,13 +11,13 @@ pub(super) struct Writer<'o, T, const R: usize> {
     memory: PhantomData<&'o mut [T]>,
 }
 
-// SAFETY: a Writer is exclusive access to its slice, handed out element by element; `write` makes the caller promise
+// SAFETY: a Writer is exclusive access to the elements of its layout, handed out element by element; `write` makes the caller promise
 // that no two threads touch the same element.
 unsafe impl<T: Send, const R: usize> Sync for Writer<'_, T, R> {}
 
 impl<'o, T, const R: usize> Writer<'o, T, R> {
     pub fn new(tensor: StridedMut<'o, T, Host, R>) -> Self {
-        Self { start: tensor.memory.into_slice().as_mut_ptr(), layout: tensor.layout, memory: PhantomData }
+        Self { start: tensor.memory.start(), layout: tensor.layout, memory: PhantomData }
     }
 
     /// Writes one element.
@@ -27,7 +27,7 @@ impl<'o, T, const R: usize> Writer<'o, T, R> {
     #[inline(always)]
     pub unsafe fn write(&self, index: [usize; R], value: T) {
         debug_assert!(index.iter().zip(self.layout.extents).all(|(&i, extent)| i < extent));
-        // SAFETY: the contract checked that every index below the extents lies inside the slice, and that distinct
+        // SAFETY: the contract checked that every index below the extents lies inside the memory, and that distinct
         // indices are distinct elements; the caller guarantees the rest.
         unsafe { self.start.add(self.layout.offset(index)).write(value) }
     }
@@ -55,7 +55,7 @@ impl<'o, T, const R: usize> Writer<'o, T, R> {
     #[inline(always)]
     pub fn contiguous(&self, index: [usize; R], axis: usize) -> Option<*mut T> {
         debug_assert!(index.iter().zip(self.layout.extents).all(|(&i, extent)| i < extent));
-        // SAFETY: the contract checked that every index below the extents lies inside the slice.
+        // SAFETY: the contract checked that every index below the extents lies inside the memory.
         (self.layout.strides[axis] == 1).then(|| unsafe { self.start.add(self.layout.offset(index)) })
     }
 
@@ -63,7 +63,7 @@ impl<'o, T, const R: usize> Writer<'o, T, R> {
     #[inline(always)]
     pub fn along(&self, index: [usize; R], axis: usize) -> (*mut T, isize) {
         debug_assert!(index.iter().zip(self.layout.extents).all(|(&i, extent)| i < extent));
-        // SAFETY: the contract checked that every index below the extents lies inside the slice.
+        // SAFETY: the contract checked that every index below the extents lies inside the memory.
         (unsafe { self.start.add(self.layout.offset(index)) }, self.layout.strides[axis] as isize)
     }
 

@@ -31,6 +31,8 @@ held! { f32: f32; f16: u16; bf16: u16; i32: i32; u32: u32; }
 impl<'a, T> Slice<'a, T, Device> {
     /// Memory of cust (a `DeviceBuffer` is one): f32, or halves as their bits, u16.
     ///
+    /// Memory without elements, which has no address, goes with tensors of any device.
+    ///
     /// # Errors
     /// If the driver does not know the address.
     ///

@@ -38,7 +38,7 @@ impl<'a, T: Element, L: Launcher> Forward<Op<'a, T>> for Gpu<L> {
             B_bar: params::wide_mut(outputs.B_bar.as_ref()),
             B_prev_bar: params::wide_mut(outputs.B_prev_bar.as_ref()),
         };
-        self.check_device(Op::<T>::NAME, "dt", inputs.dt.memory.ordinal(), &workspace)?;
+        self.check_device(Op::<T>::NAME, &inputs.memory(), &workspace)?;
         self.launch_elements(&inputs, &plan, bytemuck::bytes_of(&params))
     }
 
@@ -82,7 +82,7 @@ impl<'a, T: Element, L: Launcher> Backward<Op<'a, T>> for Gpu<L> {
             dB: params::wide_mut(gradients.dB.as_ref()),
             dlambda: params::wide_mut(gradients.dlambda.as_ref()),
         };
-        self.check_device(Op::<T>::NAME, "dt", inputs.dt.memory.ordinal(), &workspace)?;
+        self.check_device(Op::<T>::NAME, &inputs.memory(), &workspace)?;
         self.launch_elements(&inputs, &plan, bytemuck::bytes_of(&params))
     }
 

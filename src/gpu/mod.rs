@@ -48,7 +48,7 @@ pub use ptx::{COMPILERS, MODULES, Module, ORIGIN};
 use crate::error::{Error, Result};
 use crate::ops::Workspace;
 use crate::plan::Plan;
-use crate::tensor::Device;
+use crate::tensor::{Device, Memory};
 
 /// The GPU backend on one launcher: a stream of a device.
 #[derive(Debug, Clone, Copy)]
@@ -72,17 +72,11 @@ impl<L: Launcher> Gpu<L> {
         self
     }
 
-    /// The tensors, which lie on one device, and the workspace lie on the launcher's.
-    fn check_device(
-        &self,
-        op: &'static str,
-        arg: &'static str,
-        tensors: Option<u32>,
-        workspace: &Workspace<'_, Device>,
-    ) -> Result<()> {
+    /// The tensors, which lie on one device as one of the inputs does, and the workspace lie on the launcher's.
+    fn check_device(&self, op: &'static str, inputs: &Memory, workspace: &Workspace<'_, Device>) -> Result<()> {
         let expected = self.launcher.ordinal();
-        let workspace = workspace.ordinal().filter(|_| workspace.elements() > 0);
-        for (arg, ordinal) in [(arg, tensors), ("workspace", workspace)] {
+        let workspace = (workspace.elements() > 0).then_some(("workspace", workspace.ordinal()));
+        for (arg, ordinal) in inputs.place().into_iter().chain(workspace) {
             if let Some(ordinal) = ordinal.filter(|&ordinal| ordinal != expected) {
                 let (got, expected) = (format!("device {ordinal}"), format!("device {expected} of the stream"));
                 return Err(Error::WrongDevice { op, arg, got, expected });

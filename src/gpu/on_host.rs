@@ -7,7 +7,7 @@ mod state_update;
 
 use super::Gpu;
 use super::launcher::Launcher;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tensor::{Axes, Axis, Device, Host, Layout, Slice, SliceMut, Strided, StridedMut, View, ViewMut};
 use bytemuck::Pod;
 
@@ -18,8 +18,21 @@ use bytemuck::Pod;
 #[derive(Debug, Clone, Copy)]
 pub struct OnHost<M>(pub(super) M);
 
-/// A device with memory that the library may allocate. Not for other crates to implement.
-pub trait Board: Copy {
+mod sealed {
+    pub trait Sealed {}
+
+    #[cfg(feature = "cuda")]
+    impl Sealed for crate::gpu::OnStream {}
+    #[cfg(feature = "cuda")]
+    impl<T: bytemuck::Pod> Sealed for crate::gpu::DriverBuffer<T> {}
+    #[cfg(feature = "emulator")]
+    impl Sealed for &crate::gpu::Emulator {}
+    #[cfg(feature = "emulator")]
+    impl<T: bytemuck::Pod> Sealed for crate::gpu::EmulatedBuffer<'_, T> {}
+}
+
+/// A device with memory that the library may allocate. Sealed.
+pub trait Board: sealed::Sealed + Copy {
     /// Elements in its memory.
     type Buffer<T: Pod>: BoardBuffer<T>;
     /// Where calls are enqueued.
@@ -35,8 +48,8 @@ pub trait Board: Copy {
     fn gpu(self) -> Gpu<Self::Launcher>;
 }
 
-/// Elements in a device's memory, freed when dropped.
-pub trait BoardBuffer<T> {
+/// Elements in a device's memory, freed when dropped. Sealed.
+pub trait BoardBuffer<T>: sealed::Sealed {
     /// The elements as a device slice.
     fn slice(&self) -> Slice<'_, T, Device>;
 
@@ -76,7 +89,7 @@ impl<M: Board> OnHost<M> {
         names: &[&'static str],
         tensor: &Strided<'_, T, Host, R>,
     ) -> Result<Copied<M, T>> {
-        Ok(Copied { memory: self.0.copy(name, tensor.memory.as_slice())?, axes: axes(names, &tensor.layout)? })
+        Ok(Copied { memory: self.0.copy(name, &gathered(name, tensor)?)?, axes: axes(names, &tensor.layout)? })
     }
 
     fn optional<T: Pod, const R: usize>(
@@ -104,7 +117,7 @@ impl<M: Board> OnHost<M> {
         names: &[&'static str],
         tensor: &StridedMut<'_, T, Host, R>,
     ) -> Result<Copied<M, T>> {
-        Ok(Copied { memory: self.0.copy(name, tensor.memory.as_slice())?, axes: axes(names, &tensor.layout)? })
+        self.copy(name, names, &tensor.as_input())
     }
 
     fn optional_room<T: Pod, const R: usize>(
@@ -117,18 +130,41 @@ impl<M: Board> OnHost<M> {
     }
 }
 
+/// The elements of the tensor where they lie, and zeros between them, where elements of others may lie.
+fn gathered<T: Pod, const R: usize>(name: &str, tensor: &Strided<'_, T, Host, R>) -> Result<Vec<T>> {
+    let (elements, mut all) = (tensor.memory.elements(), Vec::new());
+    let refused = |_| Error::OutOfMemory {
+        what: format!("a copy of {name}"),
+        bytes: Some(elements.saturating_mul(size_of::<T>())),
+    };
+    all.try_reserve_exact(elements).map_err(refused)?;
+    all.resize(elements, T::zeroed());
+    each(&tensor.layout, |index, place| all[place] = tensor.at(index));
+    Ok(all)
+}
+
 /// The elements of the tensor, and nothing beside them, from its copy.
 fn fetch<M: Board, T: Pod, const R: usize>(copied: &Copied<M, T>, tensor: StridedMut<'_, T, Host, R>) -> Result<()> {
     if tensor.layout.is_empty() {
         return Ok(());
     }
     let (got, layout) = (copied.memory.download()?, tensor.layout);
-    let memory = tensor.memory.into_slice();
+    let start = tensor.memory.start();
+    // SAFETY: the contract checked that the elements lie inside the memory; they are this tensor's alone.
+    each(&layout, |_, place| unsafe { start.add(place).write(got[place]) });
+    Ok(())
+}
+
+/// Calls `visit` with every element's index and place; once for those that a stride of 0 puts in one place.
+fn each<const R: usize>(layout: &Layout<R>, mut visit: impl FnMut([usize; R], usize)) {
+    if layout.is_empty() {
+        return;
+    }
+    let last: [usize; R] = std::array::from_fn(|i| if layout.strides[i] == 0 { 0 } else { layout.extents[i] - 1 });
     let mut index = [0; R];
     loop {
-        let place = layout.offset(index);
-        memory[place] = got[place];
-        let Some(i) = (0..R).rev().find(|&i| index[i] + 1 < layout.extents[i]) else { return Ok(()) };
+        visit(index, layout.offset(index));
+        let Some(i) = (0..R).rev().find(|&i| index[i] < last[i]) else { return };
         index[i] += 1;
         index[i + 1..].fill(0);
     }

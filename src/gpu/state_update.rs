@@ -35,7 +35,7 @@ impl<'a, T: Element, H: Element, L: Launcher> Forward<Update<'a, T, H>> for Gpu<
         let outputs = outputs.check(&inputs)?;
         let plan = plan::<T, H>(&inputs);
         plan.check(OP, given, &workspace)?;
-        self.check_device(OP, "x", inputs.x.memory.ordinal(), &workspace)?;
+        self.check_device(OP, &inputs.memory(), &workspace)?;
         if outputs.out.layout.is_empty() {
             return Ok(());
         }

@@ -3,6 +3,7 @@
 mod element;
 mod layout;
 mod overlap;
+mod region;
 mod storage;
 mod view;
 
@@ -13,4 +14,5 @@ pub use view::{View, ViewMut};
 
 pub(crate) use layout::Layout;
 pub(crate) use overlap::Memory;
+pub(crate) use region::RegionMut;
 pub(crate) use view::{Strided, StridedMut};

@@ -51,9 +51,21 @@ impl Memory {
         !self.outputs.is_empty()
     }
 
+    /// The arguments that lie somewhere: those that have elements, or all of them if no input has any.
+    fn located(&self) -> impl Iterator<Item = &Argument> {
+        let everywhere = self.inputs.iter().all(|input| input.bytes.empty);
+        self.inputs.iter().chain(&self.outputs).filter(move |argument| everywhere || !argument.bytes.empty)
+    }
+
+    /// The first of them, and its device.
+    #[cfg(any(test, feature = "cuda", feature = "emulator"))]
+    pub fn place(&self) -> Option<(&'static str, Option<u32>)> {
+        self.located().next().map(|argument| (argument.name, argument.device))
+    }
+
     /// All arguments on one device; no output shares memory with an input or another output.
     pub fn check(&self, op: &'static str) -> Result<()> {
-        let mut all = self.inputs.iter().chain(&self.outputs);
+        let mut all = self.located();
         if let Some(first) = all.next() {
             for other in all {
                 if other.device != first.device {
@@ -161,6 +173,23 @@ mod tests {
         assert!(!x.meets(&z) && !z.meets(&x));
         let off_by_one = bytes(76, &[(3, 40), (4, 5), (5, 1)], 4);
         assert!(x.meets(&off_by_one) && off_by_one.meets(&x));
+    }
+
+    fn argument(name: &'static str, device: u32, extent: usize) -> Argument {
+        Argument { name, device: Some(device), bytes: bytes(device.into(), &[(extent, 1)], 4) }
+    }
+
+    #[test]
+    fn memory_without_elements_lies_on_any_device() {
+        let [x, A] = [argument("x", 0, 0), argument("A", 1, 3)];
+        let memory = Memory { inputs: vec![x, A], outputs: vec![argument("out", 0, 0)] };
+        assert_eq!((memory.check("op"), memory.place()), (Ok(()), Some(("A", Some(1)))));
+        let [x, A] = [argument("x", 0, 2), argument("A", 1, 3)];
+        let refused = Memory { inputs: vec![x, A], outputs: vec![] }.check("op").expect_err("two devices");
+        assert_eq!(refused.to_string(), "op: `A` lies on device 1, expected device 0 like `x`");
+        // Where no input tells the device of an output, all of them do.
+        let memory = Memory { inputs: vec![argument("x", 0, 0)], outputs: vec![argument("delta_sum", 1, 3)] };
+        assert!(memory.check("op").is_err());
     }
 
     #[test]

@@ -101,11 +101,10 @@ impl<'a, T> Slice<'a, T, Host> {
     }
 }
 
-impl<'a, T, S: Storage> Slice<'a, T, S> {
-    /// The elements, if they are on the host.
-    pub(crate) fn on_host(&self) -> Option<&'a [T]> {
-        // SAFETY: only host memory has no ordinal, and a host Slice is only made from a `&'a [T]`, of this start and length.
-        self.ordinal().is_none().then(|| unsafe { std::slice::from_raw_parts(self.start, self.elements) })
+impl<T, S: Storage> Slice<'_, T, S> {
+    /// Start, length and place.
+    pub(super) fn parts(self) -> (*const T, usize, S::Place) {
+        (self.start, self.elements, self.place)
     }
 }
 
@@ -148,6 +147,11 @@ impl<T> SliceMut<'_, T, Device> {
 }
 
 impl<T, S: Storage> SliceMut<'_, T, S> {
+    /// Start, length and place.
+    pub(super) fn parts(self) -> (*mut T, usize, S::Place) {
+        (self.start, self.elements, self.place)
+    }
+
     /// The same memory for a shorter time.
     pub fn reborrow(&mut self) -> SliceMut<'_, T, S> {
         SliceMut { start: self.start, elements: self.elements, place: self.place, memory: PhantomData }

@@ -1,6 +1,7 @@
 //! Strided views with named dimensions, and the canonical forms that contracts hand to backends.
 
 use super::layout::{Axes, Layout, MAX_RANK};
+use super::region::{Region, RegionMut};
 use super::storage::{Host, Slice, SliceMut, Storage};
 use crate::error::Result;
 
@@ -20,7 +21,7 @@ use crate::error::Result;
 /// assert_eq!(slice.axes().as_slice()[1].extent, 1);
 /// ```
 pub struct View<'a, T: 'a, S: Storage = Host> {
-    memory: Slice<'a, T, S>,
+    memory: Region<'a, T, S>,
     axes: Axes,
 }
 
@@ -47,12 +48,23 @@ impl<'a, T> View<'a, T, Host> {
     pub fn strided<const N: usize>(data: &'a [T], dims: [(&'static str, usize, i64); N]) -> Self {
         Self::from_parts(data, Axes::strided(dims))
     }
+
+    /// A host tensor of which only its own elements are lent: between them may lie those of other tensors, of outputs of the
+    /// same call too. `elements` is the length of the memory from `start`, the tensor's first element, on.
+    ///
+    /// # Safety
+    /// Every element that `axes` name, if it lies below `elements`, is a valid `T` at `start` plus its offset, in one
+    /// allocation; for `'a` it stays there, and nobody writes it.
+    pub unsafe fn from_raw_parts(start: *const T, elements: usize, axes: Axes) -> Self {
+        // SAFETY: the caller's promise.
+        Self { memory: unsafe { Region::from_raw_parts(start, elements) }, axes }
+    }
 }
 
 impl<'a, T, S: Storage> View<'a, T, S> {
     /// A view of any storage.
     pub fn from_parts(memory: impl Into<Slice<'a, T, S>>, axes: Axes) -> Self {
-        Self { memory: memory.into(), axes }
+        Self { memory: memory.into().into(), axes }
     }
 
     /// Its dimensions.
@@ -98,7 +110,7 @@ impl<'a, T, S: Storage> View<'a, T, S> {
 
 /// A tensor that an operator writes. As [`View`], with strides that address every element once.
 pub struct ViewMut<'a, T: 'a, S: Storage = Host> {
-    memory: SliceMut<'a, T, S>,
+    memory: RegionMut<'a, T, S>,
     axes: Axes,
 }
 
@@ -118,12 +130,23 @@ impl<'a, T> ViewMut<'a, T, Host> {
     pub fn strided<const N: usize>(data: &'a mut [T], dims: [(&'static str, usize, i64); N]) -> Self {
         Self::from_parts(data, Axes::strided(dims))
     }
+
+    /// A host tensor of which only its own elements are lent: those between them are neither read nor written, and may be
+    /// written by others meanwhile. `elements` is the length of the memory from `start`, the tensor's first element, on.
+    ///
+    /// # Safety
+    /// As for [`View::from_raw_parts`], and nobody else reads or writes the tensor's elements for `'a`. (Elements that two
+    /// arguments of a call share are found and refused.)
+    pub unsafe fn from_raw_parts(start: *mut T, elements: usize, axes: Axes) -> Self {
+        // SAFETY: the caller's promise.
+        Self { memory: unsafe { RegionMut::from_raw_parts(start, elements) }, axes }
+    }
 }
 
 impl<'a, T, S: Storage> ViewMut<'a, T, S> {
     /// A view of any storage.
     pub fn from_parts(memory: impl Into<SliceMut<'a, T, S>>, axes: Axes) -> Self {
-        Self { memory: memory.into(), axes }
+        Self { memory: memory.into().into(), axes }
     }
 
     /// Its dimensions.
@@ -180,7 +203,7 @@ impl<'a, T, S: Storage> ViewMut<'a, T, S> {
 
 /// An input in canonical order; every index below the extents lies inside the memory.
 pub(crate) struct Strided<'a, T: 'a, S: Storage, const R: usize> {
-    pub memory: Slice<'a, T, S>,
+    pub memory: Region<'a, T, S>,
     pub layout: Layout<R>,
 }
 
@@ -195,7 +218,7 @@ impl<'a, T, S: Storage> Strided<'a, T, S, 1> {
     /// A run of elements as a tensor.
     pub fn flat(memory: Slice<'a, T, S>) -> Self {
         let layout = Layout { extents: [memory.elements()], strides: [1] };
-        Self { memory, layout }
+        Self { memory: memory.into(), layout }
     }
 }
 
@@ -203,12 +226,34 @@ impl<T: Copy, const R: usize> Strided<'_, T, Host, R> {
     /// The element at `index`.
     #[inline(always)]
     pub fn at(&self, index: [usize; R]) -> T {
-        self.memory.as_slice()[self.layout.offset(index)]
+        // SAFETY: an element of the view, which is readable.
+        unsafe { self.line(index, 0, 1).read() }
+    }
+
+    /// Where `count` elements, 1 or more, from `index` on along dimension `axis` lie, one stride from each other.
+    ///
+    /// # Panics
+    /// If one lies beyond the memory.
+    #[inline(always)]
+    pub fn line(&self, index: [usize; R], axis: usize, count: usize) -> *const T {
+        debug_assert!(index.iter().zip(self.layout.extents).all(|(&i, extent)| i < extent), "{index:?}");
+        debug_assert!(index[axis] + count <= self.layout.extents[axis], "{count} from {index:?} on");
+        // Strides are not negative.
+        self.memory.from(self.layout.offset(index), (count - 1) * self.layout.strides[axis] as usize)
     }
 }
 
 /// An output in canonical order; distinct indices are distinct elements inside the memory.
 pub(crate) struct StridedMut<'a, T: 'a, S: Storage, const R: usize> {
-    pub memory: SliceMut<'a, T, S>,
+    pub memory: RegionMut<'a, T, S>,
     pub layout: Layout<R>,
+}
+
+impl<T: Copy, const R: usize> StridedMut<'_, T, Host, R> {
+    /// The tensor, to be read.
+    pub fn as_input(&self) -> Strided<'_, T, Host, R> {
+        // SAFETY: its elements are this view's, which is borrowed meanwhile.
+        let memory = unsafe { Region::from_raw_parts(self.memory.start(), self.memory.elements()) };
+        Strided { memory, layout: self.layout }
+    }
 }

@@ -154,9 +154,8 @@ fn sum_rows(tiling: &Tiling<'_>, partials: &Strided<'_, f32, Host, 3>, [w, d]: [
     for seq in 0..sequences.nseqs {
         let first = sequences.first_tile(tiling.steps, seq);
         let tiles = sequences.span(seq).len.div_ceil(tiling.steps).max(1);
-        let row = |tile: usize| &partials.memory.as_slice()[partials.layout.offset([tile, w, d])..];
         for (k, sum) in sums.iter_mut().enumerate() {
-            let own = (first..first + tiles).map(|tile| f64::from(row(tile)[k])).sum::<f64>() as f32;
+            let own = (first..first + tiles).map(|tile| f64::from(partials.at([tile, w, d + k]))).sum::<f64>() as f32;
             *sum = if seq == 0 { own } else { *sum + own };
         }
     }

@@ -33,7 +33,7 @@ impl Ahead {
         [rows, length]: [usize; 2],
     ) {
         let Some(tensor) = tensor.filter(|tensor| tensor.layout.strides[3 - axis] == 1) else { return };
-        let start = tensor.memory.as_slice()[tensor.layout.offset(index)..].as_ptr();
+        let start = tensor.memory.hint(tensor.layout.offset(index));
         self.add(start, tensor.layout.strides[axis], [rows, length]);
     }
 

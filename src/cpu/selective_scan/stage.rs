@@ -3,7 +3,7 @@
 use super::ahead::Ahead;
 use super::lines::{CHUNK, StepRow, Steps};
 use super::memory::{Lanes, Memory, Shape, TURN, by_channel};
-use crate::cpu::transpose::transpose;
+use crate::cpu::transpose::{transpose, transpose_from};
 use crate::cpu::writer::Writer;
 use crate::ops::selective_scan::{AlignedProjection, Inputs};
 use crate::segments::Span;
@@ -82,8 +82,10 @@ impl<T: Element> Tile<'_, '_, T> {
         if shape.lanes == Lanes::States {
             index[R - 2] = self.channels.start;
             if shape.dstate == shape.pitch() && tensor.layout.strides[R - 2..] == [shape.dstate as i64, 1] {
-                let from = &tensor.memory.as_slice()[tensor.layout.offset(index)..];
-                return to[..channels * shape.pitch()].copy_from_slice(&from[..channels * shape.pitch()]);
+                let together = channels * shape.pitch();
+                // SAFETY: the channels' states lie one after the other.
+                let from = unsafe { std::slice::from_raw_parts(tensor.line(index, R - 2, channels), together) };
+                return to[..together].copy_from_slice(from);
             }
             for (row, to) in to.chunks_exact_mut(shape.pitch()).take(channels).enumerate() {
                 index[R - 2] = self.channels.start + row;
@@ -98,8 +100,9 @@ impl<T: Element> Tile<'_, '_, T> {
         index[R - 2] = self.channels.start;
         let [by_channel, by_state] = [tensor.layout.strides[R - 2], tensor.layout.strides[R - 1]];
         if by_state == 1 && shape.dstate > 0 && by_channel > 0 {
-            let from = &tensor.memory.as_slice()[tensor.layout.offset(index)..];
-            return transpose(from, by_channel as usize, to, width, [channels, shape.dstate]);
+            let from = tensor.line(index, R - 2, channels);
+            // SAFETY: the states of these channels, side by side for each.
+            return unsafe { transpose_from(from, by_channel as usize, to, width, [channels, shape.dstate]) };
         }
         for n in 0..shape.dstate {
             index[R - 1] = n;
@@ -204,9 +207,9 @@ impl<T: Element> Tile<'_, '_, T> {
         for first in (0..channels).step_by(TURN) {
             if direct && channels - first >= TURN {
                 let index = [self.span.batch, self.channels.start + first, times.start];
-                let from = &tensor.memory.as_slice()[tensor.layout.offset(index)..];
-                let by_channel = tensor.layout.strides[1] as usize;
-                transpose(bytemuck::cast_slice(from), by_channel, &mut to[first..], shape.width, [TURN, count]);
+                let (from, by_channel) = (tensor.line(index, 1, TURN), tensor.layout.strides[1] as usize);
+                // SAFETY: the steps of these channels, side by side for each, and f32.
+                unsafe { transpose_from(from.cast(), by_channel, &mut to[first..], shape.width, [TURN, count]) };
             } else {
                 self.lines(tensor, first, times.clone(), &mut turned[..TURN * whole], whole);
                 transpose(turned, whole, &mut to[first..], shape.width, [TURN, whole]);

@@ -288,8 +288,9 @@ fn load_rows<T: Element, const R: usize>(
 fn group<'r, T: Element>(grouped: &'r Grouped<'_, T, Host>, [b, t, h]: [usize; 3], room: &'r mut [f32]) -> &'r [f32] {
     let (tensor, index) = (&grouped.tensor, [b, t, h / grouped.heads, 0]);
     if T::DTYPE == Dtype::F32 && tensor.layout.strides[3] == 1 && !room.is_empty() {
-        let from = &tensor.memory.as_slice()[tensor.layout.offset(index)..][..room.len()];
-        return bytemuck::cast_slice(from);
+        let from = tensor.line(index, 3, room.len());
+        // SAFETY: elements of this tensor, side by side, and f32.
+        return unsafe { std::slice::from_raw_parts(from.cast(), room.len()) };
     }
     tensor.run(index, 3, room);
     room
@@ -304,7 +305,8 @@ fn matrix<'r>(A: &'r Strided<'_, f32, Host, 3>, first: [usize; 3], rows: usize, 
     }
     let [h, p, _] = first;
     if A.layout.strides[2] == 1 && (rows == 1 || A.layout.strides[1] == dstate as i64) {
-        return &A.memory.as_slice()[A.layout.offset(first)..][..rows * dstate];
+        // SAFETY: the rows lie one after the other.
+        return unsafe { std::slice::from_raw_parts(A.line(first, 1, rows), rows * dstate) };
     }
     for (row, to) in room.chunks_exact_mut(dstate).take(rows).enumerate() {
         A.run([h, p + row, 0], 2, to);

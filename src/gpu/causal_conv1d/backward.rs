@@ -26,7 +26,7 @@ impl<'a, T: Element, W: Element, L: Launcher> Backward<Conv<'a, T, W>> for Gpu<L
         let inputs = op.inputs()?;
         let upstream = upstream.check(&inputs)?;
         let gradients = gradients.check(&inputs, &upstream)?;
-        self.check_device(Conv::<T, W>::NAME, "x", inputs.x.memory.ordinal(), &workspace)?;
+        self.check_device(Conv::<T, W>::NAME, &inputs.memory(), &workspace)?;
         let plan = plan(&inputs);
         plan.check(Conv::<T, W>::NAME, given, &workspace)?;
         let (grid, sums) = (Grid::new(&inputs), gradients.dweight.is_some() || gradients.dbias.is_some());

@@ -25,7 +25,7 @@ impl<'a, T: Element, W: Element, L: Launcher> Forward<Conv<'a, T, W>> for Gpu<L>
         let _range = crate::gpu::nvtx::range(c"causal_conv1d forward");
         let inputs = op.inputs()?;
         let outputs = outputs.check(&inputs)?;
-        self.check_device(Conv::<T, W>::NAME, "x", inputs.x.memory.ordinal(), &workspace)?;
+        self.check_device(Conv::<T, W>::NAME, &inputs.memory(), &workspace)?;
         let grid = Grid::new(&inputs);
         let plan = grid.plan("fwd", &inputs, 0);
         plan.check(Conv::<T, W>::NAME, given, &workspace)?;

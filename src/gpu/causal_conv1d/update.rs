@@ -27,7 +27,7 @@ impl<'a, T: Element, W: Element, L: Launcher> Forward<Update<'a, T, W>> for Gpu<
         let op_name = Update::<T, W>::NAME;
         let inputs = op.inputs()?;
         let CheckedUpdate { out, conv_state, out_of_range } = outputs.check(&inputs)?;
-        self.check_device(op_name, "x", inputs.x.memory.ordinal(), &workspace)?;
+        self.check_device(op_name, &inputs.memory(), &workspace)?;
         let plan = plan(&inputs);
         plan.check(op_name, given, &workspace)?;
         if out.layout.is_empty() {

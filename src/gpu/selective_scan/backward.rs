@@ -36,7 +36,7 @@ impl<'a, T: Element, L: Launcher> Backward<Scan<'a, T>> for Gpu<L> {
         let inputs = op.inputs()?;
         let upstream = upstream.check(&inputs)?;
         let gradients = gradients.check(&inputs, &upstream)?;
-        self.check_device(Scan::<T>::NAME, "x", inputs.x.memory.ordinal(), &workspace)?;
+        self.check_device(Scan::<T>::NAME, &inputs.memory(), &workspace)?;
         let layout = Layout::new(&inputs, self.lanes)?;
         layout.grid.plan("bwd", &inputs, layout.bytes).check(Scan::<T>::NAME, given, &workspace)?;
         let dims = inputs.dims;

@@ -29,7 +29,7 @@ impl<'a, T: Element, L: Launcher> Forward<Scan<'a, T>> for Gpu<L> {
         let _range = crate::gpu::nvtx::range(c"selective_scan forward");
         let inputs = op.inputs()?;
         let outputs = outputs.check(&inputs)?;
-        self.check_device(Scan::<T>::NAME, "x", inputs.x.memory.ordinal(), &workspace)?;
+        self.check_device(Scan::<T>::NAME, &inputs.memory(), &workspace)?;
         let layout = Layout::new(&inputs, self.lanes);
         layout.grid.plan("fwd", &inputs, layout.bytes).check(Scan::<T>::NAME, given, &workspace)?;
         self.scan_forward(&inputs, &Targets::new(&outputs), &layout, workspace.address())

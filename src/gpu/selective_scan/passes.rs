@@ -32,7 +32,7 @@ impl<'a, L: Launcher> Forward<Carry<'a>> for Gpu<L> {
         let _range = crate::gpu::nvtx::range(c"selective_scan_carry");
         let inputs = op.inputs()?;
         let carried = outputs.check(&inputs)?;
-        self.check_device(Carry::NAME, "states", inputs.states.memory.ordinal(), &workspace)?;
+        self.check_device(Carry::NAME, &inputs.memory(), &workspace)?;
         plan(&inputs).check(Carry::NAME, given, &workspace)?;
         let [batch, nchunks, dim, dstate] = inputs.states.layout.extents.map(|extent| extent as u64);
         let over = |address, [batch, nchunks, dim]: [i64; 3], dstate| params::SsmWide {

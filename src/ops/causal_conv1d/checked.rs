@@ -59,11 +59,13 @@ impl<'a, T, W: Element, S: Storage> Inputs<'a, T, W, S> {
         Sequences { segments: self.segments, nseqs: self.dims.nseqs, seqlen: self.dims.seqlen }
     }
 
-    pub(super) fn record(&self, memory: &mut Memory) {
+    pub fn memory(&self) -> Memory {
+        let mut memory = Memory::default();
         memory.input("x", &self.x);
-        self.weights.record(memory);
+        self.weights.record(&mut memory);
         self.initial_state.iter().for_each(|tensor| memory.input("initial_state", tensor));
         self.segments_table.iter().for_each(|table| memory.input("segments_table", &Strided::flat(*table)));
+        memory
     }
 }
 

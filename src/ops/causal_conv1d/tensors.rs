@@ -4,7 +4,7 @@ use super::checked::{CheckedGradients, CheckedOutputs, CheckedUpstream, Inputs};
 use super::{Dims, OP, SEQUENCE, STATE, WEIGHT};
 use crate::error::{Error, Result};
 use crate::ops::expect_given;
-use crate::tensor::{Element, Host, Memory, Storage, View, ViewMut};
+use crate::tensor::{Element, Host, Storage, View, ViewMut};
 
 /// What a causal convolution writes.
 #[derive(Debug)]
@@ -32,8 +32,7 @@ impl<'o, T: Element, S: Storage> CausalConv1dOutputs<'o, T, S> {
             out: self.out.align_to(OP, "out", SEQUENCE, [batch, dim, seqlen])?,
             final_state: self.final_state.map(state).transpose()?,
         };
-        let mut memory = Memory::default();
-        inputs.record(&mut memory);
+        let mut memory = inputs.memory();
         memory.output("out", &outputs.out);
         outputs.final_state.iter().for_each(|tensor| memory.output("final_state", tensor));
         memory.check(OP)?;
@@ -144,8 +143,7 @@ impl<'o, T: Element, W: Element, S: Storage> CausalConv1dGradients<'o, T, W, S> 
             dbias: self.dbias.map(|view| view.align_to(OP, "dbias", ["dim"], [dim])).transpose()?,
             dinitial_state: self.dinitial_state.map(state).transpose()?,
         };
-        let mut memory = Memory::default();
-        inputs.record(&mut memory);
+        let mut memory = inputs.memory();
         upstream.dout.iter().for_each(|tensor| memory.input("dout", tensor));
         upstream.dfinal_state.iter().for_each(|tensor| memory.input("dfinal_state", tensor));
         gradients.dx.iter().for_each(|tensor| memory.output("dx", tensor));

@@ -196,11 +196,7 @@ impl<'o, T: Element, S: Storage> CausalConv1dUpdateOutputs<'o, T, S> {
             conv_state: self.conv_state.align_to(OP, "conv_state", CACHE, [expected_slots, dim, state_len])?,
             out_of_range: self.out_of_range.map(|view| view.align_to(OP, "out_of_range", ["flag"], [1])).transpose()?,
         };
-        let mut memory = Memory::default();
-        memory.input("x", &inputs.x);
-        inputs.weights.record(&mut memory);
-        inputs.cache_seqlens.iter().for_each(|list| memory.input("cache_seqlens", &Strided::flat(*list)));
-        inputs.state_indices.iter().for_each(|list| memory.input("state_indices", &Strided::flat(*list)));
+        let mut memory = inputs.memory();
         memory.output("out", &outputs.out);
         memory.output("conv_state", &outputs.conv_state);
         outputs.out_of_range.iter().for_each(|flag| memory.output("out_of_range", flag));
@@ -249,6 +245,15 @@ impl<T, W: Element, S: Storage> UpdateInputs<'_, T, W, S> {
     pub fn named(&self) -> Vec<(&'static str, usize)> {
         let dims = SEQUENCE.into_iter().zip(self.x.layout.extents);
         dims.chain([("width", self.weights.width())]).collect()
+    }
+
+    pub fn memory(&self) -> Memory {
+        let mut memory = Memory::default();
+        memory.input("x", &self.x);
+        self.weights.record(&mut memory);
+        self.cache_seqlens.iter().for_each(|list| memory.input("cache_seqlens", &Strided::flat(*list)));
+        self.state_indices.iter().for_each(|list| memory.input("state_indices", &Strided::flat(*list)));
+        memory
     }
 }
 

@@ -32,7 +32,7 @@ impl<T, S: Storage> Inputs<'_, T, S> {
         self.dt.layout.extents
     }
 
-    pub(super) fn memory(&self) -> Memory {
+    pub fn memory(&self) -> Memory {
         let mut memory = Memory::default();
         memory.input("dt", &self.dt);
         memory.input("A", &self.A);

@@ -113,11 +113,7 @@ impl<'o, S: Storage> SelectiveScanCarryOutputs<'o, S> {
 
     pub(crate) fn check(self, inputs: &CarryInputs<'_, S>) -> Result<StridedMut<'o, f32, S, 4>> {
         let carried = self.carried.align_to(OP, "carried", CHUNKS, inputs.states.layout.extents)?;
-        let mut memory = Memory::default();
-        memory.input("A", &inputs.A);
-        memory.input("delta_sum", &inputs.delta_sum);
-        memory.input("states", &inputs.states);
-        inputs.initial.iter().for_each(|tensor| memory.input("initial", tensor));
+        let mut memory = inputs.memory();
         memory.output("carried", &carried);
         memory.check(OP)?;
         Ok(carried)
@@ -137,5 +133,14 @@ impl<S: Storage> CarryInputs<'_, S> {
     /// The dimensions by name, for plans.
     pub fn named(&self) -> Vec<(&'static str, usize)> {
         CHUNKS.into_iter().zip(self.states.layout.extents).collect()
+    }
+
+    pub fn memory(&self) -> Memory {
+        let mut memory = Memory::default();
+        memory.input("A", &self.A);
+        memory.input("delta_sum", &self.delta_sum);
+        memory.input("states", &self.states);
+        self.initial.iter().for_each(|tensor| memory.input("initial", tensor));
+        memory
     }
 }

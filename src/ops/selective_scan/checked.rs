@@ -102,17 +102,19 @@ impl<T, S: Storage> Inputs<'_, T, S> {
         }
     }
 
-    pub(super) fn record(&self, memory: &mut Memory) {
+    pub fn memory(&self) -> Memory {
+        let mut memory = Memory::default();
         memory.input("x", &self.x);
         memory.input("dt", &self.dt);
         memory.input("A", &self.A);
-        self.B.record("B", memory);
-        self.C.record("C", memory);
+        self.B.record("B", &mut memory);
+        self.C.record("C", &mut memory);
         self.D.iter().for_each(|tensor| memory.input("D", tensor));
         self.z.iter().for_each(|tensor| memory.input("z", tensor));
         self.dt_bias.iter().for_each(|tensor| memory.input("dt_bias", tensor));
         self.initial_state.iter().for_each(|tensor| memory.input("initial_state", tensor));
         self.segments_table.iter().for_each(|table| memory.input("segments_table", &Strided::flat(*table)));
+        memory
     }
 }
 

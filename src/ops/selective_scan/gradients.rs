@@ -4,7 +4,7 @@ use super::checked::{AlignedProjectionMut, CheckedGradients, CheckedUpstream, In
 use super::{CHUNKS, CONSTANT, Dims, OP, SEQUENCE, STATE};
 use crate::error::{Error, Result};
 use crate::ops::expect_given;
-use crate::tensor::{Element, Host, Memory, Storage, StridedMut, View, ViewMut};
+use crate::tensor::{Element, Host, Storage, StridedMut, View, ViewMut};
 
 /// Gradients of the loss with respect to the outputs, at least one of the two (an absent one counts as zero), and the
 /// states that forward saved.
@@ -210,8 +210,7 @@ fn check_memory<T: Element, S: Storage>(
     upstream: &CheckedUpstream<'_, T, S>,
     gradients: &CheckedGradients<'_, T, S>,
 ) -> Result<()> {
-    let mut memory = Memory::default();
-    inputs.record(&mut memory);
+    let mut memory = inputs.memory();
     upstream.dout.iter().for_each(|tensor| memory.input("dout", tensor));
     upstream.dfinal_state.iter().for_each(|tensor| memory.input("dfinal_state", tensor));
     upstream.checkpoints.iter().for_each(|(_, tensor, _)| memory.input("checkpoints", tensor));

@@ -3,7 +3,7 @@
 use super::checked::{CheckedOutputs, ChunkStates, Inputs};
 use super::{CHUNKS, Dims, OP, SEQUENCE, STATE};
 use crate::error::{Error, Result};
-use crate::tensor::{Element, Host, Memory, Storage, ViewMut};
+use crate::tensor::{Element, Host, Storage, ViewMut};
 
 /// What a selective scan writes.
 #[derive(Debug)]
@@ -59,8 +59,7 @@ impl<'o, T: Element, S: Storage> SelectiveScanOutputs<'o, T, S> {
         };
         let sum = |view: ViewMut<'o, f32, S>| view.align_to(OP, "delta_sum", ["batch", "dim"], [nseqs, dim]);
         let delta_sum = self.delta_sum.map(sum).transpose()?;
-        let mut memory = Memory::default();
-        inputs.record(&mut memory);
+        let mut memory = inputs.memory();
         out.iter().for_each(|tensor| memory.output("out", tensor));
         final_state.iter().for_each(|tensor| memory.output("final_state", tensor));
         chunk_states.iter().for_each(|chunks| memory.output("chunk_states", &chunks.states));

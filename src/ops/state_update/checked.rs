@@ -4,7 +4,7 @@ use super::form::Form;
 use super::{Dims, OP};
 use crate::error::{Error, Result};
 use crate::ops::StepOptions;
-use crate::tensor::{Memory, SliceMut, Storage, Strided, StridedMut, View};
+use crate::tensor::{Memory, RegionMut, Storage, Strided, StridedMut, View};
 
 /// B or C: (batch, seqlen, ngroups, dstate). `heads` share a group.
 pub(crate) struct Grouped<'a, T: 'a, S: Storage> {
@@ -76,12 +76,13 @@ impl<T, S: Storage> Inputs<'_, T, S> {
     pub(super) fn check_indices(&self, slots: usize) -> Result<()> {
         let Some(indices) = self.state_indices else { return Ok(()) };
         let Some(memory) = indices.memory.on_host() else { return Ok(()) };
+        let indices = Strided { memory, layout: indices.layout };
         let refuse = |got, expected: String| Err(Error::Value { op: OP, arg: "state_indices", got, expected });
         // One index for all rows of a batch, which may be beyond counting, is one for two.
         let batch = if indices.layout.strides[0] == 0 { self.dims.batch.min(2) } else { self.dims.batch };
         let mut rows = Vec::with_capacity(batch);
         for b in 0..batch {
-            let index = memory[indices.layout.offset([b])];
+            let index = indices.at([b]);
             match usize::try_from(index) {
                 Err(_) => {}
                 Ok(row) if row < slots => rows.push((row, b)),
@@ -101,7 +102,8 @@ impl<T, S: Storage> Inputs<'_, T, S> {
         }
     }
 
-    pub(super) fn record(&self, memory: &mut Memory) {
+    pub fn memory(&self) -> Memory {
+        let mut memory = Memory::default();
         memory.input("x", &self.x);
         memory.input("dt", &self.dt);
         memory.input("A", &self.A);
@@ -111,6 +113,7 @@ impl<T, S: Storage> Inputs<'_, T, S> {
         self.z.iter().for_each(|tensor| memory.input("z", tensor));
         self.dt_bias.iter().for_each(|tensor| memory.input("dt_bias", tensor));
         self.state_indices.iter().for_each(|tensor| memory.input("state_indices", tensor));
+        memory
     }
 }
 
@@ -134,5 +137,5 @@ pub(crate) struct CheckedOutputs<'o, T: 'o, H: 'o, S: Storage> {
     /// (batch times seqlen, nheads, headdim, dstate).
     pub token_states: Option<StridedMut<'o, H, S, 4>>,
     #[cfg_attr(not(any(feature = "cuda", feature = "emulator")), expect(dead_code, reason = "of devices"))]
-    pub index_flag: Option<SliceMut<'o, u32, S>>,
+    pub index_flag: Option<RegionMut<'o, u32, S>>,
 }

@@ -3,7 +3,7 @@
 use super::OP;
 use super::checked::{CheckedOutputs, Inputs};
 use crate::error::{Error, Result};
-use crate::tensor::{Device, Element, Host, Layout, Memory, SliceMut, Storage, StridedMut, ViewMut};
+use crate::tensor::{Device, Element, Host, Layout, SliceMut, Storage, StridedMut, ViewMut};
 
 /// What a state update writes: the cache, in place, and out.
 #[derive(Debug)]
@@ -39,14 +39,13 @@ impl<'o, T: Element, H: Element, S: Storage> StateUpdateOutputs<'o, T, H, S> {
         };
         let flag = self.index_flag.map(|memory| {
             let layout = Layout { extents: [memory.elements()], strides: [1] };
-            StridedMut { memory, layout }
+            StridedMut { memory: memory.into(), layout }
         });
         if let Some(flag) = flag.as_ref().filter(|flag| flag.memory.elements() != 1) {
             let (got, names) = (vec![flag.memory.elements()], "words".into());
             return Err(Error::Shape { op: OP, arg: "index_flag", got, expected: vec![1], names });
         }
-        let mut memory = Memory::default();
-        inputs.record(&mut memory);
+        let mut memory = inputs.memory();
         memory.output("out", &out);
         memory.output("state", &state);
         token_states.iter().for_each(|tensor| memory.output("token_states", tensor));

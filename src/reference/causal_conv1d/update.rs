@@ -20,12 +20,12 @@ pub fn update<R: Real, T: Element, W: Element>(
     let mut unused = vec![T::from_f32(0.0); out.len()];
     let mut view = ViewMut::new(&mut unused, [("batch", batch), ("dim", dim), ("seqlen", seqlen)]);
     let checked = CausalConv1dUpdateOutputs::new(&mut view, conv_state).check(&inputs)?.conv_state;
-    let (layout, memory) = (checked.layout, checked.memory.into_slice());
-    let [slots, _, state_len] = layout.extents;
+    let given = checked.as_input();
+    let [slots, _, state_len] = given.layout.extents;
     let mut state = zeros(OP, &[slots, dim, state_len])?;
     for (place, value) in state.iter_mut().enumerate() {
         let index = [place / state_len / dim, place / state_len % dim, place % state_len];
-        *value = R::of(memory[layout.offset(index)].to_f32());
+        *value = R::of(given.at(index).to_f32());
     }
     for row in 0..if out.is_empty() { 0 } else { batch * dim } {
         let (b, d) = (row / dim, row % dim);
