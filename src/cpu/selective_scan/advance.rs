@@ -1,11 +1,11 @@
 //! The recurrence, over the channels of a tile: a vector has one channel in each lane, or states of one channel.
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, SOME};
 use super::along_states::AlongStates;
 use super::lines::{load, store};
 use super::memory::{Lanes, Memory, Rows};
 use crate::cpu::along_states::{Each, EachAsSmall};
-use crate::cpu::math::decay::{Choice, Decay, Exponents, rates};
+use crate::cpu::math::decay::{Choice, Decay, Exponents, exponents, rates};
 use crate::cpu::math::lanes::{Extremes, fma};
 use pulp::{Simd, WithSimd};
 
@@ -45,11 +45,14 @@ impl WithSimd for Advance<'_, '_> {
                 Choice::Any(_) => along.run(simd, EachAsSmall),
             };
         }
-        let parts = channels.div_ceil(S::F32_LANES) * memory.shape.dstate;
+        let shared = !memory.B.constant && !memory.C.constant;
+        let together = if shared { memory.shape.dstate / TOGETHER * TOGETHER } else { 0 };
+        let runs = channels.div_ceil(S::F32_LANES) * (together / TOGETHER + memory.shape.dstate - together);
+        let lines = ahead.share(runs * steps.div_ceil(SOME));
+        let mut walk = Walk { memory, lane: 0, steps, back, output, ahead, lines };
         for lane in (0..channels).step_by(S::F32_LANES) {
-            let done = lane / S::F32_LANES * memory.shape.dstate;
-            let mut walk = Walk { memory: &mut *memory, lane, steps, back, output, ahead, done, parts };
-            walk.states(simd, exponents);
+            walk.lane = lane;
+            walk.states(simd, exponents, together);
         }
     }
 }
@@ -61,28 +64,22 @@ struct Walk<'w, 'm> {
     back: bool,
     output: bool,
     ahead: Ahead,
-    /// How many of `parts`, one for each state of each vector, are done.
-    done: usize,
-    parts: usize,
+    /// To be asked for every [`SOME`] steps.
+    lines: usize,
 }
 
 impl Walk<'_, '_> {
     #[inline(always)]
-    fn states<S: Simd>(&mut self, simd: S, exponents: Exponents) {
-        let dstate = self.memory.shape.dstate;
-        let shared = !self.memory.B.constant && !self.memory.C.constant;
-        let together = if shared { dstate / TOGETHER * TOGETHER } else { 0 };
+    fn states<S: Simd>(&mut self, simd: S, exponents: Exponents, together: usize) {
         for n in (0..together).step_by(TOGETHER) {
             if self.output {
                 self.choose::<S, TOGETHER, true, true>(simd, exponents, n);
             } else {
                 self.choose::<S, TOGETHER, true, false>(simd, exponents, n);
             }
-            self.ahead.fetch([self.done + n, self.done + n + TOGETHER], self.parts);
         }
-        for n in together..dstate {
+        for n in together..self.memory.shape.dstate {
             self.choose::<S, 1, false, true>(simd, exponents, n);
-            self.ahead.fetch([self.done + n, self.done + n + 1], self.parts);
         }
     }
 
@@ -130,17 +127,21 @@ impl Walk<'_, '_> {
         let output = OUTPUT && (VARIABLE || self.output);
         let (delta, delta_x, y) =
             (self.memory.delta.as_ptr(), self.memory.delta_x.as_ptr(), self.memory.y.as_mut_ptr());
+        let row = |i: usize| if self.back { last - i } else { i };
+        // The window of instructions that a core sees holds few polynomials: it is kept busy by exponents of the next step.
+        let mut exponents = exponents(simd, decay, vector(self.memory.delta, row(0)), &rates);
         for i in 0..self.steps {
-            let row = if self.back { last - i } else { i };
+            let (row, next) = (row(i), row((i + 1).min(last)));
             let at = row * width + lane;
             // SAFETY: the rows of the first and the last step have been looked at, and this one is between them.
             unsafe {
-                let step = delta.add(at).cast::<S::f32s>().read_unaligned();
+                let step = delta.add(next * width + lane).cast::<S::f32s>().read_unaligned();
                 let input = delta_x.add(at).cast::<S::f32s>().read_unaligned();
                 let y = y.add(at).cast::<S::f32s>();
                 let mut sum = if n == 0 || !output { zero } else { y.read_unaligned() };
                 for (k, h) in h.iter_mut().enumerate() {
-                    let power = decay.power(simd, step, rates[k]);
+                    let power = exponents[k].power(simd);
+                    exponents[k] = decay.exponent(simd, step, rates[k]);
                     let input = simd.mul_f32s(input, B.at::<S, VARIABLE>(simd, k, row));
                     *h = decay.advance(simd, power, *h, input);
                     if output {
@@ -150,6 +151,9 @@ impl Walk<'_, '_> {
                 if output {
                     y.write_unaligned(sum);
                 }
+            }
+            if i % SOME == 0 {
+                self.ahead.ask(self.lines);
             }
         }
         for (k, h) in h.into_iter().enumerate() {

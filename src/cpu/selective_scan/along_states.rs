@@ -1,6 +1,6 @@
 //! The recurrence with states of one channel in the lanes of a vector: for few channels, and for a single step.
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, SOME};
 use super::memory::Memory;
 use crate::cpu::along_states::{Factors, SUMS, halved, sixteen};
 use pulp::Simd;
@@ -18,13 +18,12 @@ pub(super) struct AlongStates<'w, 'm> {
 impl AlongStates<'_, '_> {
     #[inline(always)]
     pub fn run<S: Simd>(mut self, simd: S, factors: impl Factors<S>) {
-        /// Steps between looks ahead.
-        const SOME: usize = 8;
+        let lines = self.ahead.share(self.steps.div_ceil(SOME));
         for i in 0..self.steps {
             let row = if self.back { self.steps - 1 - i } else { i };
             self.step(simd, factors, row);
-            if i % SOME == SOME - 1 || i + 1 == self.steps {
-                self.ahead.fetch([i / SOME * SOME, i + 1], self.steps);
+            if i % SOME == 0 {
+                self.ahead.ask(lines);
             }
         }
     }

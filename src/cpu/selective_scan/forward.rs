@@ -215,7 +215,7 @@ impl<T: Element> Pass<'_, '_, T> {
         // No tile before the first one has asked for it.
         let first = steps.start..(steps.start + memory.shape.steps).min(steps.end);
         if !tile.short {
-            tile.ahead(&span.times(first), None).fetch([0, 1], 1);
+            tile.ahead(&span.times(first), None).ask_all();
         }
         tile.load_constants(memory);
         tile.load_state(self.start.as_ref(), row, memory);

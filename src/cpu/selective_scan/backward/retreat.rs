@@ -3,7 +3,7 @@
 use super::memory::{Passes, Scratch, TOGETHER};
 use crate::cpu::math::decay::{Choice, Decay, Exponents, rates};
 use crate::cpu::math::lanes::fma;
-use crate::cpu::selective_scan::ahead::Ahead;
+use crate::cpu::selective_scan::ahead::{Ahead, SOME};
 use crate::cpu::selective_scan::lines::{load, store};
 use crate::cpu::selective_scan::memory::LANES;
 use pulp::{Simd, WithSimd};
@@ -83,7 +83,7 @@ impl WithSimd for Retreat<'_, '_> {
         // Put back below: both are borrowed meanwhile.
         let lines = std::mem::take(&mut scratch.lines);
         let passes = Passes::new(&mut *lines, scratch.tile.shape.steps);
-        let mut walk = Walk { scratch: &mut *scratch, passes, channels, steps, back, wanted, ahead, lane: 0 };
+        let mut walk = Walk { scratch: &mut *scratch, passes, channels, steps, back, wanted, ahead, lines: 0, lane: 0 };
         walk.states(simd, exponents);
         scratch.lines = lines;
     }
@@ -97,6 +97,8 @@ struct Walk<'w, 'm> {
     back: bool,
     wanted: Wanted,
     ahead: Ahead,
+    /// To be asked for every [`SOME`] steps.
+    lines: usize,
     /// The first channel of the vector.
     lane: usize,
 }
@@ -112,6 +114,8 @@ impl Walk<'_, '_> {
             }
         }
         let all = self.wanted.all() && !tile.B.constant && !tile.C.constant;
+        let vectors = self.channels.div_ceil(S::F32_LANES);
+        self.lines = self.ahead.share(dstate.div_ceil(TOGETHER) * vectors * self.steps.div_ceil(SOME));
         for n in (0..dstate).step_by(TOGETHER) {
             let here = TOGETHER.min(dstate - n);
             for sums in &mut self.passes.sums {
@@ -124,9 +128,6 @@ impl Walk<'_, '_> {
                 } else {
                     (0..here).for_each(|k| self.run::<S, 1, false>(simd, exponents, [n + k, k]));
                 }
-                let vectors = self.channels.div_ceil(S::F32_LANES);
-                let done = n / TOGETHER * vectors + lane / S::F32_LANES;
-                self.ahead.fetch([done, done + 1], dstate.div_ceil(TOGETHER) * vectors);
             }
             (0..here).for_each(|k| self.add_lanes([n + k, k]));
         }
@@ -273,6 +274,9 @@ impl Walk<'_, '_> {
                 }
                 by_input.add(at).cast::<S::f32s>().write_unaligned(sum_input);
                 by_decay.add(at).cast::<S::f32s>().write_unaligned(sum_decay);
+            }
+            if i % SOME == 0 {
+                self.ahead.ask(self.lines);
             }
         }
         for k in 0..K {
