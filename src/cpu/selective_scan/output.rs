@@ -4,7 +4,7 @@ use super::lines::{CHUNK, Constant, load, store};
 use super::memory::{LANES, MOST_CHANNELS, Memory, TURN, by_channel};
 use super::stage::{Neighbours, Tile};
 use crate::cpu::math::lanes::fma;
-use crate::cpu::math::logistic::silu;
+use crate::cpu::math::logistic::{silu_from, silu_power};
 use crate::cpu::runs::{narrow, widen};
 use crate::cpu::transpose::transpose;
 use crate::cpu::writer::Writer;
@@ -179,13 +179,18 @@ fn chunk<S: Simd, T: Element>(simd: S, y: &[f32], [x, z]: [Option<&[T]>; 2], D: 
 /// Whole vectors.
 #[inline(always)]
 fn gated<S: Simd>(simd: S, y: &[f32], [x, z]: [Option<&[f32]>; 2], D: Constant<'_>, out: &mut [f32]) {
+    if let Some(z) = z {
+        for at in (0..out.len()).step_by(S::F32_LANES) {
+            store::<S>(out, at, silu_power(simd, load::<S>(&z[at..])));
+        }
+    }
     for at in (0..out.len()).step_by(S::F32_LANES) {
         let mut v = load::<S>(&y[at..]);
         if let Some(x) = x {
             v = fma(simd, D.at(simd, at), load::<S>(&x[at..]), v);
         }
         if let Some(z) = z {
-            v = simd.mul_f32s(v, silu(simd, load::<S>(&z[at..])));
+            v = simd.mul_f32s(v, silu_from(simd, load::<S>(&z[at..]), load::<S>(&out[at..])));
         }
         store::<S>(out, at, v);
     }
