@@ -127,31 +127,34 @@ impl Walk<'_, '_> {
         let output = OUTPUT && (VARIABLE || self.output);
         let (delta, delta_x, y) =
             (self.memory.delta.as_ptr(), self.memory.delta_x.as_ptr(), self.memory.y.as_mut_ptr());
-        let row = |i: usize| if self.back { last - i } else { i };
+        let first = if self.back { last } else { 0 };
+        let forth = |distance: usize| if self.back { distance.wrapping_neg() } else { distance };
+        let (rows, of_B, of_C) = (forth(width), forth(B.by_step), forth(C.by_step));
+        let (mut at, mut in_B, mut in_C) = (first * width + lane, first * B.by_step, first * C.by_step);
         // The window of instructions that a core sees holds few polynomials: it is kept busy by exponents of the next step.
-        let mut exponents = exponents(simd, decay, vector(self.memory.delta, row(0)), &rates);
+        let mut exponents = exponents(simd, decay, vector(self.memory.delta, first), &rates);
         for i in 0..self.steps {
-            let (row, next) = (row(i), row((i + 1).min(last)));
-            let at = row * width + lane;
+            let next = if i == last { at } else { at.wrapping_add(rows) };
             // SAFETY: the rows of the first and the last step have been looked at, and this one is between them.
             unsafe {
-                let step = delta.add(next * width + lane).cast::<S::f32s>().read_unaligned();
+                let step = delta.add(next).cast::<S::f32s>().read_unaligned();
                 let input = delta_x.add(at).cast::<S::f32s>().read_unaligned();
                 let y = y.add(at).cast::<S::f32s>();
                 let mut sum = if n == 0 || !output { zero } else { y.read_unaligned() };
                 for (k, h) in h.iter_mut().enumerate() {
                     let power = exponents[k].power(simd);
                     exponents[k] = decay.exponent(simd, step, rates[k]);
-                    let input = simd.mul_f32s(input, B.at::<S, VARIABLE>(simd, k, row));
+                    let input = simd.mul_f32s(input, B.at::<S, VARIABLE>(simd, k, in_B));
                     *h = decay.advance(simd, power, *h, input);
                     if output {
-                        sum = fma(simd, *h, C.at::<S, VARIABLE>(simd, k, row), sum);
+                        sum = fma(simd, *h, C.at::<S, VARIABLE>(simd, k, in_C), sum);
                     }
                 }
                 if output {
                     y.write_unaligned(sum);
                 }
             }
+            (at, in_B, in_C) = (next, in_B.wrapping_add(of_B), in_C.wrapping_add(of_C));
             if i % SOME == 0 {
                 self.ahead.ask(self.lines);
             }
@@ -186,21 +189,21 @@ impl Rows<'_> {
 #[derive(Debug, Clone, Copy)]
 pub struct Projected<const K: usize> {
     starts: [*const f32; K],
-    by_step: usize,
+    pub by_step: usize,
     pub constant: bool,
 }
 
 impl<const K: usize> Projected<K> {
-    /// The `k`th state of step `row` for each lane. `VARIABLE`: it is not constant.
+    /// The `k`th state for each lane, `at` being [`by_step`](Self::by_step) times the step. `VARIABLE`: it is not constant.
     ///
     /// # Safety
     /// It lies inside the memory.
     #[inline(always)]
-    pub unsafe fn at<S: Simd, const VARIABLE: bool>(&self, simd: S, k: usize, row: usize) -> S::f32s {
+    pub unsafe fn at<S: Simd, const VARIABLE: bool>(&self, simd: S, k: usize, at: usize) -> S::f32s {
         // SAFETY: the caller's promise.
         unsafe {
             if VARIABLE || !self.constant {
-                simd.splat_f32s(*self.starts[k].add(row * self.by_step))
+                simd.splat_f32s(*self.starts[k].add(at))
             } else {
                 self.starts[k].cast::<S::f32s>().read_unaligned()
             }

@@ -193,7 +193,7 @@ impl Walk<'_, '_> {
                     to.cast::<S::f32s>().write_unaligned(decay);
                     to.add(LANES).cast::<S::f32s>().write_unaligned(*h);
                     if states {
-                        let B = masked::<S, ALL>(simd, mask, B.at::<S, ALL>(simd, k, row));
+                        let B = masked::<S, ALL>(simd, mask, B.at::<S, ALL>(simd, k, row * B.by_step));
                         *h = fma(simd, decay, *h, simd.mul_f32s(input, B));
                     }
                 }
@@ -239,7 +239,7 @@ impl Walk<'_, '_> {
                     let (decay, before) = (vector_at::<S>(from, 0), vector_at::<S>(from, LANES));
                     let sum = ((place + k) * steps + row) * LANES + lane % LANES;
                     if ALL || wanted.output {
-                        let C = masked::<S, ALL>(simd, mask, C.at::<S, ALL>(simd, k, row));
+                        let C = masked::<S, ALL>(simd, mask, C.at::<S, ALL>(simd, k, row * C.by_step));
                         if ALL || wanted.projections[1] {
                             match of_C {
                                 true => dC[k] = fma(simd, output, h[k], dC[k]),
@@ -258,7 +258,7 @@ impl Walk<'_, '_> {
                         }
                     }
                     if ALL || wanted.by_input {
-                        let B = masked::<S, ALL>(simd, mask, B.at::<S, ALL>(simd, k, row));
+                        let B = masked::<S, ALL>(simd, mask, B.at::<S, ALL>(simd, k, row * B.by_step));
                         sum_input = fma(simd, dh[k], B, sum_input);
                     }
                     dh[k] = simd.mul_f32s(dh[k], decay);
