@@ -17,6 +17,8 @@ const TOGETHER: usize = 4;
 /// By [`Simd::vectorize`], so that it is compiled once, and not for every dtype and direction.
 pub(super) struct Advance<'w, 'm> {
     pub memory: &'w mut Memory<'m>,
+    /// A where it lies, or in the memory: [`Tile::rows_of_A`](super::stage::Tile::rows_of_A).
+    pub A: Option<&'w [f32]>,
     pub channels: usize,
     pub steps: usize,
     pub back: bool,
@@ -32,18 +34,21 @@ impl WithSimd for Advance<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { memory, channels, steps, back, exponents, output, ahead } = self;
+        let Self { memory, A, channels, steps, back, exponents, output, ahead } = self;
         if memory.shape.dstate == 0 {
             memory.y[..steps * memory.shape.width].fill(0.0);
         }
         if memory.shape.lanes == Lanes::States {
-            let along = AlongStates { memory, channels, steps, back, output, ahead };
+            let copied = std::mem::take(&mut memory.A);
             // What lies behind the rows of the channels is of another tile.
-            let A = Extremes::of(simd, &along.memory.A[..channels * along.memory.shape.pitch()]);
-            return match exponents.of(A) {
+            let A = A.unwrap_or(&copied[..channels * memory.shape.pitch()]);
+            let along = AlongStates { memory: &mut *memory, A, channels, steps, back, output, ahead };
+            match exponents.of(Extremes::of(simd, A)) {
                 Choice::Small(decay) => along.run(simd, Each(decay)),
                 Choice::Any(_) => along.run(simd, EachAsSmall),
-            };
+            }
+            memory.A = copied;
+            return;
         }
         let shared = !memory.B.constant && !memory.C.constant;
         let together = if shared { memory.shape.dstate / TOGETHER * TOGETHER } else { 0 };

@@ -8,6 +8,7 @@ use pulp::Simd;
 /// [`Advance`](super::advance::Advance), where lanes lie along states.
 pub(super) struct AlongStates<'w, 'm> {
     pub memory: &'w mut Memory<'m>,
+    pub A: &'w [f32],
     pub channels: usize,
     pub steps: usize,
     pub back: bool,
@@ -31,9 +32,10 @@ impl AlongStates<'_, '_> {
     /// The staged step `row`.
     #[inline(always)]
     fn step<S: Simd>(&mut self, simd: S, factors: impl Factors<S>, row: usize) {
-        let Memory { shape, A, state, delta, delta_x, y, B, C, halves, .. } = &mut *self.memory;
+        let A = self.A;
+        let Memory { shape, state, delta, delta_x, y, B, C, halves, .. } = &mut *self.memory;
         let (width, pitch) = (shape.width, shape.pitch());
-        let steps = delta[row * width..].iter().zip(&delta_x[row * width..]).take(self.channels);
+        let steps = [delta, delta_x].map(|rows| &rows[row * width..][..self.channels]);
         if pitch == SUMS && !B.constant && !C.constant {
             let [B, C] = [B, C].map(|rows| &rows.memory[row * pitch..]);
             halves.sixteens(simd, factors, steps, [A, B, C], &mut state[..self.channels * pitch]);
@@ -44,7 +46,7 @@ impl AlongStates<'_, '_> {
                 false => (&rows.memory[row * pitch..], 0),
             });
             let states = state.chunks_exact_mut(pitch).zip(A.chunks_exact(pitch));
-            for (c, ((h, A), (&delta, &delta_x))) in states.zip(steps).enumerate() {
+            for (c, ((h, A), (&delta, &delta_x))) in states.zip(steps[0].iter().zip(steps[1])).enumerate() {
                 let [B, C] = [B, C].map(|(rows, by_channel)| rows[c * by_channel..][..pitch].as_chunks::<SUMS>().0);
                 let steps = [simd.splat_f32s(delta), simd.splat_f32s(delta_x)];
                 let mut sums = [simd.splat_f32s(0.0); SUMS];

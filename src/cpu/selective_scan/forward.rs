@@ -250,6 +250,7 @@ impl<'a, T: Element> Pass<'_, 'a, T> {
                 _ => tile.ahead(&span.times(to..(to + memory.shape.steps).min(steps.end)), self.out.as_ref()),
             };
             simd.vectorize(Advance {
+                A: tile.rows_of_A(memory.shape),
                 memory: &mut *memory,
                 channels: tile.channels.len(),
                 steps: times.len(),

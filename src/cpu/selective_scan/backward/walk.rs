@@ -252,6 +252,7 @@ impl<T: Element> Walk<'_, '_, '_, '_, T> {
         let delta = self.tile.stage(simd, times.clone(), memory);
         self.call.cpu.dispatch(Advance {
             memory,
+            A: None,
             channels: self.tile.channels.len(),
             steps: times.len(),
             back: self.tile.span.reverse,
