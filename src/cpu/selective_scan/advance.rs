@@ -26,7 +26,7 @@ pub(super) struct Advance<'w, 'm> {
     /// y becomes the output before D and gate.
     pub output: bool,
     /// What is read and written next.
-    pub ahead: Ahead,
+    pub ahead: &'w mut Ahead,
 }
 
 impl WithSimd for Advance<'_, '_> {
@@ -54,7 +54,7 @@ impl WithSimd for Advance<'_, '_> {
         let together = if shared { memory.shape.dstate / TOGETHER * TOGETHER } else { 0 };
         let runs = channels.div_ceil(S::F32_LANES) * (together / TOGETHER + memory.shape.dstate - together);
         let lines = ahead.share(runs * steps.div_ceil(SOME));
-        let mut walk = Walk { memory, lane: 0, steps, back, output, ahead, lines };
+        let mut walk = Walk { memory, lane: 0, steps, back, output, ahead: *ahead, lines };
         for lane in (0..channels).step_by(S::F32_LANES) {
             walk.lane = lane;
             walk.states(simd, exponents, together);
@@ -68,6 +68,7 @@ struct Walk<'w, 'm> {
     steps: usize,
     back: bool,
     output: bool,
+    /// A copy: what lies elsewhere is read again after every store.
     ahead: Ahead,
     /// To be asked for every [`SOME`] steps.
     lines: usize,

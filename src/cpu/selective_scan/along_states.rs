@@ -2,8 +2,9 @@
 
 use super::ahead::{Ahead, SOME};
 use super::memory::Memory;
-use crate::cpu::along_states::{Factors, SUMS, halved, sixteen};
+use crate::cpu::along_states::{Factors, MOST_ROWS, SUMS, halved, sixteen};
 use pulp::Simd;
+use std::ops::Range;
 
 /// [`Advance`](super::advance::Advance), where lanes lie along states.
 pub(super) struct AlongStates<'w, 'm> {
@@ -13,7 +14,7 @@ pub(super) struct AlongStates<'w, 'm> {
     pub steps: usize,
     pub back: bool,
     pub output: bool,
-    pub ahead: Ahead,
+    pub ahead: &'w mut Ahead,
 }
 
 impl AlongStates<'_, '_> {
@@ -32,20 +33,29 @@ impl AlongStates<'_, '_> {
     /// The staged step `row`.
     #[inline(always)]
     fn step<S: Simd>(&mut self, simd: S, factors: impl Factors<S>, row: usize) {
-        let A = self.A;
+        for first in (0..self.channels).step_by(MOST_ROWS) {
+            self.some(simd, factors, row, first..(first + MOST_ROWS).min(self.channels));
+        }
+    }
+
+    /// Some channels of it.
+    #[inline(always)]
+    fn some<S: Simd>(&mut self, simd: S, factors: impl Factors<S>, row: usize, channels: Range<usize>) {
         let Memory { shape, state, delta, delta_x, y, B, C, halves, .. } = &mut *self.memory;
-        let (width, pitch) = (shape.width, shape.pitch());
-        let steps = [delta, delta_x].map(|rows| &rows[row * width..][..self.channels]);
+        let (place, pitch) = (row * shape.width + channels.start, shape.pitch());
+        let steps = [delta, delta_x].map(|rows| &rows[place..][..channels.len()]);
+        let states = channels.start * pitch..channels.end * pitch;
+        let (A, h) = (&self.A[states.clone()], &mut state[states]);
         if pitch == SUMS && !B.constant && !C.constant {
             let [B, C] = [B, C].map(|rows| &rows.memory[row * pitch..]);
-            halves.sixteens(simd, factors, steps, [A, B, C], &mut state[..self.channels * pitch]);
+            halves.sixteens(simd, factors, steps, [A, B, C], h);
         } else {
             // Where the rows of the first channel begin, and how far it is to the next channel's.
             let [B, C] = [B, C].map(|rows| match rows.constant {
-                true => (&*rows.memory, pitch),
+                true => (&rows.memory[channels.start * pitch..], pitch),
                 false => (&rows.memory[row * pitch..], 0),
             });
-            let states = state.chunks_exact_mut(pitch).zip(A.chunks_exact(pitch));
+            let states = h.chunks_exact_mut(pitch).zip(A.chunks_exact(pitch));
             for (c, ((h, A), (&delta, &delta_x))) in states.zip(steps[0].iter().zip(steps[1])).enumerate() {
                 let [B, C] = [B, C].map(|(rows, by_channel)| rows[c * by_channel..][..pitch].as_chunks::<SUMS>().0);
                 let steps = [simd.splat_f32s(delta), simd.splat_f32s(delta_x)];
@@ -57,7 +67,7 @@ impl AlongStates<'_, '_> {
             }
         }
         if self.output {
-            halves.add(simd, self.channels, &mut y[row * width..]);
+            halves.add(simd, channels.len(), &mut y[place..]);
         }
     }
 }

@@ -245,7 +245,7 @@ impl<'a, T: Element> Pass<'_, 'a, T> {
             let to = (from + memory.shape.steps).min(steps.end).min(chunk_end);
             let times = span.times(from..to);
             let delta = tile.stage(simd, times.clone(), memory);
-            let ahead = match then {
+            let mut ahead = match then {
                 Some(then) if to == steps.end && !tile.short => self.ahead_of(then, self.out.as_ref()),
                 _ => tile.ahead(&span.times(to..(to + memory.shape.steps).min(steps.end)), self.out.as_ref()),
             };
@@ -257,7 +257,7 @@ impl<'a, T: Element> Pass<'_, 'a, T> {
                 back: span.reverse,
                 exponents: Exponents::new(delta),
                 output: self.out.is_some(),
-                ahead,
+                ahead: &mut ahead,
             });
             if self.delta_sum.is_some() {
                 add_steps(&mut sums, memory, times.len(), span.reverse);

@@ -1,7 +1,7 @@
 //! The recurrence against its order, over the channels of a tile: a vector has one channel in each lane.
 
 use super::memory::{Passes, Scratch, TOGETHER};
-use crate::cpu::math::decay::{Choice, Decay, Exponents, rates};
+use crate::cpu::math::decay::{Choice, Decay, Exponents, exponents, rates};
 use crate::cpu::math::lanes::fma;
 use crate::cpu::selective_scan::ahead::{Ahead, SOME};
 use crate::cpu::selective_scan::lines::{load, store};
@@ -179,15 +179,19 @@ impl Walk<'_, '_> {
         let mask = load::<S>(&self.scratch.lanes[lane..]);
         let (B, saved) = (tile.B.of::<K>(n, lane), self.passes.saved.as_mut_ptr());
         let states = ALL || self.wanted.states;
+        let row = |i: usize| if self.back { last - i } else { i };
+        // A step ahead, as forward.
+        let mut exponents = exponents(simd, decay, vector(tile.delta, row(0)), &rates);
         for i in 0..self.steps {
-            let row = if self.back { last - i } else { i };
+            let (row, next) = (row(i), row((i + 1).min(last)));
             let at = row * width + lane;
             // SAFETY: `look` has looked at the first and the last step, and this one is between them.
             unsafe {
-                let step = vector_at::<S>(delta, at);
+                let step = vector_at::<S>(delta, next * width + lane);
                 let input = masked::<S, ALL>(simd, mask, vector_at::<S>(delta_x, at));
                 for (k, h) in h.iter_mut().enumerate() {
-                    let power = decay.power(simd, step, rates[k]);
+                    let power = exponents[k].power(simd);
+                    exponents[k] = decay.exponent(simd, step, rates[k]);
                     let decay = masked::<S, ALL>(simd, mask, decay.value(simd, power));
                     let to = saved.add((i * K + k) * 2 * LANES);
                     to.cast::<S::f32s>().write_unaligned(decay);

@@ -258,7 +258,7 @@ impl<T: Element> Walk<'_, '_, '_, '_, T> {
             back: self.tile.span.reverse,
             exponents: Exponents::new(delta),
             output: false,
-            ahead: self.ahead(Some(window + 1).filter(|&next| next < self.windows()), true),
+            ahead: &mut self.ahead(Some(window + 1).filter(|&next| next < self.windows()), true),
         });
     }
 
