@@ -105,6 +105,21 @@ impl Walk<'_, '_> {
         }
     }
 
+    /// Panics if either end of what [`run`](Self::run) reads is outside its memory.
+    #[inline(always)]
+    fn look<S: Simd, const K: usize>(&self, n: usize) {
+        let Memory { shape, delta, delta_x, y, B, C, .. } = &*self.memory;
+        for row in [0, self.steps - 1] {
+            for rows in [&**delta, delta_x, y] {
+                load::<S>(&rows[row * shape.width + self.lane..]);
+            }
+            for k in 0..K {
+                B.check::<S>(n + k, row, self.lane);
+                C.check::<S>(n + k, row, self.lane);
+            }
+        }
+    }
+
     /// All steps of K states from `n` on. `VARIABLE`: neither B nor C is constant. `OUTPUT`: there may be one.
     #[inline(always)]
     fn run<S: Simd, const K: usize, const VARIABLE: bool, const OUTPUT: bool>(
@@ -118,17 +133,8 @@ impl Walk<'_, '_> {
         let rates = rates(simd, std::array::from_fn::<_, K, _>(|k| vector(self.memory.A, n + k)));
         let mut h: [S::f32s; K] = std::array::from_fn(|k| vector(self.memory.state, n + k));
         let (B, C) = (&self.memory.B, &self.memory.C);
-        // Both ends of what is read below.
         let (last, zero) = (self.steps - 1, simd.splat_f32s(0.0));
-        for row in [0, last] {
-            vector(self.memory.delta, row);
-            vector(self.memory.delta_x, row);
-            vector(self.memory.y, row);
-            for k in 0..K {
-                B.check::<S>(n + k, row, lane);
-                C.check::<S>(n + k, row, lane);
-            }
-        }
+        self.look::<S, K>(n);
         let (B, C) = (B.of::<K>(n, lane), C.of::<K>(n, lane));
         let output = OUTPUT && (VARIABLE || self.output);
         let (delta, delta_x, y) =
@@ -141,7 +147,7 @@ impl Walk<'_, '_> {
         let mut exponents = exponents(simd, decay, vector(self.memory.delta, first), &rates);
         for i in 0..self.steps {
             let next = if i == last { at } else { at.wrapping_add(rows) };
-            // SAFETY: the rows of the first and the last step have been looked at, and this one is between them.
+            // SAFETY: `look` has looked at the rows of the first and the last step, and this one is between them.
             unsafe {
                 let step = delta.add(next).cast::<S::f32s>().read_unaligned();
                 let input = delta_x.add(at).cast::<S::f32s>().read_unaligned();
