@@ -20,27 +20,25 @@ pub(super) struct AlongStates<'w, 'm> {
 impl AlongStates<'_, '_> {
     #[inline(always)]
     pub fn run<S: Simd>(mut self, simd: S, factors: impl Factors<S>) {
-        let lines = self.ahead.share(self.steps.div_ceil(SOME));
-        for i in 0..self.steps {
-            let row = if self.back { self.steps - 1 - i } else { i };
-            self.step(simd, factors, row);
-            if i % SOME == 0 {
-                self.ahead.ask(lines);
+        let blocks = (0..self.channels).step_by(MOST_ROWS);
+        // A copy: what lies elsewhere is read again after every store.
+        let mut ahead = *self.ahead;
+        let lines = ahead.share(blocks.len() * self.steps.div_ceil(SOME));
+        for first in blocks {
+            let channels = first..(first + MOST_ROWS).min(self.channels);
+            for i in 0..self.steps {
+                let row = if self.back { self.steps - 1 - i } else { i };
+                self.step(simd, factors, row, channels.clone());
+                if i % SOME == 0 {
+                    ahead.ask(lines);
+                }
             }
         }
     }
 
-    /// The staged step `row`.
+    /// The staged step `row` of some channels.
     #[inline(always)]
-    fn step<S: Simd>(&mut self, simd: S, factors: impl Factors<S>, row: usize) {
-        for first in (0..self.channels).step_by(MOST_ROWS) {
-            self.some(simd, factors, row, first..(first + MOST_ROWS).min(self.channels));
-        }
-    }
-
-    /// Some channels of it.
-    #[inline(always)]
-    fn some<S: Simd>(&mut self, simd: S, factors: impl Factors<S>, row: usize, channels: Range<usize>) {
+    fn step<S: Simd>(&mut self, simd: S, factors: impl Factors<S>, row: usize, channels: Range<usize>) {
         let Memory { shape, state, delta, delta_x, y, B, C, halves, .. } = &mut *self.memory;
         let (place, pitch) = (row * shape.width + channels.start, shape.pitch());
         let steps = [delta, delta_x].map(|rows| &rows[place..][..channels.len()]);
