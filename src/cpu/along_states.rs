@@ -1,6 +1,6 @@
 //! One step of rows of states, a row being a channel's, with the lanes of vectors along the states.
 
-use super::math::decay::{Any, Decay, Power, Rate, Small};
+use super::math::decay::{Any, Decay, Exponent, Power, Rate, Small};
 use super::math::lanes::fma;
 use super::transpose::transpose;
 use pulp::Simd;
@@ -14,8 +14,19 @@ pub(super) const MOST_ROWS: usize = 64;
 
 /// The factors of states. (Not closures: those need not be inlined, and then compute without the instructions.)
 pub(super) trait Factors<S: Simd>: Copy {
+    /// What can be known of a factor before it is needed.
+    type Early: Copy;
+
+    fn early(self, simd: S, delta: S::f32s, A: S::f32s) -> Self::Early;
+
     /// The factor of these states times them, plus `input`.
-    fn advance(self, simd: S, delta: S::f32s, A: S::f32s, h: S::f32s, input: S::f32s) -> S::f32s;
+    fn apply(self, simd: S, early: Self::Early, h: S::f32s, input: S::f32s) -> S::f32s;
+
+    /// Both.
+    #[inline(always)]
+    fn advance(self, simd: S, delta: S::f32s, A: S::f32s, h: S::f32s, input: S::f32s) -> S::f32s {
+        self.apply(simd, self.early(simd, delta, A), h, input)
+    }
 }
 
 /// Each state its own.
@@ -23,10 +34,16 @@ pub(super) trait Factors<S: Simd>: Copy {
 pub(super) struct Each<D>(pub D);
 
 impl<S: Simd, D: Decay> Factors<S> for Each<D> {
+    type Early = Exponent<S>;
+
     #[inline(always)]
-    fn advance(self, simd: S, delta: S::f32s, A: S::f32s, h: S::f32s, input: S::f32s) -> S::f32s {
-        let power = self.0.power(simd, simd.mul_f32s(delta, A), Rate::one(simd));
-        self.0.advance(simd, power, h, input)
+    fn early(self, simd: S, delta: S::f32s, A: S::f32s) -> Exponent<S> {
+        self.0.exponent(simd, simd.mul_f32s(delta, A), Rate::one(simd))
+    }
+
+    #[inline(always)]
+    fn apply(self, simd: S, early: Exponent<S>, h: S::f32s, input: S::f32s) -> S::f32s {
+        self.0.advance(simd, early.power(simd), h, input)
     }
 }
 
@@ -35,11 +52,20 @@ impl<S: Simd, D: Decay> Factors<S> for Each<D> {
 pub(super) struct EachAsSmall;
 
 impl<S: Simd> Factors<S> for EachAsSmall {
+    /// The exponent as it is rounded.
+    type Early = S::f32s;
+
     #[inline(always)]
-    fn advance(self, simd: S, delta: S::f32s, A: S::f32s, h: S::f32s, input: S::f32s) -> S::f32s {
-        match Small::fits(simd, simd.mul_f32s(delta, A)) {
-            true => Each(Small).advance(simd, delta, A, h, input),
-            false => Each(Any).advance(simd, delta, A, h, input),
+    fn early(self, simd: S, delta: S::f32s, A: S::f32s) -> S::f32s {
+        simd.mul_f32s(delta, A)
+    }
+
+    #[inline(always)]
+    fn apply(self, simd: S, early: S::f32s, h: S::f32s, input: S::f32s) -> S::f32s {
+        let one = Rate::one(simd);
+        match Small::fits(simd, early) {
+            true => Small.advance(simd, Small.power(simd, early, one), h, input),
+            false => Any.advance(simd, Any.power(simd, early, one), h, input),
         }
     }
 }
@@ -57,8 +83,13 @@ impl<S: Simd> Same<S> {
 }
 
 impl<S: Simd> Factors<S> for Same<S> {
+    type Early = ();
+
     #[inline(always)]
-    fn advance(self, simd: S, _: S::f32s, _: S::f32s, h: S::f32s, input: S::f32s) -> S::f32s {
+    fn early(self, _: S, _: S::f32s, _: S::f32s) {}
+
+    #[inline(always)]
+    fn apply(self, simd: S, (): (), h: S::f32s, input: S::f32s) -> S::f32s {
         Any.advance(simd, self.0, h, input)
     }
 }
@@ -91,6 +122,18 @@ pub(super) fn halved<S: Simd>(sums: &[S::f32s; SUMS]) -> [f32; HALF] {
     std::array::from_fn(|i| all[i] + all[i + HALF])
 }
 
+/// [`halved`], with one vector of the sums after the other.
+#[inline(always)]
+fn add_half<S: Simd>(simd: S, half: &mut [f32; HALF], k: usize, sum: S::f32s) {
+    if S::F32_LANES == SUMS {
+        *half = halved::<S>(&[sum; SUMS]);
+        return;
+    }
+    let first = k * S::F32_LANES;
+    let half = &mut S::as_mut_simd_f32s(&mut half[first % HALF..]).0[0];
+    *half = if first < HALF { sum } else { simd.add_f32s(*half, sum) };
+}
+
 /// What is left of the sums of some rows.
 pub(super) struct Halves {
     pub rows: [[f32; HALF]; MOST_ROWS],
@@ -102,23 +145,43 @@ impl Halves {
         Self { rows: [[0.0; HALF]; MOST_ROWS], turned: [[0.0; MOST_ROWS]; HALF] }
     }
 
-    /// A step of rows of 16 states: what Mamba-1 has. B and C stay in registers.
+    /// A step of rows of 16 states: what Mamba-1 has, a column of vectors after the other.
     #[inline(always)]
-    pub fn sixteens<'s, S: Simd>(
+    pub fn sixteens<S: Simd>(
         &mut self,
         simd: S,
         factors: impl Factors<S>,
-        steps: impl Iterator<Item = (&'s f32, &'s f32)>,
-        [A, B, C]: [&[f32]; 3],
+        steps: [&[f32]; 2],
+        rows: [&[f32]; 3],
         h: &mut [f32],
     ) {
-        let [B, C] = [B, C].map(|row| row.first_chunk().expect("sixteen states"));
-        let rows = h.as_chunks_mut().0.iter_mut().zip(A.as_chunks().0).zip(&mut self.rows);
-        for (((h, A), half), (&delta, &delta_x)) in rows.zip(steps) {
-            let mut sums = [simd.splat_f32s(0.0); SUMS];
-            let steps = [simd.splat_f32s(delta), simd.splat_f32s(delta_x)];
-            sixteen(simd, factors, steps, [A, B, C], h, &mut sums);
-            *half = halved::<S>(&sums);
+        for k in 0..SUMS / S::F32_LANES {
+            self.column(simd, factors, k, steps, rows, h.as_chunks_mut().0);
+        }
+    }
+
+    /// Vector `k` of each row. A row's exponents are worked out beside the polynomials of the row before it: few rows are in the
+    /// window of instructions that a core sees.
+    #[inline(always)]
+    fn column<S: Simd>(
+        &mut self,
+        simd: S,
+        factors: impl Factors<S>,
+        k: usize,
+        [delta, delta_x]: [&[f32]; 2],
+        [A, B, C]: [&[f32]; 3],
+        h: &mut [[f32; SUMS]],
+    ) {
+        let (B, C) = (S::as_simd_f32s(B).0[k], S::as_simd_f32s(C).0[k]);
+        let Some(last) = h.len().checked_sub(1) else { return };
+        let (delta, A) = (&delta[..=last], &A.as_chunks::<SUMS>().0[..=last]);
+        let mut next = factors.early(simd, simd.splat_f32s(delta[0]), S::as_simd_f32s(&A[0]).0[k]);
+        for (i, ((h, half), &delta_x)) in h.iter_mut().zip(&mut self.rows).zip(delta_x).enumerate() {
+            let (now, then) = (next, (i + 1).min(last));
+            next = factors.early(simd, simd.splat_f32s(delta[then]), S::as_simd_f32s(&A[then]).0[k]);
+            let h = &mut S::as_mut_simd_f32s(h).0[k];
+            *h = factors.apply(simd, now, *h, simd.mul_f32s(simd.splat_f32s(delta_x), B));
+            add_half(simd, half, k, fma(simd, *h, C, simd.splat_f32s(0.0)));
         }
     }
 

@@ -39,7 +39,7 @@ const LEAST_STEPS: usize = 1 << 15;
 /// + 8 s                               rows that are turned over
 /// ```
 /// where `n` is dstate; and, if split, a state and a sum for each part of each channel, `4 nseqs split dim (dstate + 1)` bytes. A single step of 8 states or more, and a few channels with many states, are computed with states
-/// instead of channels in the lanes of a vector: c is then at most 64, and n is rounded up to a multiple of 16.
+/// instead of channels in the lanes of a vector: c is then at most 64, or 4096 / n if that is more, and n is rounded up to a multiple of 16.
 ///
 /// Backward: one task for each sequence, part and tile, a tile being up to 64 channels that share their rows of B and C. A
 /// task of `l` steps and `c` channels keeps 4 bytes times

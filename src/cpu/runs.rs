@@ -46,11 +46,12 @@ impl<T: Element, const R: usize> Strided<'_, T, Host, R> {
     }
 }
 
+/// Bytes of a cache line.
+pub(super) const LINE: usize = 64;
+
 /// Asks for `count` elements: a hint, which reads nothing.
 #[inline(always)]
 pub(super) fn fetch<T>(start: *const T, count: usize) {
-    /// Bytes of a cache line.
-    const LINE: usize = 64;
     for byte in (0..count * size_of::<T>()).step_by(LINE) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: any address may be asked for.

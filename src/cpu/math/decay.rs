@@ -34,6 +34,21 @@ impl<S: Simd> Rate<S> {
     }
 }
 
+/// Exponents of a few states.
+#[inline(always)]
+pub fn exponents<S: Simd, const K: usize>(
+    simd: S,
+    decay: impl Decay,
+    delta: S::f32s,
+    rates: &[Rate<S>; K],
+) -> [Exponent<S>; K] {
+    let mut exponents = [decay.exponent(simd, delta, rates[0]); K];
+    for (exponent, &rate) in exponents.iter_mut().zip(rates).skip(1) {
+        *exponent = decay.exponent(simd, delta, rate);
+    }
+    exponents
+}
+
 /// Rates of a few states. (A loop: closures need not be inlined, and then compute without the instructions.)
 #[inline(always)]
 pub fn rates<S: Simd, const K: usize>(simd: S, a: [S::f32s; K]) -> [Rate<S>; K] {
@@ -64,11 +79,32 @@ pub struct Power<S: Simd> {
     rest: S::f32s,
 }
 
+/// delta a log2(e) as n + r, n being in the factors: what of a power can be known a step ahead.
+#[derive(Debug, Clone, Copy)]
+pub struct Exponent<S: Simd> {
+    r: S::f32s,
+    scale: S::f32s,
+    rest: S::f32s,
+}
+
+impl<S: Simd> Exponent<S> {
+    #[inline(always)]
+    pub fn power(self, simd: S) -> Power<S> {
+        Power { value: polynomial(simd, self.r, TWICE), scale: self.scale, rest: self.rest }
+    }
+}
+
 /// How e^(delta a) is computed. Which of them depends on what exponents there are in a tile; the result has the same bits in
 /// both, and is off by no more than 1.1 ulp (drawn pairs).
 pub trait Decay: Copy + Send + Sync + 'static {
     /// Of e^(delta a), a being that of the rate.
-    fn power<S: Simd>(self, simd: S, delta: S::f32s, rate: Rate<S>) -> Power<S>;
+    fn exponent<S: Simd>(self, simd: S, delta: S::f32s, rate: Rate<S>) -> Exponent<S>;
+
+    /// Of e^(delta a).
+    #[inline(always)]
+    fn power<S: Simd>(self, simd: S, delta: S::f32s, rate: Rate<S>) -> Power<S> {
+        self.exponent(simd, delta, rate).power(simd)
+    }
 
     /// e^(delta a) h + input.
     fn advance<S: Simd>(self, simd: S, power: Power<S>, h: S::f32s, input: S::f32s) -> S::f32s;
@@ -148,13 +184,13 @@ impl Small {
 
 impl Decay for Small {
     #[inline(always)]
-    fn power<S: Simd>(self, simd: S, delta: S::f32s, rate: Rate<S>) -> Power<S> {
+    fn exponent<S: Simd>(self, simd: S, delta: S::f32s, rate: Rate<S>) -> Exponent<S> {
         let bias = simd.splat_f32s(BIAS);
         let shifted = fma(simd, delta, rate.high, bias);
         let n_negated = simd.sub_f32s(bias, shifted);
         let r = fma(simd, delta, rate.low, fma(simd, delta, rate.high, n_negated));
         let scale = simd.transmute_f32s_u32s(bits_up(simd, shifted, 23));
-        Power { value: polynomial(simd, r, TWICE), scale, rest: scale }
+        Exponent { r, scale, rest: scale }
     }
 
     #[inline(always)]
@@ -170,13 +206,13 @@ impl Decay for Small {
 
 /// The biased exponent.
 #[inline(always)]
-fn exponent<S: Simd>(simd: S, v: S::f32s) -> S::u32s {
+fn biased<S: Simd>(simd: S, v: S::f32s) -> S::u32s {
     simd.wrapping_dyn_shr_u32s(simd.transmute_u32s_f32s(abs(simd, v)), simd.splat_u32s(23))
 }
 
 impl Decay for Any {
     #[inline(always)]
-    fn power<S: Simd>(self, simd: S, delta: S::f32s, rate: Rate<S>) -> Power<S> {
+    fn exponent<S: Simd>(self, simd: S, delta: S::f32s, rate: Rate<S>) -> Exponent<S> {
         let bias = simd.splat_f32s(BIAS);
         // At its ends the second factor is 0 or infinite.
         let shifted = within(simd, fma(simd, delta, rate.high, bias), [ONE - 253.0, ONE + 255.0]);
@@ -185,21 +221,21 @@ impl Decay for Any {
         let finite = simd.select_f32s(is_infinite(simd, delta), simd.splat_f32s(0.0), delta);
         let r = fma(simd, finite, rate.low, fma(simd, delta, rate.high, n_negated));
         // Where n is bounded r is not; these leave it on its side.
-        let value = polynomial(simd, within(simd, r, [-1.0, 1.0]), TWICE);
+        let r = within(simd, r, [-1.0, 1.0]);
         let first = within(simd, shifted, [ONE - 126.0, ONE + 127.0]);
         let beyond = simd.sub_u32s(simd.transmute_u32s_f32s(shifted), simd.transmute_u32s_f32s(first));
         let rest = simd.add_u32s(beyond, simd.splat_u32s(127));
         let rest = simd.transmute_f32s_u32s(simd.wrapping_dyn_shl_u32s(rest, simd.splat_u32s(23)));
-        Power { value, scale: simd.transmute_f32s_u32s(bits_up(simd, first, 23)), rest }
+        Exponent { r, scale: simd.transmute_f32s_u32s(bits_up(simd, first, 23)), rest }
     }
 
     #[inline(always)]
     fn advance<S: Simd>(self, simd: S, power: Power<S>, h: S::f32s, input: S::f32s) -> S::f32s {
         // A subnormal product is slow, and nothing beside an input of some size. The exponent of h and of the factors say so
         // before there is one: biased ones of h, scale and rest, less the biases of two.
-        let factors = simd.add_u32s(exponent(simd, power.scale), exponent(simd, power.rest));
+        let factors = simd.add_u32s(biased(simd, power.scale), biased(simd, power.rest));
         let least = simd.splat_u32s(2 * 127 + 1);
-        let subnormal = simd.less_than_u32s(simd.add_u32s(exponent(simd, h), factors), least);
+        let subnormal = simd.less_than_u32s(simd.add_u32s(biased(simd, h), factors), least);
         let sized = simd.less_than_or_equal_f32s(simd.splat_f32s(LARGE), abs(simd, input));
         let h = simd.select_f32s(simd.and_m32s(subnormal, sized), simd.splat_f32s(0.0), h);
         fma(simd, power.value, simd.mul_f32s(simd.mul_f32s(h, power.rest), power.scale), input)

@@ -121,6 +121,12 @@ impl<S: Simd> Extremes<S> {
         self.greatest = simd.max_f32s(v, self.greatest);
     }
 
+    #[inline(always)]
+    fn take_both(&mut self, simd: S, other: Self) {
+        self.least = simd.min_f32s(other.least, self.least);
+        self.greatest = simd.max_f32s(other.greatest, self.greatest);
+    }
+
     /// Over all lanes.
     #[inline(always)]
     pub fn of_lanes(self, simd: S) -> [f32; 2] {
@@ -131,9 +137,20 @@ impl<S: Simd> Extremes<S> {
     #[inline(always)]
     pub fn of(simd: S, values: &[f32]) -> [f32; 2] {
         let (vectors, rest) = S::as_simd_f32s(values);
-        let mut extremes = Self::none(simd);
-        for &v in vectors {
+        // Several, so that one vector need not wait for the one before it.
+        let mut several = [Self::none(simd); 4];
+        let (fours, ones) = vectors.as_chunks::<4>();
+        for four in fours {
+            for (extremes, &v) in several.iter_mut().zip(four) {
+                extremes.take(simd, v);
+            }
+        }
+        let [mut extremes, others @ ..] = several;
+        for &v in ones {
             extremes.take(simd, v);
+        }
+        for other in others {
+            extremes.take_both(simd, other);
         }
         rest.iter().fold(extremes.of_lanes(simd), |[least, greatest], &v| [least.min(v), greatest.max(v)])
     }

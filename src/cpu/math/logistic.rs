@@ -31,7 +31,22 @@ pub fn ln_1p_unit<S: Simd>(simd: S, y: S::f32s) -> S::f32s {
 /// ln(1 + e^v), and v itself above 20. Off by at most 1.861 ulp, at 0.0133211315.
 #[inline(always)]
 pub fn softplus<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
-    let tail = ln_1p_unit(simd, exp(simd, UpTo70, neg_abs(simd, v)));
+    softplus_from(simd, v, softplus_power(simd, v))
+}
+
+/// The power that [`softplus`] is made of.
+///
+/// A core sees some hundred instructions at a time, which are few of these long chains: who has many elements works out the
+/// powers of some first, and then what is made of them.
+#[inline(always)]
+pub fn softplus_power<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
+    exp(simd, UpTo70, neg_abs(simd, v))
+}
+
+/// [`softplus`], with its power.
+#[inline(always)]
+pub fn softplus_from<S: Simd>(simd: S, v: S::f32s, power: S::f32s) -> S::f32s {
+    let tail = ln_1p_unit(simd, power);
     let sum = simd.add_f32s(at_least(simd, 0.0, v), tail);
     simd.select_f32s(simd.greater_than_f32s(v, simd.splat_f32s(SWITCH)), v, sum)
 }
@@ -100,8 +115,7 @@ struct Parts<S: Simd> {
 
 impl<S: Simd> Parts<S> {
     #[inline(always)]
-    fn new(simd: S, v: S::f32s) -> Self {
-        let lifted = exp(simd, Lifted, neg_abs(simd, v));
+    fn new(simd: S, v: S::f32s, lifted: S::f32s) -> Self {
         let e = simd.mul_f32s(lifted, simd.splat_f32s(1.0 / LIFT));
         let negative = simd.less_than_f32s(v, simd.splat_f32s(0.0));
         Self { v: at_least(simd, LOWEST, v), lifted, e, negative }
@@ -111,7 +125,19 @@ impl<S: Simd> Parts<S> {
 /// v / (1 + e^-v). Off by at most 1.834 ulp, at -22.535858. NaN for -inf.
 #[inline(always)]
 pub fn silu<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
-    let (parts, zero) = (Parts::new(simd, v), simd.splat_f32s(0.0));
+    silu_from(simd, v, silu_power(simd, v))
+}
+
+/// The power that [`silu`] is made of, as of [`softplus_power`].
+#[inline(always)]
+pub fn silu_power<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
+    exp(simd, Lifted, neg_abs(simd, v))
+}
+
+/// [`silu`], with its power.
+#[inline(always)]
+pub fn silu_from<S: Simd>(simd: S, v: S::f32s, power: S::f32s) -> S::f32s {
+    let (parts, zero) = (Parts::new(simd, v, power), simd.splat_f32s(0.0));
     let factor = simd.select_f32s(parts.negative, parts.lifted, simd.splat_f32s(1.0));
     let product = simd.mul_f32s(parts.v, factor);
     let rest = fma(simd, parts.v, factor, simd.xor_f32s(product, simd.splat_f32s(-0.0)));
@@ -127,7 +153,7 @@ pub fn silu<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
 /// s(v) (1 + |v| s(-v)), at -10.045917; the two terms cancel at -1.278. NaN for both infinities.
 #[inline(always)]
 pub fn silu_derivative<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
-    let (parts, one) = (Parts::new(simd, v), simd.splat_f32s(1.0));
+    let (parts, one) = (Parts::new(simd, v, silu_power(simd, v)), simd.splat_f32s(1.0));
     let large = over_one_plus(simd, one, simd.splat_f32s(0.0), parts.e);
     // s(-v) is 1 - s(v) without cancellation.
     let other = simd.select_f32s(parts.negative, large, simd.mul_f32s(parts.e, large));

@@ -19,7 +19,19 @@ impl StepOptions {
     /// delta from raw steps with their bias.
     #[inline(always)]
     pub(super) fn apply_to<S: Simd>(self, simd: S, raw: S::f32s) -> S::f32s {
-        let delta = if self.softplus { logistic::softplus(simd, raw) } else { raw };
+        self.apply_with(simd, raw, self.power(simd, raw))
+    }
+
+    /// What softplus can do before the rest, if it is there: [`logistic::softplus_power`].
+    #[inline(always)]
+    pub(super) fn power<S: Simd>(self, simd: S, raw: S::f32s) -> S::f32s {
+        if self.softplus { logistic::softplus_power(simd, raw) } else { raw }
+    }
+
+    /// [`apply_to`](Self::apply_to), with the power.
+    #[inline(always)]
+    pub(super) fn apply_with<S: Simd>(self, simd: S, raw: S::f32s, power: S::f32s) -> S::f32s {
+        let delta = if self.softplus { logistic::softplus_from(simd, raw, power) } else { raw };
         match self.limit {
             Some((min, max)) => lanes::at_most(simd, max, lanes::at_least(simd, min, delta)),
             None => delta,

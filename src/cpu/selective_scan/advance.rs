@@ -1,11 +1,11 @@
 //! The recurrence, over the channels of a tile: a vector has one channel in each lane, or states of one channel.
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, SOME};
 use super::along_states::AlongStates;
 use super::lines::{load, store};
 use super::memory::{Lanes, Memory, Rows};
 use crate::cpu::along_states::{Each, EachAsSmall};
-use crate::cpu::math::decay::{Choice, Decay, Exponents, rates};
+use crate::cpu::math::decay::{Choice, Decay, Exponents, exponents, rates};
 use crate::cpu::math::lanes::{Extremes, fma};
 use pulp::{Simd, WithSimd};
 
@@ -17,6 +17,8 @@ const TOGETHER: usize = 4;
 /// By [`Simd::vectorize`], so that it is compiled once, and not for every dtype and direction.
 pub(super) struct Advance<'w, 'm> {
     pub memory: &'w mut Memory<'m>,
+    /// A where it lies, or in the memory: [`Tile::rows_of_A`](super::stage::Tile::rows_of_A).
+    pub A: Option<&'w [f32]>,
     pub channels: usize,
     pub steps: usize,
     pub back: bool,
@@ -24,7 +26,7 @@ pub(super) struct Advance<'w, 'm> {
     /// y becomes the output before D and gate.
     pub output: bool,
     /// What is read and written next.
-    pub ahead: Ahead,
+    pub ahead: &'w mut Ahead,
 }
 
 impl WithSimd for Advance<'_, '_> {
@@ -32,24 +34,30 @@ impl WithSimd for Advance<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { memory, channels, steps, back, exponents, output, ahead } = self;
+        let Self { memory, A, channels, steps, back, exponents, output, ahead } = self;
         if memory.shape.dstate == 0 {
             memory.y[..steps * memory.shape.width].fill(0.0);
         }
         if memory.shape.lanes == Lanes::States {
-            let along = AlongStates { memory, channels, steps, back, output, ahead };
+            let copied = std::mem::take(&mut memory.A);
             // What lies behind the rows of the channels is of another tile.
-            let A = Extremes::of(simd, &along.memory.A[..channels * along.memory.shape.pitch()]);
-            return match exponents.of(A) {
+            let A = A.unwrap_or(&copied[..channels * memory.shape.pitch()]);
+            let along = AlongStates { memory: &mut *memory, A, channels, steps, back, output, ahead };
+            match exponents.of(Extremes::of(simd, A)) {
                 Choice::Small(decay) => along.run(simd, Each(decay)),
                 Choice::Any(_) => along.run(simd, EachAsSmall),
-            };
+            }
+            memory.A = copied;
+            return;
         }
-        let parts = channels.div_ceil(S::F32_LANES) * memory.shape.dstate;
+        let shared = !memory.B.constant && !memory.C.constant;
+        let together = if shared { memory.shape.dstate / TOGETHER * TOGETHER } else { 0 };
+        let runs = channels.div_ceil(S::F32_LANES) * (together / TOGETHER + memory.shape.dstate - together);
+        let lines = ahead.share(runs * steps.div_ceil(SOME));
+        let mut walk = Walk { memory, lane: 0, steps, back, output, ahead: *ahead, lines };
         for lane in (0..channels).step_by(S::F32_LANES) {
-            let done = lane / S::F32_LANES * memory.shape.dstate;
-            let mut walk = Walk { memory: &mut *memory, lane, steps, back, output, ahead, done, parts };
-            walk.states(simd, exponents);
+            walk.lane = lane;
+            walk.states(simd, exponents, together);
         }
     }
 }
@@ -60,29 +68,24 @@ struct Walk<'w, 'm> {
     steps: usize,
     back: bool,
     output: bool,
+    /// A copy: what lies elsewhere is read again after every store.
     ahead: Ahead,
-    /// How many of `parts`, one for each state of each vector, are done.
-    done: usize,
-    parts: usize,
+    /// To be asked for every [`SOME`] steps.
+    lines: usize,
 }
 
 impl Walk<'_, '_> {
     #[inline(always)]
-    fn states<S: Simd>(&mut self, simd: S, exponents: Exponents) {
-        let dstate = self.memory.shape.dstate;
-        let shared = !self.memory.B.constant && !self.memory.C.constant;
-        let together = if shared { dstate / TOGETHER * TOGETHER } else { 0 };
+    fn states<S: Simd>(&mut self, simd: S, exponents: Exponents, together: usize) {
         for n in (0..together).step_by(TOGETHER) {
             if self.output {
                 self.choose::<S, TOGETHER, true, true>(simd, exponents, n);
             } else {
                 self.choose::<S, TOGETHER, true, false>(simd, exponents, n);
             }
-            self.ahead.fetch([self.done + n, self.done + n + TOGETHER], self.parts);
         }
-        for n in together..dstate {
+        for n in together..self.memory.shape.dstate {
             self.choose::<S, 1, false, true>(simd, exponents, n);
-            self.ahead.fetch([self.done + n, self.done + n + 1], self.parts);
         }
     }
 
@@ -102,6 +105,21 @@ impl Walk<'_, '_> {
         }
     }
 
+    /// Panics if either end of what [`run`](Self::run) reads is outside its memory.
+    #[inline(always)]
+    fn look<S: Simd, const K: usize>(&self, n: usize) {
+        let Memory { shape, delta, delta_x, y, B, C, .. } = &*self.memory;
+        for row in [0, self.steps - 1] {
+            for rows in [&**delta, delta_x, y] {
+                load::<S>(&rows[row * shape.width + self.lane..]);
+            }
+            for k in 0..K {
+                B.check::<S>(n + k, row, self.lane);
+                C.check::<S>(n + k, row, self.lane);
+            }
+        }
+    }
+
     /// All steps of K states from `n` on. `VARIABLE`: neither B nor C is constant. `OUTPUT`: there may be one.
     #[inline(always)]
     fn run<S: Simd, const K: usize, const VARIABLE: bool, const OUTPUT: bool>(
@@ -115,41 +133,42 @@ impl Walk<'_, '_> {
         let rates = rates(simd, std::array::from_fn::<_, K, _>(|k| vector(self.memory.A, n + k)));
         let mut h: [S::f32s; K] = std::array::from_fn(|k| vector(self.memory.state, n + k));
         let (B, C) = (&self.memory.B, &self.memory.C);
-        // Both ends of what is read below.
         let (last, zero) = (self.steps - 1, simd.splat_f32s(0.0));
-        for row in [0, last] {
-            vector(self.memory.delta, row);
-            vector(self.memory.delta_x, row);
-            vector(self.memory.y, row);
-            for k in 0..K {
-                B.check::<S>(n + k, row, lane);
-                C.check::<S>(n + k, row, lane);
-            }
-        }
+        self.look::<S, K>(n);
         let (B, C) = (B.of::<K>(n, lane), C.of::<K>(n, lane));
         let output = OUTPUT && (VARIABLE || self.output);
         let (delta, delta_x, y) =
             (self.memory.delta.as_ptr(), self.memory.delta_x.as_ptr(), self.memory.y.as_mut_ptr());
+        let first = if self.back { last } else { 0 };
+        let forth = |distance: usize| if self.back { distance.wrapping_neg() } else { distance };
+        let (rows, of_B, of_C) = (forth(width), forth(B.by_step), forth(C.by_step));
+        let (mut at, mut in_B, mut in_C) = (first * width + lane, first * B.by_step, first * C.by_step);
+        // The window of instructions that a core sees holds few polynomials: it is kept busy by exponents of the next step.
+        let mut exponents = exponents(simd, decay, vector(self.memory.delta, first), &rates);
         for i in 0..self.steps {
-            let row = if self.back { last - i } else { i };
-            let at = row * width + lane;
-            // SAFETY: the rows of the first and the last step have been looked at, and this one is between them.
+            let next = if i == last { at } else { at.wrapping_add(rows) };
+            // SAFETY: `look` has looked at the rows of the first and the last step, and this one is between them.
             unsafe {
-                let step = delta.add(at).cast::<S::f32s>().read_unaligned();
+                let step = delta.add(next).cast::<S::f32s>().read_unaligned();
                 let input = delta_x.add(at).cast::<S::f32s>().read_unaligned();
                 let y = y.add(at).cast::<S::f32s>();
                 let mut sum = if n == 0 || !output { zero } else { y.read_unaligned() };
                 for (k, h) in h.iter_mut().enumerate() {
-                    let power = decay.power(simd, step, rates[k]);
-                    let input = simd.mul_f32s(input, B.at::<S, VARIABLE>(simd, k, row));
+                    let power = exponents[k].power(simd);
+                    exponents[k] = decay.exponent(simd, step, rates[k]);
+                    let input = simd.mul_f32s(input, B.at::<S, VARIABLE>(simd, k, in_B));
                     *h = decay.advance(simd, power, *h, input);
                     if output {
-                        sum = fma(simd, *h, C.at::<S, VARIABLE>(simd, k, row), sum);
+                        sum = fma(simd, *h, C.at::<S, VARIABLE>(simd, k, in_C), sum);
                     }
                 }
                 if output {
                     y.write_unaligned(sum);
                 }
+            }
+            (at, in_B, in_C) = (next, in_B.wrapping_add(of_B), in_C.wrapping_add(of_C));
+            if i % SOME == 0 {
+                self.ahead.ask(self.lines);
             }
         }
         for (k, h) in h.into_iter().enumerate() {
@@ -182,21 +201,21 @@ impl Rows<'_> {
 #[derive(Debug, Clone, Copy)]
 pub struct Projected<const K: usize> {
     starts: [*const f32; K],
-    by_step: usize,
+    pub by_step: usize,
     pub constant: bool,
 }
 
 impl<const K: usize> Projected<K> {
-    /// The `k`th state of step `row` for each lane. `VARIABLE`: it is not constant.
+    /// The `k`th state for each lane, `at` being [`by_step`](Self::by_step) times the step. `VARIABLE`: it is not constant.
     ///
     /// # Safety
     /// It lies inside the memory.
     #[inline(always)]
-    pub unsafe fn at<S: Simd, const VARIABLE: bool>(&self, simd: S, k: usize, row: usize) -> S::f32s {
+    pub unsafe fn at<S: Simd, const VARIABLE: bool>(&self, simd: S, k: usize, at: usize) -> S::f32s {
         // SAFETY: the caller's promise.
         unsafe {
             if VARIABLE || !self.constant {
-                simd.splat_f32s(*self.starts[k].add(row * self.by_step))
+                simd.splat_f32s(*self.starts[k].add(at))
             } else {
                 self.starts[k].cast::<S::f32s>().read_unaligned()
             }

@@ -1,24 +1,32 @@
 //! Memory that is asked for while something else is computed: rows of a few elements each, too short and too far apart for
 //! the hardware to foresee.
 
-use crate::cpu::runs::fetch;
+use crate::cpu::runs::{LINE, fetch};
 use crate::cpu::writer::Writer;
 use crate::tensor::{Element, Host, Strided};
 
-/// Rows of several tensors.
+/// Steps from one turn of asking to the next.
+pub(super) const SOME: usize = 4;
+
+/// Rows of several tensors, from the next line of cache on that has not been asked for.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Ahead {
     tensors: [Option<Rows>; 8],
     count: usize,
+    /// Of all rows.
+    lines: usize,
+    tensor: usize,
+    row: usize,
+    line: usize,
 }
 
 /// Rows of one tensor.
 #[derive(Debug, Clone, Copy)]
 struct Rows {
     start: *const u8,
-    /// Bytes from one to the next, and of each.
+    /// Bytes from one to the next, and lines of each.
     distance: isize,
-    bytes: usize,
+    lines: usize,
     count: usize,
 }
 
@@ -56,20 +64,41 @@ impl Ahead {
         let rows = Rows {
             start: start.cast(),
             distance: (stride as isize).wrapping_mul(size as isize),
-            bytes: length * size,
+            lines: (length * size).div_ceil(LINE),
             count,
         };
-        self.tensors[self.count] = Some(rows);
-        self.count += 1;
+        if rows.count * rows.lines > 0 {
+            self.tensors[self.count] = Some(rows);
+            self.count += 1;
+            self.lines += rows.count * rows.lines;
+        }
     }
 
-    /// Asks for parts `from` up to `to` of `parts`.
+    /// How many lines to ask for in each of so many turns. All at once would hold up what is computed meanwhile: a core waits
+    /// for few lines at a time, 16 say, and asks for the next when one has come.
+    pub fn share(&self, turns: usize) -> usize {
+        self.lines.div_ceil(turns.max(1))
+    }
+
+    /// Asks for the next `lines`.
     #[inline(always)]
-    pub fn fetch(&self, [from, to]: [usize; 2], parts: usize) {
-        for rows in self.tensors.iter().flatten() {
-            for row in rows.count * from / parts..rows.count * to / parts {
-                fetch(rows.start.wrapping_offset(rows.distance.wrapping_mul(row as isize)), rows.bytes);
+    pub fn ask(&mut self, lines: usize) {
+        for _ in 0..lines {
+            let Some(Some(rows)) = self.tensors.get(self.tensor) else { return };
+            let row = rows.start.wrapping_offset(rows.distance.wrapping_mul(self.row as isize));
+            fetch(row.wrapping_add(self.line * LINE), 1);
+            self.line += 1;
+            if self.line == rows.lines {
+                (self.line, self.row) = (0, self.row + 1);
+                if self.row == rows.count {
+                    (self.row, self.tensor) = (0, self.tensor + 1);
+                }
             }
         }
+    }
+
+    /// Asks for all of it.
+    pub fn ask_all(mut self) {
+        self.ask(self.lines);
     }
 }

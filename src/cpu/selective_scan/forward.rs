@@ -2,6 +2,7 @@
 //! makes of nothing first, then each part in full from what was carried.
 
 use super::advance::Advance;
+use super::ahead::Ahead;
 use super::carry::{Order, Rows, between_parts};
 use super::memory::{MOST_CHANNELS, Memory, Shape, tiling};
 use super::stage::Tile;
@@ -189,34 +190,52 @@ pub struct Pass<'p, 'a, T: Element> {
     delta_sum: Option<Writer<'p, f32, 2>>,
 }
 
-impl<T: Element> Pass<'_, '_, T> {
+impl<'a, T: Element> Pass<'_, 'a, T> {
     /// Without the last part of each sequence, unless `all`.
     fn run(&self, cpu: Cpu, memory: &mut [f32], all: bool) {
         let (inputs, cut) = (self.inputs, self.cut);
+        let threads = cpu.threads();
         let workers = workers(inputs, cut, &self.tiling);
         let shape = self.shape;
         let count = inputs.dims.nseqs * cut.split * self.tiling.count;
         cpu.for_each_with(0..workers, memory, shape.floats(), |worker, memory| {
             let tasks = (worker..count).step_by(workers);
-            T::selective_scan_forward(cpu, Worker { pass: self, tasks, all, memory: Memory::new(shape, memory) });
+            let memory = Memory::new(shape, memory);
+            let then = Some(worker + threads).filter(|&then| then < workers);
+            let asked = threads == 1 && worker > 0;
+            T::selective_scan_forward(cpu, Worker { pass: self, tasks, then, asked, all, memory });
         });
     }
 
-    #[inline(always)]
-    fn part<S: Simd>(&self, simd: S, [seq, part, tile]: [usize; 3], memory: &mut Memory<'_>) {
-        let tile = Tile {
+    /// Sequence, part and tile of a task.
+    fn place(&self, task: usize) -> [usize; 3] {
+        let (split, tiles) = (self.cut.split, self.tiling.count);
+        [task / (split * tiles), task / tiles % split, task % tiles]
+    }
+
+    fn tile(&self, task: usize) -> Tile<'_, 'a, T> {
+        let [seq, _, tile] = self.place(task);
+        Tile {
             inputs: self.inputs,
             span: self.inputs.span(seq),
             channels: self.tiling.channels(tile),
-            short: memory.shape.short,
-        };
+            short: self.shape.short,
+        }
+    }
+
+    /// The first steps of a task.
+    fn ahead_of(&self, task: usize, out: Option<&Writer<'_, T, 3>>) -> Ahead {
+        let ([_, part, _], tile) = (self.place(task), self.tile(task));
+        let steps = self.cut.steps(tile.span.len, part);
+        tile.ahead(&tile.span.times(steps.start..(steps.start + self.shape.steps).min(steps.end)), out)
+    }
+
+    #[inline(always)]
+    fn part<S: Simd>(&self, simd: S, task: usize, then: Option<usize>, memory: &mut Memory<'_>) {
+        let [seq, part, _] = self.place(task);
+        let tile = self.tile(task);
         let (span, row) = (tile.span, seq * self.cut.split + part);
         let (steps, mut sums) = (self.cut.steps(span.len, part), [0.0f64; MOST_CHANNELS]);
-        // No tile before the first one has asked for it.
-        let first = steps.start..(steps.start + memory.shape.steps).min(steps.end);
-        if !tile.short {
-            tile.ahead(&span.times(first), None).fetch([0, 1], 1);
-        }
         tile.load_constants(memory);
         tile.load_state(self.start.as_ref(), row, memory);
         let mut from = steps.start;
@@ -226,15 +245,19 @@ impl<T: Element> Pass<'_, '_, T> {
             let to = (from + memory.shape.steps).min(steps.end).min(chunk_end);
             let times = span.times(from..to);
             let delta = tile.stage(simd, times.clone(), memory);
-            let next = span.times(to..(to + memory.shape.steps).min(steps.end));
+            let mut ahead = match then {
+                Some(then) if to == steps.end && !tile.short => self.ahead_of(then, self.out.as_ref()),
+                _ => tile.ahead(&span.times(to..(to + memory.shape.steps).min(steps.end)), self.out.as_ref()),
+            };
             simd.vectorize(Advance {
+                A: tile.rows_of_A(memory.shape),
                 memory: &mut *memory,
                 channels: tile.channels.len(),
                 steps: times.len(),
                 back: span.reverse,
                 exponents: Exponents::new(delta),
                 output: self.out.is_some(),
-                ahead: tile.ahead(&next, self.out.as_ref()),
+                ahead: &mut ahead,
             });
             if self.delta_sum.is_some() {
                 add_steps(&mut sums, memory, times.len(), span.reverse);
@@ -278,6 +301,10 @@ pub(super) fn add_steps(sums: &mut [f64], memory: &Memory<'_>, steps: usize, bac
 pub struct Worker<'w, 'p, 'a, T: Element> {
     pass: &'w Pass<'p, 'a, T>,
     tasks: StepBy<Range<usize>>,
+    /// What the thread takes next: a guess, if there are several threads.
+    then: Option<usize>,
+    /// The thread has asked for the first task already.
+    asked: bool,
     all: bool,
     memory: Memory<'w>,
 }
@@ -287,12 +314,13 @@ impl<T: Element> WithSimd for Worker<'_, '_, '_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let (split, tiles) = (self.pass.cut.split, self.pass.tiling.count);
-        for i in self.tasks {
-            let [seq, part, tile] = [i / (split * tiles), i / tiles % split, i % tiles];
-            if self.all || part + 1 < split {
-                self.pass.part(simd, [seq, part, tile], &mut self.memory);
-            }
+        let (pass, split) = (self.pass, self.pass.cut.split);
+        let mut tasks = self.tasks.filter(|&task| self.all || pass.place(task)[1] + 1 < split).peekable();
+        if let (Some(&first), false) = (tasks.peek(), self.asked || pass.shape.short) {
+            pass.ahead_of(first, None).ask_all();
+        }
+        while let Some(task) = tasks.next() {
+            pass.part(simd, task, tasks.peek().copied().or(self.then), &mut self.memory);
         }
     }
 }

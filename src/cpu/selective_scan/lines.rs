@@ -1,5 +1,6 @@
 //! Work on lines: neighbours in memory, which are channels at one step or steps of one channel.
 
+use super::memory::MOST_CHANNELS;
 use crate::cpu::math::lanes::Extremes;
 use crate::cpu::math::logistic::silu;
 use crate::cpu::runs::widen;
@@ -25,11 +26,19 @@ impl WithSimd for Steps<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> [f32; 2] {
         let Self { options, delta, x, bias } = self;
-        let mut extremes = Extremes::none(simd);
-        for (delta, x) in delta.chunks_exact_mut(bias.len()).zip(x.chunks_exact_mut(bias.len())) {
-            for at in (0..bias.len()).step_by(S::F32_LANES) {
-                let raw = simd.add_f32s(load::<S>(&delta[at..]), load::<S>(&bias[at..]));
-                let step = options.apply_to(simd, raw);
+        let (mut extremes, mut powers) = (Extremes::none(simd), [0.0f32; MOST_CHANNELS]);
+        // Whole rows of channels.
+        let some = MOST_CHANNELS / bias.len() * bias.len();
+        for (delta, x) in delta.chunks_mut(some).zip(x.chunks_mut(some)) {
+            for (delta, powers) in delta.chunks_exact_mut(bias.len()).zip(powers.chunks_exact_mut(bias.len())) {
+                for at in (0..bias.len()).step_by(S::F32_LANES) {
+                    let raw = simd.add_f32s(load::<S>(&delta[at..]), load::<S>(&bias[at..]));
+                    store::<S>(powers, at, options.power(simd, raw));
+                    store::<S>(delta, at, raw);
+                }
+            }
+            for at in (0..delta.len()).step_by(S::F32_LANES) {
+                let step = options.apply_with(simd, load::<S>(&delta[at..]), load::<S>(&powers[at..]));
                 extremes.take(simd, step);
                 store::<S>(delta, at, step);
                 store::<S>(x, at, simd.mul_f32s(load::<S>(&x[at..]), step));
@@ -60,7 +69,7 @@ impl<T: Element> WithSimd for StepRow<'_, T> {
     fn with_simd<S: Simd>(self, simd: S) -> [f32; 2] {
         let Self { options, raw, x, bias, delta, delta_x } = self;
         let mut extremes = Extremes::none(simd);
-        let (mut own_raw, mut own_x) = ([0.0f32; CHUNK], [0.0f32; CHUNK]);
+        let [mut own_raw, mut own_x, mut powers] = [[0.0f32; CHUNK]; 3];
         for at in (0..raw.len()).step_by(CHUNK) {
             let count = CHUNK.min(raw.len() - at);
             if count == CHUNK {
@@ -72,7 +81,11 @@ impl<T: Element> WithSimd for StepRow<'_, T> {
             }
             for i in (0..count).step_by(S::F32_LANES) {
                 let raw = simd.add_f32s(load::<S>(&own_raw[i..]), load::<S>(&bias[at + i..]));
-                let step = options.apply_to(simd, raw);
+                store::<S>(&mut powers, i, options.power(simd, raw));
+                store::<S>(&mut own_raw, i, raw);
+            }
+            for i in (0..count).step_by(S::F32_LANES) {
+                let step = options.apply_with(simd, load::<S>(&own_raw[i..]), load::<S>(&powers[i..]));
                 extremes.take(simd, step);
                 store::<S>(delta, at + i, step);
                 store::<S>(delta_x, at + i, simd.mul_f32s(load::<S>(&own_x[i..]), step));

@@ -7,6 +7,8 @@ use crate::tensor::{Element, Host};
 
 /// Channels of a tile, at the most.
 pub(super) const MOST_CHANNELS: usize = 256;
+/// States of a tile that has them in the lanes, at the most, if that is more than [`MOST_ROWS`] channels: half of a first cache.
+const MOST_STATES: usize = 4096;
 /// Of which every length of memory is a multiple: no vector has more lanes.
 pub(super) const LANES: usize = 16;
 /// Channels whose steps are turned over together.
@@ -35,7 +37,7 @@ pub(super) fn tiling<T: Element>(inputs: &Inputs<'_, T, Host>) -> (Tiling, Shape
     match Lanes::new(tiling.run.min(channels), &shape) {
         Lanes::Channels => (tiling, shape),
         Lanes::States => {
-            let tiling = Tiling::new(inputs, channels.min(MOST_ROWS));
+            let tiling = Tiling::new(inputs, channels.min((MOST_STATES / shape.dstate).max(MOST_ROWS)));
             (tiling, Shape { lanes: Lanes::States, ..Shape::new(inputs, &tiling, steps) })
         }
     }

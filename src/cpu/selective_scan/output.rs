@@ -4,7 +4,7 @@ use super::lines::{CHUNK, Constant, load, store};
 use super::memory::{LANES, MOST_CHANNELS, Memory, TURN, by_channel};
 use super::stage::{Neighbours, Tile};
 use crate::cpu::math::lanes::fma;
-use crate::cpu::math::logistic::silu;
+use crate::cpu::math::logistic::{silu_from, silu_power};
 use crate::cpu::runs::{narrow, widen};
 use crate::cpu::transpose::transpose;
 use crate::cpu::writer::Writer;
@@ -145,9 +145,11 @@ impl<T: Element> WithSimd for Output<'_, T> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { y, x, z, D, out } = self;
         let whole = out.len() / CHUNK * CHUNK;
+        // What need not be converted is one chunk: the longer, the less a core waits for its end.
+        let length = if T::DTYPE == Dtype::F32 { whole.max(CHUNK) } else { CHUNK };
         let (full, rest) = out.split_at_mut(whole);
-        for (at, out) in (0..whole).step_by(CHUNK).zip(full.chunks_exact_mut(CHUNK)) {
-            let [x, z] = [x, z].map(|line| line.map(|line| &line[at..at + CHUNK]));
+        for (at, out) in (0..whole).step_by(length).zip(full.chunks_exact_mut(length)) {
+            let [x, z] = [x, z].map(|line| line.map(|line| &line[at..at + length]));
             chunk(simd, &y[at..], [x, z], D.from(at), out);
         }
         if !rest.is_empty() {
@@ -157,10 +159,10 @@ impl<T: Element> WithSimd for Output<'_, T> {
     }
 }
 
-/// Up to [`CHUNK`] elements of a line.
+/// Some elements of a line: up to [`CHUNK`], or of f32 a multiple of it.
 #[inline(always)]
 fn chunk<S: Simd, T: Element>(simd: S, y: &[f32], [x, z]: [Option<&[T]>; 2], D: Constant<'_>, out: &mut [T]) {
-    if T::DTYPE == Dtype::F32 && out.len() == CHUNK {
+    if T::DTYPE == Dtype::F32 && out.len().is_multiple_of(CHUNK) {
         let [x, z] = [x, z].map(|line| line.map(bytemuck::cast_slice));
         return gated(simd, y, [x, z], D, bytemuck::cast_slice_mut(out));
     }
@@ -179,13 +181,18 @@ fn chunk<S: Simd, T: Element>(simd: S, y: &[f32], [x, z]: [Option<&[T]>; 2], D: 
 /// Whole vectors.
 #[inline(always)]
 fn gated<S: Simd>(simd: S, y: &[f32], [x, z]: [Option<&[f32]>; 2], D: Constant<'_>, out: &mut [f32]) {
+    if let Some(z) = z {
+        for at in (0..out.len()).step_by(S::F32_LANES) {
+            store::<S>(out, at, silu_power(simd, load::<S>(&z[at..])));
+        }
+    }
     for at in (0..out.len()).step_by(S::F32_LANES) {
         let mut v = load::<S>(&y[at..]);
         if let Some(x) = x {
             v = fma(simd, D.at(simd, at), load::<S>(&x[at..]), v);
         }
         if let Some(z) = z {
-            v = simd.mul_f32s(v, silu(simd, load::<S>(&z[at..])));
+            v = simd.mul_f32s(v, silu_from(simd, load::<S>(&z[at..]), load::<S>(&out[at..])));
         }
         store::<S>(out, at, v);
     }

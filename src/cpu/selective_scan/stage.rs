@@ -47,7 +47,9 @@ impl<T: Element> Tile<'_, '_, T> {
         if let Some(D) = &self.inputs.D {
             D.run([channels.start], 0, &mut memory.D[..channels.len()]);
         }
-        self.matrix(&self.inputs.A, [0; 2], memory.A, memory.shape);
+        if self.rows_of_A(memory.shape).is_none() {
+            self.matrix(&self.inputs.A, [0; 2], memory.A, memory.shape);
+        }
         for (rows, projection) in [(&mut memory.B, &self.inputs.B), (&mut memory.C, &self.inputs.C)] {
             if let AlignedProjection::Constant(tensor) = projection {
                 self.matrix(tensor, [0; 2], rows.memory, memory.shape);
@@ -57,6 +59,26 @@ impl<T: Element> Tile<'_, '_, T> {
                 };
             }
         }
+    }
+
+    /// A where it lies, if that is as the tile wants it.
+    pub fn rows_of_A(&self, shape: Shape) -> Option<&[f32]> {
+        self.rows_of_states(&self.inputs.A, [self.channels.start, 0], shape)
+    }
+
+    fn rows_of_states<'t, const R: usize>(
+        &self,
+        tensor: &'t Strided<'_, f32, Host, R>,
+        index: [usize; R],
+        shape: Shape,
+    ) -> Option<&'t [f32]> {
+        let dense = shape.dstate == shape.pitch() && tensor.layout.strides[R - 2..] == [shape.dstate as i64, 1];
+        let (channels, floats) = (self.channels.len(), self.channels.len() * shape.pitch());
+        (shape.lanes == Lanes::States && dense).then(|| match floats {
+            0 => &[][..],
+            // SAFETY: the channels' states lie one after the other.
+            _ => unsafe { std::slice::from_raw_parts(tensor.line(index, R - 2, channels), floats) },
+        })
     }
 
     /// Row `row` of states, or nothing.
@@ -81,11 +103,8 @@ impl<T: Element> Tile<'_, '_, T> {
         let (width, channels) = (shape.width, self.channels.len());
         if shape.lanes == Lanes::States {
             index[R - 2] = self.channels.start;
-            if shape.dstate == shape.pitch() && tensor.layout.strides[R - 2..] == [shape.dstate as i64, 1] {
-                let together = channels * shape.pitch();
-                // SAFETY: the channels' states lie one after the other.
-                let from = unsafe { std::slice::from_raw_parts(tensor.line(index, R - 2, channels), together) };
-                return to[..together].copy_from_slice(from);
+            if let Some(rows) = self.rows_of_states(tensor, index, shape) {
+                return to[..rows.len()].copy_from_slice(rows);
             }
             for (row, to) in to.chunks_exact_mut(shape.pitch()).take(channels).enumerate() {
                 index[R - 2] = self.channels.start + row;

@@ -151,15 +151,14 @@ impl Block<'_> {
         factors: impl Factors<S>,
     ) {
         let (dstate, shared) = (self.dstate, self.one_decay.is_some());
-        let steps = delta.iter().zip(delta_x);
         let mut halves = Halves::new();
         if dstate == SUMS && !shared {
-            halves.sixteens(simd, factors, steps, [self.A, self.B, self.C], h);
+            halves.sixteens(simd, factors, [delta, delta_x], [self.A, self.B, self.C], h);
             return halves.add(simd, self.rows, self.y);
         }
         let (B, B_rest) = self.B[..dstate].as_chunks::<SUMS>();
         let (C, C_rest) = self.C[..dstate].as_chunks::<SUMS>();
-        let rows = h.chunks_exact_mut(dstate).zip(&mut halves.rows).zip(steps);
+        let rows = h.chunks_exact_mut(dstate).zip(&mut halves.rows).zip(delta.iter().zip(delta_x));
         // One decay asks for no A: any row will do.
         let (A_all, A_step) = if shared { (self.B, 0) } else { (self.A, dstate) };
         for (row, ((h, half), (&delta, &delta_x))) in rows.enumerate() {

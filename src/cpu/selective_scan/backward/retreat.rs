@@ -1,9 +1,9 @@
 //! The recurrence against its order, over the channels of a tile: a vector has one channel in each lane.
 
 use super::memory::{Passes, Scratch, TOGETHER};
-use crate::cpu::math::decay::{Choice, Decay, Exponents, rates};
+use crate::cpu::math::decay::{Choice, Decay, Exponents, exponents, rates};
 use crate::cpu::math::lanes::fma;
-use crate::cpu::selective_scan::ahead::Ahead;
+use crate::cpu::selective_scan::ahead::{Ahead, SOME};
 use crate::cpu::selective_scan::lines::{load, store};
 use crate::cpu::selective_scan::memory::LANES;
 use pulp::{Simd, WithSimd};
@@ -83,7 +83,7 @@ impl WithSimd for Retreat<'_, '_> {
         // Put back below: both are borrowed meanwhile.
         let lines = std::mem::take(&mut scratch.lines);
         let passes = Passes::new(&mut *lines, scratch.tile.shape.steps);
-        let mut walk = Walk { scratch: &mut *scratch, passes, channels, steps, back, wanted, ahead, lane: 0 };
+        let mut walk = Walk { scratch: &mut *scratch, passes, channels, steps, back, wanted, ahead, lines: 0, lane: 0 };
         walk.states(simd, exponents);
         scratch.lines = lines;
     }
@@ -97,6 +97,8 @@ struct Walk<'w, 'm> {
     back: bool,
     wanted: Wanted,
     ahead: Ahead,
+    /// To be asked for every [`SOME`] steps.
+    lines: usize,
     /// The first channel of the vector.
     lane: usize,
 }
@@ -112,6 +114,8 @@ impl Walk<'_, '_> {
             }
         }
         let all = self.wanted.all() && !tile.B.constant && !tile.C.constant;
+        let vectors = self.channels.div_ceil(S::F32_LANES);
+        self.lines = self.ahead.share(dstate.div_ceil(TOGETHER) * vectors * self.steps.div_ceil(SOME));
         for n in (0..dstate).step_by(TOGETHER) {
             let here = TOGETHER.min(dstate - n);
             for sums in &mut self.passes.sums {
@@ -124,9 +128,6 @@ impl Walk<'_, '_> {
                 } else {
                     (0..here).for_each(|k| self.run::<S, 1, false>(simd, exponents, [n + k, k]));
                 }
-                let vectors = self.channels.div_ceil(S::F32_LANES);
-                let done = n / TOGETHER * vectors + lane / S::F32_LANES;
-                self.ahead.fetch([done, done + 1], dstate.div_ceil(TOGETHER) * vectors);
             }
             (0..here).for_each(|k| self.add_lanes([n + k, k]));
         }
@@ -178,21 +179,25 @@ impl Walk<'_, '_> {
         let mask = load::<S>(&self.scratch.lanes[lane..]);
         let (B, saved) = (tile.B.of::<K>(n, lane), self.passes.saved.as_mut_ptr());
         let states = ALL || self.wanted.states;
+        let row = |i: usize| if self.back { last - i } else { i };
+        // A step ahead, as forward.
+        let mut exponents = exponents(simd, decay, vector(tile.delta, row(0)), &rates);
         for i in 0..self.steps {
-            let row = if self.back { last - i } else { i };
+            let (row, next) = (row(i), row((i + 1).min(last)));
             let at = row * width + lane;
             // SAFETY: `look` has looked at the first and the last step, and this one is between them.
             unsafe {
-                let step = vector_at::<S>(delta, at);
+                let step = vector_at::<S>(delta, next * width + lane);
                 let input = masked::<S, ALL>(simd, mask, vector_at::<S>(delta_x, at));
                 for (k, h) in h.iter_mut().enumerate() {
-                    let power = decay.power(simd, step, rates[k]);
+                    let power = exponents[k].power(simd);
+                    exponents[k] = decay.exponent(simd, step, rates[k]);
                     let decay = masked::<S, ALL>(simd, mask, decay.value(simd, power));
                     let to = saved.add((i * K + k) * 2 * LANES);
                     to.cast::<S::f32s>().write_unaligned(decay);
                     to.add(LANES).cast::<S::f32s>().write_unaligned(*h);
                     if states {
-                        let B = masked::<S, ALL>(simd, mask, B.at::<S, ALL>(simd, k, row));
+                        let B = masked::<S, ALL>(simd, mask, B.at::<S, ALL>(simd, k, row * B.by_step));
                         *h = fma(simd, decay, *h, simd.mul_f32s(input, B));
                     }
                 }
@@ -238,7 +243,7 @@ impl Walk<'_, '_> {
                     let (decay, before) = (vector_at::<S>(from, 0), vector_at::<S>(from, LANES));
                     let sum = ((place + k) * steps + row) * LANES + lane % LANES;
                     if ALL || wanted.output {
-                        let C = masked::<S, ALL>(simd, mask, C.at::<S, ALL>(simd, k, row));
+                        let C = masked::<S, ALL>(simd, mask, C.at::<S, ALL>(simd, k, row * C.by_step));
                         if ALL || wanted.projections[1] {
                             match of_C {
                                 true => dC[k] = fma(simd, output, h[k], dC[k]),
@@ -257,7 +262,7 @@ impl Walk<'_, '_> {
                         }
                     }
                     if ALL || wanted.by_input {
-                        let B = masked::<S, ALL>(simd, mask, B.at::<S, ALL>(simd, k, row));
+                        let B = masked::<S, ALL>(simd, mask, B.at::<S, ALL>(simd, k, row * B.by_step));
                         sum_input = fma(simd, dh[k], B, sum_input);
                     }
                     dh[k] = simd.mul_f32s(dh[k], decay);
@@ -273,6 +278,9 @@ impl Walk<'_, '_> {
                 }
                 by_input.add(at).cast::<S::f32s>().write_unaligned(sum_input);
                 by_decay.add(at).cast::<S::f32s>().write_unaligned(sum_decay);
+            }
+            if i % SOME == 0 {
+                self.ahead.ask(self.lines);
             }
         }
         for k in 0..K {

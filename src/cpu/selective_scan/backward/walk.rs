@@ -252,12 +252,13 @@ impl<T: Element> Walk<'_, '_, '_, '_, T> {
         let delta = self.tile.stage(simd, times.clone(), memory);
         self.call.cpu.dispatch(Advance {
             memory,
+            A: None,
             channels: self.tile.channels.len(),
             steps: times.len(),
             back: self.tile.span.reverse,
             exponents: Exponents::new(delta),
             output: false,
-            ahead: self.ahead(Some(window + 1).filter(|&next| next < self.windows()), true),
+            ahead: &mut self.ahead(Some(window + 1).filter(|&next| next < self.windows()), true),
         });
     }
 
