@@ -2,6 +2,7 @@
 
 use crate::forms::{self, Form, Level};
 use crate::types::Type;
+use std::collections::HashSet;
 
 /// An instruction that only computes, and the types of its operands.
 #[derive(Clone, Debug)]
@@ -46,11 +47,14 @@ pub fn computations() -> impl Iterator<Item = Computation> {
     let two = forms::known_of_two().flat_map(move |group| with(group, one_destination));
     let three = forms::known_of_three().flat_map(move |group| with(group, three_sources));
     let pairs = forms::known_of_pairs().flat_map(move |group| with(group, forms::select_pair));
-    two.chain(three).chain(pairs)
+    // Some lines of the list share a name.
+    let mut seen = HashSet::new();
+    let all = two.chain(three).chain(pairs);
+    all.filter(move |one| seen.insert((one.name.clone(), one.destinations.len(), one.sources.len())))
 }
 
 fn one_destination(opcode: &str, modifiers: &[&str], level: Level) -> Option<Form> {
-    if opcode != "cvt" {
+    if opcode != "cvt" || modifiers.first() == Some(&"pack") {
         return forms::select(opcode, modifiers, 2, level);
     }
     // No narrower than the registers that compilers use.
@@ -89,6 +93,7 @@ mod tests {
             all.map(|one| (one.destinations.len(), one.sources.len())).collect()
         };
         assert_eq!(numbers("min.f32"), [(1, 2), (1, 3)]);
+        assert_eq!(numbers("cvt.rn.f16.f32"), [(1, 1)]);
         assert_eq!(numbers("setp.lt.s32"), [(1, 2), (2, 2)]);
         assert_eq!(numbers("setp.lt.and.f16"), [(1, 3), (2, 3)]);
         assert_eq!(numbers("setp.lt.f16x2"), [(2, 2)]);
