@@ -1,7 +1,7 @@
 //! What is not compared, and what a device must have for what is.
 
-use crate::forms::{self, Form};
-use crate::types::Type;
+use super::forms::{self, Form};
+use super::types::Type;
 use ptx_emulator::{expand, instruction_forms};
 use std::collections::{BTreeSet, HashSet};
 
@@ -37,7 +37,9 @@ pub const NOT_COMPARED: &[(&str, &str)] = &[
     ("barrier.cta.arrive", "waits, no result"),
 ];
 
-/// Atomic operations under another order, scope or name of a space, all of which change no value.
+/// Of spellings beyond the PTX ISA.
+const NOT_PTX: &str = "ptxas refuses it, though the emulator takes it";
+/// Of atomic operations under another order, scope or name of a space, all of which change no value.
 const SAME_VALUE: &str = "the same value as without its order, its scope or the longer name of its space";
 const NO_VALUE_WORDS: &[&str] = &["relaxed", "acquire", "release", "acq_rel", "cta", "cluster", "gpu", "sys"];
 
@@ -47,10 +49,11 @@ pub fn not_compared() -> Vec<(String, &'static str)> {
     let compared: HashSet<&str> = forms.iter().map(|form| form.instruction.as_str()).collect();
     let all: BTreeSet<String> = instruction_forms().flat_map(expand).collect();
     let others = all.into_iter().filter(|name| !compared.contains(name.as_str()));
-    others
-        .map(|name| (reason(&name, &compared).unwrap_or_default(), name))
-        .map(|(reason, name)| (name, reason))
-        .collect()
+    let reasoned = |name: String| {
+        let reason = reason(&name, &compared).unwrap_or_default();
+        (name, reason)
+    };
+    others.map(reasoned).collect()
 }
 
 /// Why an instruction is not compared; `None` if it must be.
@@ -60,6 +63,11 @@ fn reason(instruction: &str, compared: &HashSet<&str>) -> Option<&'static str> {
     }
     if !instruction.starts_with("atom.") && !instruction.starts_with("red.") {
         return None;
+    }
+    let has = |word: &str| instruction.split('.').any(|part| part == word);
+    let half = ["f16", "bf16", "f16x2", "bf16x2"].into_iter().any(has);
+    if has("add") && (has("s64") || (half && !has("noftz"))) {
+        return Some(NOT_PTX);
     }
     let words = instruction.split('.').filter(|word| !NO_VALUE_WORDS.contains(word));
     let plain = words.map(|word| if word == "shared::cta" { "shared" } else { word }).collect::<Vec<_>>().join(".");
@@ -78,7 +86,7 @@ pub struct Target {
 /// Why a form is left out on a device; `None` if it is not.
 pub fn left_out(form: &Form, target: Target) -> Option<String> {
     if is_refused_by_ptxas(form) {
-        return Some("ptxas refuses it, though the emulator takes it".into());
+        return Some(NOT_PTX.into());
     }
     let needs = NEEDS.iter().filter(|(words, ..)| words.iter().all(|word| form.has(word)));
     let (capability, ptx) = needs.fold((0, 0), |most, need| (most.0.max(need.1), most.1.max(need.2)));

@@ -1,7 +1,7 @@
 //! A device of the CUDA driver, which is opened when the program runs.
 
-use crate::coverage::Target;
-use crate::operands::BLOCK;
+use super::coverage::Target;
+use super::operands::BLOCK;
 use cudarc::driver::{DriverError, result, sys};
 use std::ffi::{CStr, CString, c_void};
 use std::ptr;

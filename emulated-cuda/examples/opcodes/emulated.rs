@@ -1,8 +1,8 @@
 //! What the emulator says, in this process.
 
-use crate::coverage::Target;
-use crate::kernel::{self, Batch};
-use crate::operands::BLOCK;
+use super::coverage::Target;
+use super::kernel::{self, Batch};
+use super::operands::BLOCK;
 use ptx_emulator::{Checks, Device, Module};
 
 /// The results of a batch: for each cell those of all tuples.

@@ -1,8 +1,8 @@
 //! The forms that are compared: instructions that only compute, from the emulator's own list, and the tables of
 //! `others.rs`.
 
-use crate::others;
-use crate::types::Type;
+use super::others;
+use super::types::Type;
 use ptx_emulator::{Computation, computations};
 
 /// An instruction as a kernel executes it: alone, or with what brings its operands and takes its results.

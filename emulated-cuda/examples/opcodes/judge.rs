@@ -1,7 +1,7 @@
 //! Whether two results of a form agree, and by how much they differ.
 
-use crate::forms::{Form, Rule};
-use crate::types::{Type, ones};
+use super::forms::{Form, Rule};
+use super::types::{Type, ones};
 
 /// What became of all tuples of a form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! Kernels: forms with the same sources share one, each thread has one tuple of operands.
 
-use crate::coverage::Target;
-use crate::forms::Form;
-use crate::operands::{BLOCK, total};
-use crate::types::Type;
+use super::coverage::Target;
+use super::forms::Form;
+use super::operands::{BLOCK, total};
+use super::types::Type;
 use std::collections::HashMap;
 use std::fmt::Write;
 

@@ -2,16 +2,16 @@
 //!
 //! `opcodes --help` says how. The executable needs nothing but a CUDA driver.
 
-pub mod coverage;
+pub(crate) mod coverage;
 mod device;
-pub mod emulated;
-pub mod forms;
-pub mod judge;
-pub mod kernel;
-pub mod operands;
+pub(crate) mod emulated;
+pub(crate) mod forms;
+pub(crate) mod judge;
+pub(crate) mod kernel;
+pub(crate) mod operands;
 mod options;
 mod others;
-pub mod report;
+pub(crate) mod report;
 mod types;
 
 use coverage::Target;
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 }
 
 /// The exit status: 0 if all agree, 1 if something differs, 2 if nothing could be compared.
-pub fn run(arguments: impl Iterator<Item = String>) -> u8 {
+pub(crate) fn run(arguments: impl Iterator<Item = String>) -> u8 {
     let outcome = Options::parse(arguments).and_then(|options| match options {
         Some(options) => whole(&options),
         None => {
@@ -136,7 +136,12 @@ fn compare_module<'f>(
 }
 
 /// The verdicts of a batch.
-pub fn judged<'f>(batch: &Batch<'f>, operands: &[u64], emulated: &[u64], device: &[u64]) -> Vec<(&'f str, Verdict)> {
+pub(crate) fn judged<'f>(
+    batch: &Batch<'f>,
+    operands: &[u64],
+    emulated: &[u64],
+    device: &[u64],
+) -> Vec<(&'f str, Verdict)> {
     let mut cell = 0;
     let mut one = |form: &&'f Form| {
         let part = cell * batch.count..(cell + form.destinations.len()) * batch.count;

@@ -1,6 +1,6 @@
 //! Operands: every combination of special values where there are few, then drawn ones.
 
-use crate::types::{Format, Kind, Type, ones};
+use super::types::{Format, Kind, Type, ones};
 
 /// A block of the kernels: the operations of warps and blocks see predicates that agree.
 pub const BLOCK: usize = 128;

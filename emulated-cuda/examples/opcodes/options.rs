@@ -1,7 +1,7 @@
 //! What the command line asks for.
 
-use crate::coverage::Target;
-use crate::device::newest_ptx;
+use super::coverage::Target;
+use super::device::newest_ptx;
 
 /// What `--help` prints.
 pub const HELP: &str = "opcodes [OPTION ...] [FILE.md]

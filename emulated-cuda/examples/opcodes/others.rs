@@ -1,8 +1,8 @@
 //! Forms that do more than compute and give a value: packing, atomics, what lanes of a warp and warps of a block exchange,
 //! special registers.
 
-use crate::forms::{Form, Rule, rule};
-use crate::types::Type;
+use super::forms::{Form, Rule, rule};
+use super::types::Type;
 use ptx_emulator::expand;
 
 /// Instructions, braces holding alternatives, with sources, destinations and text. `{i}` is the instruction; a type `T`

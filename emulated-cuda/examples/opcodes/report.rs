@@ -1,9 +1,9 @@
 //! What is printed: a line for each form, sums, and what is not compared.
 
-use crate::coverage;
-use crate::forms::Form;
-use crate::judge::{Example, Outcome};
-use crate::types::Type;
+use super::coverage;
+use super::forms::Form;
+use super::judge::{Example, Outcome};
+use super::types::Type;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
