@@ -38,6 +38,12 @@ impl Form {
         self.instruction.split('.').any(|part| part == word) || self.label.ends_with(word)
     }
 
+    /// Whether [`is_open`](Self::is_open) may hold at all.
+    pub fn may_be_open(&self) -> bool {
+        let opcode = self.instruction.split('.').next().unwrap_or_default();
+        ["div", "rem", "fns", "atom", "red"].contains(&opcode)
+    }
+
     /// Whether the PTX ISA leaves the result of these operands open.
     pub fn is_open(&self, operands: &[u64]) -> bool {
         let mut words = self.instruction.split('.');

@@ -12,7 +12,7 @@ pub(crate) mod operands;
 mod options;
 mod others;
 pub(crate) mod report;
-mod types;
+pub(crate) mod types;
 
 use coverage::Target;
 use device::Gpu;

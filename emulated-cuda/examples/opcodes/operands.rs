@@ -1,6 +1,7 @@
-//! Operands: every combination of special values where there are few, then drawn ones.
+//! Operands: combinations of the most special values in one half of the tuples, drawn ones in the other.
 
 use super::types::{Format, Kind, Type, ones};
+use std::collections::HashSet;
 
 /// A block of the kernels: the operations of warps and blocks see predicates that agree.
 pub const BLOCK: usize = 128;
@@ -90,31 +91,40 @@ impl Draw {
 /// of the second. Equal arguments give equal operands.
 pub fn operands(sources: &[Type], count: usize, seed: u64) -> Vec<u64> {
     let specials: Vec<Vec<u64>> = sources.iter().map(|&ty| specials(ty)).collect();
-    let combinations = specials.iter().map(Vec::len).product::<usize>();
-    let listed = if combinations <= count / 2 { combinations } else { 0 };
-    let mut draw = Draw(sources.iter().fold(seed, |seed, ty| Draw(seed ^ u64::from(ty.bits)).bits()));
     let all = total(sources, count);
+    let most = crossed(sources.len(), all / 2);
+    let mut draw = Draw(sources.iter().fold(seed, |seed, ty| Draw(seed ^ u64::from(ty.bits)).bits()));
     let mut values = vec![0; sources.len() * all];
     for index in 0..all {
         let mut left = index;
-        let mut before = None;
-        for (slot, (&ty, specials)) in sources.iter().zip(&specials).enumerate() {
-            let value = if all == 1 << 16 {
+        let mut digit = |specials: &Vec<u64>| {
+            let first = &specials[..most.min(specials.len())];
+            let value = first[left % first.len()];
+            left /= first.len();
+            value
+        };
+        let combination: Vec<u64> = specials.iter().map(&mut digit).collect();
+        // Else these were the first ones again.
+        let is_new = left == 0;
+        for (slot, &ty) in sources.iter().enumerate() {
+            values[slot * all + index] = if all == 1 << 16 && ty.bits == 16 && sources.len() == 1 {
                 index as u64
             } else if ty.kind == Kind::Predicate {
                 predicate(index, &mut draw)
-            } else if index < listed {
-                let at = left % specials.len();
-                left /= specials.len();
-                specials[at]
+            } else if is_new {
+                combination[slot]
             } else {
-                drawn(ty, specials, before, &mut draw)
+                let neighbour = slot.checked_sub(1).map(|slot| values[slot * all + index]);
+                drawn(ty, &specials[slot], neighbour, &mut draw)
             };
-            values[slot * all + index] = value;
-            before = Some(value);
         }
     }
     values
+}
+
+/// How many values of each of so many sources may be combined with all others in so many tuples.
+fn crossed(sources: usize, tuples: usize) -> usize {
+    (1..=tuples).take_while(|most| most.pow(sources as u32) <= tuples).last().unwrap_or(1)
 }
 
 /// The threads of a kernel with these sources: enough for all values of a single operand of 16 bits, if thousands are
@@ -135,40 +145,41 @@ fn predicate(index: usize, draw: &mut Draw) -> u64 {
     }
 }
 
+/// Special values, the more so the earlier.
 fn specials(ty: Type) -> Vec<u64> {
-    match ty.kind {
+    let mut values = match ty.kind {
         Kind::Predicate => vec![0, 1],
         Kind::Integer => {
-            let mut values: Vec<u64> = INTEGERS.iter().map(|value| value & ones(ty.loaded())).collect();
-            values.sort_unstable();
-            values.dedup();
-            values
+            let highest = 1 << (ty.bits - 1);
+            let first = [0, u64::MAX, 1, highest, highest - 1, 2, 31, 32, 33, 64];
+            first.iter().chain(INTEGERS).map(|value| value & ones(ty.loaded())).collect()
         }
         Kind::Float(format) => numbers(format),
-        // Beside each number one that is far from it in the list.
+        // Beside each number one that is elsewhere in the list.
         Kind::Pair(format) => {
             let numbers = numbers(format);
             let other = |index: usize| numbers[(index * 7 + 3) % numbers.len()];
             numbers.iter().enumerate().map(|(index, low)| low | other(index) << (ty.bits / 2)).collect()
         }
-    }
+    };
+    let mut seen = HashSet::new();
+    values.retain(|value| seen.insert(*value));
+    values
 }
 
-/// Special numbers of a format, each with both signs.
+/// Special numbers of a format, each with both signs, the more special the earlier.
 fn numbers(format: Format) -> Vec<u64> {
     let (one, infinity, normal) = (format.one(), format.infinity(), 1u64 << format.fraction);
     let quiet = infinity | normal >> 1;
-    let mut values = vec![0, 1, normal - 1, normal, normal + 1, one - 1, one, one + 1, infinity - 1, infinity];
-    // A quiet NaN, a signalling one, those of all ones.
-    values.extend([quiet, infinity | 1, quiet | (normal - 1), quiet | 5]);
+    // Zero, infinity, NaN, the ends of normal and subnormal numbers; then neighbours and other NaNs.
+    let mut values = vec![0, infinity, quiet, one, infinity - 1, 1, normal, normal - 1, infinity | 1];
+    values.extend([one - 1, one + 1, normal + 1, quiet | (normal - 1), quiet | 5]);
     let bias = (1 << (format.exponent - 1)) - 1;
     for power in POWERS.iter().map(|power| power + bias).filter(|power| (1..2 * bias).contains(power)) {
         let bits = (power as u64) << format.fraction;
-        values.extend([bits - 1, bits, bits + 1]);
+        values.extend([bits, bits - 1, bits + 1]);
     }
     values.extend(NUMBERS.iter().map(|&number| rounded(number, format)).filter(|&bits| bits < infinity));
-    values.sort_unstable();
-    values.dedup();
     values.iter().flat_map(|&value| [value, value | format.sign()]).collect()
 }
 

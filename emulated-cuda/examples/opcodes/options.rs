@@ -7,7 +7,7 @@ use super::device::newest_ptx;
 pub const HELP: &str = "opcodes [OPTION ...] [FILE.md]
 Compares the emulator with a CUDA device, a kernel for each form of instruction; writes the table to FILE.md as well.
 
-  --tuples N      operand tuples of each form (4096; every value of a single operand of 16 bits from 4096 on)
+  --tuples N      operand tuples of each form (16384; from 4096 on every value of a single operand of 16 bits)
   --seed N        draws other operands (1)
   --only NAME     forms whose names begin so
   --device N      the device of this number (0)
@@ -38,7 +38,7 @@ impl Options {
     pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let target = Target { capability: 90, ptx: newest_ptx(13_000) };
         let (only, markdown, write_ptx) = (String::new(), None, None);
-        let mut options = Self { tuples: 4096, seed: 1, only, device: 0, markdown, write_ptx, target };
+        let mut options = Self { tuples: 16384, seed: 1, only, device: 0, markdown, write_ptx, target };
         while let Some(argument) = arguments.next() {
             if argument == "--help" || argument == "-h" {
                 return Ok(None);
