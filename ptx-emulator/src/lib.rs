@@ -2,6 +2,7 @@
 
 mod arith;
 mod checks;
+mod computations;
 mod counters;
 mod device;
 mod error;
@@ -19,6 +20,7 @@ mod report;
 mod schedule;
 mod types;
 
+pub use computations::{Computation, computations, expand};
 pub use counters::{CountedInstruction, Counts, InstructionClass};
 pub use device::{Buffer, Device, DeviceId};
 pub use error::{Error, Result};

@@ -52,6 +52,8 @@ pub(crate) trait Value: Copy {
     type Out;
     fn row(registers: &Registers, index: u32) -> Self::Row<'_>;
     fn get(row: Self::Row<'_>, lane: usize) -> Self;
+    /// From the low bits of a register.
+    fn from_register(bits: u64) -> Self;
     fn blank() -> Self::Out;
     fn set(out: &mut Self::Out, lane: usize, value: Self);
     /// Writes the lanes of `mask`.
@@ -72,6 +74,11 @@ macro_rules! value {
             #[inline(always)]
             fn get(row: Self::Row<'_>, lane: usize) -> Self {
                 let $bits = row[lane];
+                $from
+            }
+            #[inline(always)]
+            fn from_register(bits: u64) -> Self {
+                let $bits = bits as $lane;
                 $from
             }
             #[inline(always)]
@@ -132,6 +139,10 @@ impl Value for bool {
     #[inline(always)]
     fn get(row: u32, lane: usize) -> Self {
         row >> lane & 1 != 0
+    }
+    #[inline(always)]
+    fn from_register(bits: u64) -> Self {
+        bits & 1 != 0
     }
     #[inline(always)]
     fn blank() -> u32 {

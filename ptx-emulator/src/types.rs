@@ -38,31 +38,58 @@ pub enum Width {
 }
 
 impl Type {
+    const ALL: [Self; 20] = [
+        Self::Pred,
+        Self::B8,
+        Self::U8,
+        Self::S8,
+        Self::B16,
+        Self::U16,
+        Self::S16,
+        Self::F16,
+        Self::BF16,
+        Self::B32,
+        Self::U32,
+        Self::S32,
+        Self::F32,
+        Self::F16x2,
+        Self::BF16x2,
+        Self::B64,
+        Self::U64,
+        Self::S64,
+        Self::F64,
+        Self::B128,
+    ];
+
     /// From its name without the dot.
     pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "pred" => Self::Pred,
-            "b8" => Self::B8,
-            "u8" => Self::U8,
-            "s8" => Self::S8,
-            "b16" => Self::B16,
-            "u16" => Self::U16,
-            "s16" => Self::S16,
-            "f16" => Self::F16,
-            "bf16" => Self::BF16,
-            "b32" => Self::B32,
-            "u32" => Self::U32,
-            "s32" => Self::S32,
-            "f32" => Self::F32,
-            "f16x2" => Self::F16x2,
-            "bf16x2" => Self::BF16x2,
-            "b64" => Self::B64,
-            "u64" => Self::U64,
-            "s64" => Self::S64,
-            "f64" => Self::F64,
-            "b128" => Self::B128,
-            _ => return None,
-        })
+        Self::ALL.into_iter().find(|ty| ty.name() == name)
+    }
+
+    /// Its name without the dot.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pred => "pred",
+            Self::B8 => "b8",
+            Self::U8 => "u8",
+            Self::S8 => "s8",
+            Self::B16 => "b16",
+            Self::U16 => "u16",
+            Self::S16 => "s16",
+            Self::F16 => "f16",
+            Self::BF16 => "bf16",
+            Self::B32 => "b32",
+            Self::U32 => "u32",
+            Self::S32 => "s32",
+            Self::F32 => "f32",
+            Self::F16x2 => "f16x2",
+            Self::BF16x2 => "bf16x2",
+            Self::B64 => "b64",
+            Self::U64 => "u64",
+            Self::S64 => "s64",
+            Self::F64 => "f64",
+            Self::B128 => "b128",
+        }
     }
 
     /// Bytes in memory; 0 for predicates, which have none.

@@ -1,4 +1,5 @@
-//! One archive for a machine that has a GPU and no Rust: the suites, `ssm`, the profiling example, and how to run them.
+//! One archive for a machine that has a GPU and no Rust: the suites, `ssm`, the profiling example, the comparison of
+//! opcodes, and how to run them.
 
 use crate::build;
 use crate::{root, target};
@@ -57,11 +58,12 @@ fn remove(folder: &Path) -> Result<(), String> {
     }
 }
 
-/// `ssm` and the profiling example, which have ranges for profilers.
+/// `ssm`, the profiling example and the comparison of opcodes; the first two have ranges for profilers.
 fn commands(to: &Path) -> Result<Vec<PathBuf>, String> {
-    let packages = ["--package", "ssm-cli", "--bin", "ssm", "--package", "ssm-kernels", "--example", "05_profile"];
-    let built =
-        built(Command::new(cargo()).args(["build", "--release", "--features", "ssm-kernels/nvtx"]).args(packages))?;
+    let mut command = Command::new(cargo());
+    command.args(["build", "--release", "--features", "ssm-kernels/nvtx", "--package", "ssm-cli", "--bin", "ssm"]);
+    command.args(["--package", "ssm-kernels", "--example", "05_profile"]);
+    let built = built(command.args(["--package", "emulated-cuda", "--example", "opcodes"]))?;
     built.iter().filter(|(_, file)| file.extension().is_none()).map(|(_, program)| copy(program, to)).collect()
 }
 

@@ -68,6 +68,7 @@ fn form<O: CarryOperation>(level: Level) -> Form {
         flops: 0,
         exponential: false,
         contractable: false,
+        allows: None,
     }
 }
 

@@ -203,6 +203,7 @@ fn form<C: Comparison, B: Combination, D: Destination>(level: Level) -> Form {
         flops: 0,
         exponential: false,
         contractable: false,
+        allows: None,
     }
 }
 

@@ -95,6 +95,7 @@ fn form_of<O: Operation>(exec: Exec, class: Class) -> Form {
         flops: 0,
         exponential: false,
         contractable: false,
+        allows: None,
     }
 }
 

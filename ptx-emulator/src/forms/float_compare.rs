@@ -248,7 +248,17 @@ fn form_of<T: Value, B: Combination>(exec: Exec, dst: Type, dst2: Option<Type>) 
     if B::USES_PREDICATE {
         src.push(Type::Pred);
     }
-    Form { exec, dst, dst2, src, class: Class::Integer, flops: 0, exponential: false, contractable: false }
+    Form {
+        exec,
+        dst,
+        dst2,
+        src,
+        class: Class::Integer,
+        flops: 0,
+        exponential: false,
+        contractable: false,
+        allows: None,
+    }
 }
 
 fn pairs<T: Float, C: Comparison<Operand = T>, B: Combination, D: PairDestination>(

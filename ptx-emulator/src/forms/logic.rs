@@ -93,6 +93,7 @@ macro_rules! mask_form {
             flops: 0,
             exponential: false,
             contractable: false,
+            allows: None,
         }
     }};
 }

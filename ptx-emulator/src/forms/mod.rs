@@ -9,6 +9,7 @@ mod carry;
 mod compare;
 mod convert_floats;
 mod convert_integers;
+mod errors;
 mod float_arithmetic;
 mod float_compare;
 mod float_families;
@@ -68,7 +69,13 @@ pub(crate) struct Form {
     pub exponential: bool,
     /// A `mul`, `add` or `sub` of f32 or f64 that says nothing of rounding: a device may fuse them.
     pub contractable: bool,
+    /// Of approximate instructions.
+    pub allows: Option<Allows>,
 }
+
+/// Whether a device may give `result`, the bits of which stand last, of one or two operands: `b` is `a` where there is
+/// one.
+pub(crate) type Allows = fn(a: u64, b: u64, result: u64) -> bool;
 
 /// The form of an instruction with so many sources.
 pub(crate) fn select(opcode: &str, modifiers: &[&str], sources: usize, level: Level) -> Option<Form> {
@@ -102,5 +109,21 @@ pub(crate) fn select_conversion(modifiers: &[&str], bits: u32, level: Level) -> 
 /// `setp` of these types also exists with two destinations.
 pub(crate) fn known() -> impl Iterator<Item = &'static str> {
     let more = [float_signs::KNOWN_OF_THREE, float_compare::KNOWN_PAIRS].into_iter().flatten().copied();
-    integer_families::known().chain(float_families::known()).chain(more)
+    known_of_two().chain(more)
+}
+
+/// The part of [`known`] with one destination and, for `min` and `max`, two sources.
+pub(crate) fn known_of_two() -> impl Iterator<Item = &'static str> {
+    integer_families::known().chain(float_families::known())
+}
+
+/// The part of [`known`] that has three sources and shares its name with what has two.
+pub(crate) fn known_of_three() -> impl Iterator<Item = &'static str> {
+    float_signs::KNOWN_OF_THREE.iter().copied()
+}
+
+/// What [`select_pair`] knows.
+pub(crate) fn known_of_pairs() -> impl Iterator<Item = &'static str> {
+    let integers = compare::KNOWN.iter().filter(|line| line.starts_with("setp."));
+    integers.chain(float_compare::KNOWN_PAIRS).copied()
 }

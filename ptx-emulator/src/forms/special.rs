@@ -3,15 +3,17 @@
 
 use super::by_type::by_type;
 use super::by_value::by_flag;
+use super::errors::{disturb, in_steps, round, stepped, within};
 use super::modifiers::Modifiers;
 use super::{Class, Form, Level};
 use crate::arith::bounds::{self, Bound};
 use crate::arith::exp2::exp2;
 use crate::arith::float::{Float, Pack};
-use crate::arith::{Mode, noise};
+use crate::arith::noise;
 use crate::registers::{Exec, LANES, Operands, Registers, Value};
 use crate::types::Type;
 use half::{bf16, f16};
+use std::cell::Cell;
 use std::marker::PhantomData;
 
 /// What [`select`] knows, for the table of the documentation; braces hold alternatives.
@@ -75,6 +77,8 @@ trait Approximation {
     fn nominal(a: Self::Operand, b: Self::Operand) -> Self::Operand;
     /// A result that a device may return, given noise in [-1, 1) for each number of the operand.
     fn disturbed(a: Self::Operand, b: Self::Operand, noise: [f64; 2]) -> Self::Operand;
+    /// Whether a device may return this result.
+    fn allows(a: Self::Operand, b: Self::Operand, result: Self::Operand) -> bool;
 }
 
 /// A function of one number.
@@ -145,41 +149,30 @@ impl<T: Pack, F: Function, const FTZ: bool> Approximation for Unary<T, F, FTZ> {
         a.map(|a| round::<T::Item>(F::exact(a.flush_if(FTZ).wide()), FTZ))
     }
     fn disturbed(a: T, _b: T, noise: [f64; 2]) -> T {
-        let index = std::cell::Cell::new(0);
+        let index = Cell::new(0);
         a.map(|a| {
             let noise = noise[index.replace(1)];
             let wide = a.flush_if(FTZ).wide();
             disturb::<T::Item>(F::exact(wide), F::bound(wide), noise, FTZ)
         })
     }
-}
-
-#[inline(always)]
-fn round<T: Float>(exact: f64, ftz: bool) -> T {
-    T::narrow(exact, Mode::Nearest).flush_if(ftz)
-}
-
-/// `exact` with an error of `noise` times what `bound` allows, rounded; the nominal result where that would be too far
-/// off, on the other side of 0, or where it is 0 or infinite.
-fn disturb<T: Float>(exact: f64, bound: Bound, noise: f64, ftz: bool) -> T {
-    let nominal: T = round(exact, ftz);
-    if nominal.wide() == 0.0 || !nominal.wide().is_finite() || bound == Bound::None {
-        return nominal;
+    fn allows(a: T, _b: T, result: T) -> bool {
+        let all = Cell::new(true);
+        a.map2(result, |a, result| {
+            let wide = a.flush_if(FTZ).wide();
+            all.set(all.get() && within(F::exact(wide), F::bound(wide), FTZ, result));
+            result
+        });
+        all.get()
     }
-    if bound == Bound::AnythingInUnit {
-        return round(noise, ftz);
-    }
-    let allowed = bound.allowance(exact);
-    let centre = if matches!(bound, Bound::UlpsFromRounded(_)) { nominal.wide() } else { exact };
-    let result: T = round(noise.mul_add(allowed, exact), ftz);
-    let signed = matches!(bound, Bound::Absolute(_)) || result.is_negative() == nominal.is_negative();
-    if signed && (result.wide() - centre).abs() <= allowed { result } else { nominal }
 }
 
 /// `div.approx` and (`FULL`) `div.full`.
 struct Quotient<const FTZ: bool, const FULL: bool>;
 
 impl<const FTZ: bool, const FULL: bool> Quotient<FTZ, FULL> {
+    const BOUND: Bound = if FULL { bounds::DIV_FULL } else { bounds::DIV_APPROX };
+
     /// The quotient; `div.approx` multiplies by a reciprocal that underflows above 2^126.
     #[inline(always)]
     fn exact(a: f32, b: f32) -> f64 {
@@ -201,8 +194,10 @@ impl<const FTZ: bool, const FULL: bool> Approximation for Quotient<FTZ, FULL> {
         round(Self::exact(a, b), FTZ)
     }
     fn disturbed(a: f32, b: f32, noise: [f64; 2]) -> f32 {
-        let bound = if FULL { bounds::DIV_FULL } else { bounds::DIV_APPROX };
-        disturb(Self::exact(a, b), bound, noise[0], FTZ)
+        disturb(Self::exact(a, b), Self::BOUND, noise[0], FTZ)
+    }
+    fn allows(a: f32, b: f32, result: f32) -> bool {
+        within(Self::exact(a, b), Self::BOUND, FTZ, result)
     }
 }
 
@@ -226,6 +221,9 @@ impl<F: Function> Approximation for Gross<F> {
     fn disturbed(a: f64, b: f64, noise: [f64; 2]) -> f64 {
         stepped(Self::nominal(a, b), noise[0], bounds::GROSS_F64_UNITS, 1 << 32)
     }
+    fn allows(a: f64, b: f64, result: f64) -> bool {
+        result.to_bits() as u32 == 0 && in_steps(Self::nominal(a, b), bounds::GROSS_F64_UNITS, 1 << 32, result)
+    }
 }
 
 /// `rsqrt.approx.f64`.
@@ -242,16 +240,9 @@ impl Approximation for RsqrtDouble {
     fn disturbed(a: f64, b: f64, noise: [f64; 2]) -> f64 {
         stepped(Self::nominal(a, b), noise[0], bounds::RSQRT_F64_ULPS, 1)
     }
-}
-
-/// A finite result other than 0 that is off by up to `steps` of units in its bits.
-fn stepped(nominal: f64, noise: f64, steps: f64, unit: i64) -> f64 {
-    if nominal == 0.0 || !nominal.is_finite() {
-        return nominal;
+    fn allows(a: f64, b: f64, result: f64) -> bool {
+        in_steps(Self::nominal(a, b), bounds::RSQRT_F64_ULPS, 1, result)
     }
-    let taken = (noise * (steps + 0.5)).round_ties_even().clamp(-steps, steps) as i64;
-    let result = f64::from_bits(nominal.to_bits().wrapping_add_signed(taken * unit));
-    if result.is_normal() { result } else { nominal }
 }
 
 fn unary<T: Pack, F: Function, const FTZ: bool>(level: Level) -> Form {
@@ -273,7 +264,13 @@ fn form<A: Approximation>(level: Level) -> Form {
         flops: 0,
         exponential: false,
         contractable: false,
+        allows: Some(allows::<A>),
     }
+}
+
+fn allows<A: Approximation>(a: u64, b: u64, result: u64) -> bool {
+    let [a, b, result] = [a, b, result].map(A::Operand::from_register);
+    A::allows(a, b, result)
 }
 
 fn portable<A: Approximation>(registers: &mut Registers, operands: &Operands, mask: u32) {

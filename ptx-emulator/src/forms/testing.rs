@@ -1,6 +1,7 @@
 //! Runs forms on tables of operands, for tests.
 
 use super::{Form, Level};
+pub(crate) use crate::computations::expand;
 use crate::registers::{LANES, Operands, Registers};
 use crate::types::{Type, Width};
 use std::collections::BTreeSet;
@@ -52,14 +53,6 @@ pub(crate) fn spell<'a>(
             modifiers.pop();
         }
     }
-}
-
-/// The names that a line of a list of known forms stands for: "a{b,c}d" is "abd" and "acd".
-pub(crate) fn expand(line: &str) -> Vec<String> {
-    let Some((head, rest)) = line.split_once('{') else { return vec![line.to_owned()] };
-    let (alternatives, tail) = rest.split_once('}').expect("a closing brace");
-    let tails = expand(tail);
-    alternatives.split(',').flat_map(|choice| tails.iter().map(move |tail| format!("{head}{choice}{tail}"))).collect()
 }
 
 /// Runs `form` on every tuple of operands, a lane each, and returns the destinations. The bits of an operand beyond its

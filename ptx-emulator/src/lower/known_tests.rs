@@ -165,7 +165,8 @@ Every form that the emulator executes. Braces hold alternatives: `add{,.sat}.{u3
 is not here is an error that names it and its line, when the kernel is launched or `Module::check` is called.
 
 This section is made from the lists that the tests run through; `PTX_EMULATOR_WRITE_DOCS=1 cargo test -p ptx-emulator
-documentation` writes it. Programs have the lists from `instruction_forms()`.
+documentation` writes it. Programs have the lists from `instruction_forms()`, and `computations()` has what computes with the
+types of its operands.
 ";
 
 const BETWEEN: &str = "

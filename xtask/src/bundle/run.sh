@@ -1,7 +1,8 @@
 #!/bin/sh
 # What a machine with a GPU is for. Everything that is printed also goes to results/.
 #   ./run info                  the device, and what is embedded
-#   ./run check [FILTER ...]    the suites (tests whose names contain a FILTER, as cuda::f32), then random cases
+#   ./run check [FILTER ...]    the suites (tests whose names contain a FILTER, as cuda::f32), the emulator beside the
+#                               device, instruction by instruction, then random cases
 #   ./run bench                 times, as a table, JSON and SVG
 #   ./run profile               Nsight Systems and Compute on the scan, where they are installed
 #   ./run sanitize              compute-sanitizer on the scan and on random cases, where it is installed
@@ -43,6 +44,7 @@ check() {
     for suite in suites/*; do
         step "$(basename "$suite")" "$suite" "$@"
     done
+    step opcodes bin/opcodes results/opcodes.md
     step check bin/ssm check --backend cuda
 }
 
@@ -86,7 +88,7 @@ all)
     done
     ;;
 *)
-    sed -n '2,9s/^# \{0,1\}//p' "$0"
+    sed -n '2,10s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac
