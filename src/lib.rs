@@ -50,10 +50,10 @@
 //! The prefix `d` is always a gradient of the loss: `dx`, `dA`, `dfinal_state`.
 //!
 //! # Features
-//! `rayon` (default): the CPU backend runs in the caller's rayon pool. Without it, on the calling thread.
-//! `cuda` (default): the GPU backend through the CUDA driver. `emulator`: the GPU backend's kernels on the CPU, checked
-//! while they run. `cust`: memory and streams of the crate cust for the GPU backend; it links the driver when it is built. `nvtx`: a range for
-//! profilers around every call of the GPU backend.
+//! `rayon` (default): the CPU backend runs in the caller's rayon pool. Without it, on the calling thread. `cuda`
+//! (default): the GPU backend through the CUDA driver. `emulator`: the GPU backend's kernels on the CPU, checked while
+//! they run. `cust`: memory and streams of the crate cust for the GPU backend; it links the driver when it is built.
+//! `nvtx`: a range for profilers around every call of the GPU backend.
 
 // A, B, C and D are the field's names.
 #![allow(non_snake_case)]

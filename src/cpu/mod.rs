@@ -24,22 +24,26 @@ const LEAST_STEPS: usize = 1 << 15;
 /// another. Results are the same bits for every number of threads.
 ///
 /// Sequences of 8192 steps or more with at most 128 channels are cut into 2 to 8 parts of 4096 steps or more, unless
-/// [`split`](crate::ops::selective_scan::SelectiveScan::split) says otherwise: that is work for several threads, at up to twice the powers for one.
+/// [`split`](crate::ops::selective_scan::SelectiveScan::split) says otherwise: that is work for several threads, at up
+/// to twice the powers for one.
 ///
 /// The workspaces below are those of plans, which know no threads. `forward` and `backward`, which bring their own, have it for
 /// no more tasks at a time than there are threads (the convolution: as the plan says).
 ///
 /// # Workspace of the selective scan
-/// Forward: for each of at most 128 tasks (one for each begun 32768 state steps of the call, at most), `c` channels that share
-/// their rows of B and C, and `s` steps: at most 256 and 32 where the channels of x lie nearer to each other than its steps do, or no sequence has more
-/// than 32 steps; else 32 and 128; both rounded up to a multiple of 16. 4 bytes times
+/// Forward: for each of at most 128 tasks (one for each begun 32768 state steps of the call, at most), `c` channels
+/// that share their rows of B and C, and `s` steps: at most 256 and 32 where the channels of x lie nearer to each other
+/// than its steps do, or no sequence has more than 32 steps; else 32 and 128; both rounded up to a multiple of 16. 4
+/// bytes times
 /// ```text
 /// 2 c n + 3 c s + 2 c                 A and states, rows of steps, bias and D
 /// + s n  or  c n                      B, variable or constant; the same for C
 /// + 8 s                               rows that are turned over
 /// ```
-/// where `n` is dstate; and, if split, a state and a sum for each part of each channel, `4 nseqs split dim (dstate + 1)` bytes. A single step of 8 states or more, and a few channels with many states, are computed with states
-/// instead of channels in the lanes of a vector: c is then at most 64, or 4096 / n if that is more, and n is rounded up to a multiple of 16.
+/// where `n` is dstate; and, if split, a state and a sum for each part of each channel, `4 nseqs split dim (dstate +
+/// 1)` bytes. A single step of 8 states or more, and a few channels with many states, are computed with states instead
+/// of channels in the lanes of a vector: c is then at most 64, or 4096 / n if that is more, and n is rounded up to a
+/// multiple of 16.
 ///
 /// Backward: one task for each sequence, part and tile, a tile being up to 64 channels that share their rows of B and C. A
 /// task of `l` steps and `c` channels keeps 4 bytes times

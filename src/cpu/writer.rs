@@ -11,8 +11,8 @@ pub(super) struct Writer<'o, T, const R: usize> {
     memory: PhantomData<&'o mut [T]>,
 }
 
-// SAFETY: a Writer is exclusive access to the elements of its layout, handed out element by element; `write` makes the caller promise
-// that no two threads touch the same element.
+// SAFETY: a Writer is exclusive access to the elements of its layout, handed out element by element; `write` makes the
+// caller promise that no two threads touch the same element.
 unsafe impl<T: Send, const R: usize> Sync for Writer<'_, T, R> {}
 
 impl<'o, T, const R: usize> Writer<'o, T, R> {

@@ -2,10 +2,10 @@
 //!
 //! Per tensor, `error <= 2 * yardstick + 4 ulp` for every element. The yardstick is the largest error, against f64 on
 //! the same rounded inputs, of plain f32 loops: one with exact exp and log, sixteen whose exp and log carry relative
-//! errors of up to 2^-22, and whose sums are in other orders and rounded either way. The ulp is that of the tensor's dtype
-//! at the largest |truth| of the element's row (last axis). An element is non-finite exactly where the recurrence's is; infinity and NaN are interchangeable.
-//! The rule is FlashAttention's (`hopper/test_flash_attn.py`: twice the error of a plain implementation), with the
-//! yardstick in f32 whatever the dtype.
+//! errors of up to 2^-22, and whose sums are in other orders and rounded either way. The ulp is that of the tensor's
+//! dtype at the largest |truth| of the element's row (last axis). An element is non-finite exactly where the
+//! recurrence's is; infinity and NaN are interchangeable. The rule is FlashAttention's (`hopper/test_flash_attn.py`:
+//! twice the error of a plain implementation), with the yardstick in f32 whatever the dtype.
 
 use super::{Noisy, Real};
 use crate::tensor::Dtype;
