@@ -167,7 +167,6 @@ fn scene_on_host() {
     let backend = driver.on(stream).on_host();
     let (tensors, expected) = (OnHost::new(LAYER, 0.0), on_cpu(0.0));
     layer(&backend, &|tensor| tensors.at(tensor), &|tensor| tensors.at_mut(tensor)).expect("computed");
-    // The copies on the device are freed in stream order.
     cuda.synchronise(raw);
     println!("\nlaunches {} in use {}", cuda.counter("launches"), cuda.counter("bytes_in_use"));
     tensors.check(&expected);

@@ -26,8 +26,8 @@ pub enum Command {
     /// Measures operators on this machine, beside plain C loops and a roofline.
     ///
     /// A state step is one (batch, channel, state, time). The C loops are what people write: one thread, f32, compiled with
-    /// -O3 and with -O3 -ffast-math -march=native. They run in the same process, turn by turn with the backend, and so do the
-    /// measurements of the roofline: the share is the time that a call cannot go below, max(bytes that it must read and
+    /// -O3 and with -O3 -ffast-math -march=native. They run in the same process, turn by turn with the cpu backend, after a
+    /// device; the machine's limits are measured first: the share is the time that a call cannot go below, max(bytes that it must read and
     /// write / bandwidth of a copy, operations / peak), over the time that it took. An operation is a lane of a fused
     /// multiply-add, exp counts as 8; docs/benchmarks.md has the counts. Exit status: 0, or 2 if the call was refused.
     #[cfg(feature = "bench")]
@@ -55,6 +55,9 @@ pub struct BenchArgs {
     /// Which way.
     #[arg(long, value_enum, default_value_t = Directions::Both)]
     pub direction: Directions,
+    /// Leave out the C loops, which take most of the time beside a device.
+    #[arg(long)]
+    pub no_loops: bool,
     /// Threads of the cpu backend. The C loops have one.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: u16,

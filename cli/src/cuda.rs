@@ -2,7 +2,7 @@
 
 use crate::error::CliError;
 use ssm_kernels::Result;
-use ssm_kernels::gpu::{DeviceInfo, Driver, Gpu, OnStream, Stream};
+use ssm_kernels::gpu::{Driver, Gpu, OnStream, Stream};
 
 /// Device `ordinal`, or the first.
 pub fn open(ordinal: Option<u32>) -> Result<Driver> {
@@ -12,11 +12,6 @@ pub fn open(ordinal: Option<u32>) -> Result<Driver> {
 /// Its default stream.
 pub fn on_stream(ordinal: Option<u32>) -> Result<Gpu<OnStream>> {
     Ok(open(ordinal)?.on(Stream::null()))
-}
-
-/// Whether it is the driver of `emulated-cuda`, which says so in the names of its devices.
-pub fn is_emulated(info: &DeviceInfo) -> bool {
-    info.name.starts_with("Emulated CUDA device")
 }
 
 /// --device is refused where no backend has devices.

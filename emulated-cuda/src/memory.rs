@@ -115,8 +115,12 @@ fn free(address: u64) -> Result<()> {
         return Err(Code::INVALID_VALUE);
     }
     let owner = found.context;
-    // As devices do: what is enqueued may still use it.
-    let mut state = synchronise_context(state, owner)?;
+    let mut state = match found.origin {
+        // Memory of a stream's order is freed without a wait: who calls this has waited.
+        Origin::Pool(_) => state,
+        // What is enqueued may still use it.
+        _ => synchronise_context(state, owner)?,
+    };
     state.context(current)?;
     state.release(address);
     Ok(())
@@ -189,7 +193,7 @@ exports! {
         address.put(state.allocate(current, bytes, Origin::Plain)?)
     }
 
-    /// Frees device memory, after all that is enqueued in its context.
+    /// Frees device memory, after all that is enqueued in its context; memory of a stream's order at once.
     fn cuMemFree_v2(address: u64) { free(address) }
 
     /// What is left, and what there is.

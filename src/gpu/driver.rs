@@ -61,6 +61,11 @@ pub struct DeviceInfo {
 }
 
 impl DeviceInfo {
+    /// It is a device of the crate `emulated-cuda`, which says so in the name: it computes, and its time means nothing.
+    pub fn is_emulated(&self) -> bool {
+        self.name.starts_with("Emulated CUDA device")
+    }
+
     fn query(api: &Api, ordinal: u32, driver_version: i32) -> Result<(Self, c_int)> {
         let (mut device, mut major, mut minor, mut l2_bytes, mut memory_bytes) = (0, 0, 0, 0, 0);
         let mut name = [0; 128];

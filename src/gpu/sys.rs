@@ -96,6 +96,7 @@ driver! {
     cuMemAllocAsync(address: *mut u64, bytes: usize, stream: Handle);
     cuMemFreeAsync(address: u64, stream: Handle);
     cuMemFree_v2(address: u64);
+    cuCtxSynchronize();
     cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, bytes: usize, stream: Handle);
     cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes: usize, stream: Handle);
     cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: Handle);

@@ -18,12 +18,6 @@ pub struct CudaBackend {
     driver: Driver,
 }
 
-impl CudaBackend {
-    fn emulated(&self) -> bool {
-        self.driver.info().name.starts_with("Emulated CUDA device")
-    }
-}
-
 impl Backend for CudaBackend {
     const NAME: &'static str = "cuda";
     const PRIMITIVE_ULPS: f64 = 3.0;
@@ -33,11 +27,11 @@ impl Backend for CudaBackend {
     }
 
     fn share(&self) -> u32 {
-        if self.emulated() { 8 } else { 1 }
+        if self.slow() { 8 } else { 1 }
     }
 
     fn slow(&self) -> bool {
-        self.emulated()
+        self.driver.info().is_emulated()
     }
 
     fn mode(&self) -> String {

@@ -92,6 +92,7 @@ int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *stream) {
     printf("copy from %#lx bytes %zu stream %p\n", (unsigned long)from, bytes, stream);
     return say("cuMemcpyDtoHAsync", answer("cuMemcpyDtoHAsync"));
 }
+int cuCtxSynchronize(void) { return say("cuCtxSynchronize", answer("cuCtxSynchronize")); }
 int cuPointerGetAttribute(void *data, int attribute, uint64_t address) {
     (void)data, (void)attribute, (void)address;
     return answer("cuPointerGetAttribute");

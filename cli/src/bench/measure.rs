@@ -10,8 +10,11 @@ use std::time::{Duration, Instant};
 
 const ENOUGH: Duration = Duration::from_millis(300);
 const FEWEST: usize = 3;
+/// Of a device.
 #[cfg(feature = "cuda")]
-const WARM_UP: Duration = Duration::from_millis(50);
+pub const WARM_UP: Duration = Duration::from_millis(50);
+/// Calls by which those of a lap are estimated, where each has a gap before it.
+const ESTIMATE: u32 = 10;
 const MOST: usize = 1000;
 /// What is shorter runs several times between two looks at the clock.
 const SHORTEST: Duration = Duration::from_micros(300);
@@ -85,7 +88,8 @@ impl<'r, 'c> Contestant<'r, 'c> {
         let seconds = |times: Times| times.device.unwrap_or(times.wall);
         let mut time = seconds(stopwatch.time(|| stopwatch.warm_up(run))?);
         if time < SHORTEST.as_secs_f64() || !matches!(stopwatch, Stopwatch::Host) {
-            time = seconds(stopwatch.time(&mut *run)?);
+            let calls = if matches!(stopwatch, Stopwatch::Host) { 1 } else { ESTIMATE };
+            time = seconds(stopwatch.time(|| (0..calls).try_for_each(|_| run()))?) / f64::from(calls);
         }
         let calls = (SHORTEST.as_secs_f64() / time.max(1e-9)).ceil().clamp(1.0, 10_000.0);
         Ok(Self { run, stopwatch, calls: calls as u32, laps: vec![] })

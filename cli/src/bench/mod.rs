@@ -256,7 +256,7 @@ fn measure<T: Io>(task: Task, args: &BenchArgs, subject: &Subject) -> Result<Row
             share: None,
         });
     };
-    let mut loops = loops::runners(op, direction, &case)?;
+    let mut loops = if args.no_loops { vec![] } else { loops::runners(op, direction, &case)? };
     let (times, reps) = match stopwatch {
         Stopwatch::Host => {
             runners.append(&mut loops);
@@ -266,7 +266,7 @@ fn measure<T: Io>(task: Task, args: &BenchArgs, subject: &Subject) -> Result<Row
         #[cfg(feature = "cuda")]
         Stopwatch::Device(_) => {
             let (mut times, reps) = measure::interleaved(&mut runners, stopwatch, args.reps)?;
-            times.extend(measure::interleaved(&mut loops, Stopwatch::Host, std::num::NonZeroUsize::new(reps))?.0);
+            times.extend(measure::interleaved(&mut loops, Stopwatch::Host, args.reps)?.0);
             (times, reps)
         }
     };

@@ -10,7 +10,7 @@ mod subject;
 mod tally;
 mod tensor;
 
-use crate::args::{CheckArgs, Checked};
+use crate::args::CheckArgs;
 use crate::error::Result;
 use crate::operators::{Runs, RunsAll};
 use crate::progress::Progress;
@@ -24,7 +24,7 @@ use tally::{Kind, Tally};
 /// Checks every backend; the text, and whether every case passed. An error, before anything runs, if one of them is absent.
 pub fn run(args: &CheckArgs) -> Result<(String, bool)> {
     #[cfg(feature = "cuda")]
-    crate::cuda::check_device(args.device, args.backend.contains(&Checked::Cuda))?;
+    crate::cuda::check_device(args.device, args.backend.contains(&crate::args::Checked::Cuda))?;
     let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let seed = args.seed.unwrap_or_else(clock);
     let (mut text, mut passes) = (format!("seed {seed}\n"), true);
@@ -103,6 +103,7 @@ fn case<T: Io>(backend: &impl Runs<T>, random: &mut Random, again: &str, tally: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Checked;
     use ssm_kernels::Cpu;
     use ssm_kernels::ops::{Backward, Differentiable, Forward, Operator, Workspace};
     use ssm_kernels::{Plan, Result};

@@ -69,7 +69,7 @@ impl Subject {
             Self::Emulator => check(&ssm_kernels::gpu::Emulator::new().on_host(), &again, seed, cases.unwrap_or(FEW)),
             #[cfg(feature = "cuda")]
             Self::Cuda(driver) => {
-                let usual = if cuda::is_emulated(driver.info()) { FEW } else { MANY };
+                let usual = if driver.info().is_emulated() { FEW } else { MANY };
                 check(&driver.on(Stream::null()).on_host(), &again, seed, cases.unwrap_or(usual))
             }
         }

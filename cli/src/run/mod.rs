@@ -73,7 +73,7 @@ fn clock(args: &RunArgs) -> Result<Clock> {
         #[cfg(feature = "emulator")]
         Backend::Emulator => Ok(Clock::Emulated),
         #[cfg(feature = "cuda")]
-        Backend::Cuda if crate::cuda::is_emulated(crate::cuda::open(args.device)?.info()) => Ok(Clock::Emulated),
+        Backend::Cuda if crate::cuda::open(args.device)?.info().is_emulated() => Ok(Clock::Emulated),
         #[cfg(feature = "cuda")]
         Backend::Cuda => Ok(Clock::Copies),
     }

@@ -127,8 +127,8 @@ fn compare_module<'f>(
         match emulated::run(gpu.target, batch, &operands) {
             Ok(emulated) => verdicts.extend(judged(batch, &operands, &emulated, &device)),
             Err(error) => {
-                let refused = Verdict::Refused(format!("by the emulator: {error}"));
-                verdicts.extend(batch.forms.iter().map(|form| (form.label.as_str(), refused.clone())));
+                let lacking = Verdict::NotEmulated(error.to_string());
+                verdicts.extend(batch.forms.iter().map(|form| (form.label.as_str(), lacking.clone())));
             }
         }
     }

@@ -13,6 +13,8 @@ pub enum Verdict {
     Compared(Outcome),
     /// What the driver says of it.
     Refused(String),
+    /// The device computed it, and why the emulator did not.
+    NotEmulated(String),
     /// What the device or its driver lacks.
     LeftOut(String),
 }
@@ -24,6 +26,7 @@ pub struct Summary {
     pub within: usize,
     pub different: usize,
     pub refused: usize,
+    pub not_emulated: usize,
     pub left_out: usize,
 }
 
@@ -33,6 +36,7 @@ impl Summary {
         for verdict in verdicts {
             *match verdict {
                 Verdict::Refused(_) => &mut summary.refused,
+                Verdict::NotEmulated(_) => &mut summary.not_emulated,
                 Verdict::LeftOut(_) => &mut summary.left_out,
                 Verdict::Compared(outcome) if outcome.different > 0 => &mut summary.different,
                 Verdict::Compared(outcome) if outcome.within > 0 => &mut summary.within,
@@ -42,16 +46,16 @@ impl Summary {
         summary
     }
 
-    /// Something was compared, and nothing differs by more than it may.
+    /// Something was compared, nothing differs by more than it may, and the emulator ran all that the device did.
     pub fn is_good(&self) -> bool {
-        self.different == 0 && self.equal + self.within > 0
+        self.different + self.not_emulated == 0 && self.equal + self.within > 0
     }
 
     pub fn line(&self) -> String {
-        let Self { equal, within, different, refused, left_out } = self;
+        let Self { equal, within, different, refused, not_emulated, left_out } = self;
         format!(
             "{} forms compared: {equal} equal, {within} within the bound, {different} DIFFERENT; \
-             {refused} refused by the driver, {left_out} left out",
+             {refused} refused by the driver, {not_emulated} NOT EMULATED, {left_out} left out",
             equal + within + different
         )
     }
@@ -63,6 +67,7 @@ pub fn row(form: &Form, verdict: &Verdict) -> [String; 6] {
     let none = || "-".to_owned();
     match verdict {
         Verdict::Refused(reason) => [name, none(), none(), none(), "refused".into(), one_line(reason)],
+        Verdict::NotEmulated(reason) => [name, none(), none(), none(), "NOT EMULATED".into(), one_line(reason)],
         Verdict::LeftOut(reason) => [name, none(), none(), none(), "left out".into(), reason.clone()],
         Verdict::Compared(outcome) => {
             let tuples = outcome.tuples - outcome.open;

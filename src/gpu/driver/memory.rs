@@ -100,9 +100,10 @@ impl<T> Drop for DriverBuffer<T> {
         }
         // In a context that is lost there is nothing to free, and an error has no one to hear it.
         if let Ok(_current) = Current::push(self.on.driver.0) {
-            // SAFETY: allocated for this buffer, and freed once. This waits for the device: what uses the memory may have been
-            // enqueued on any stream.
-            let _ = unsafe { self.on.driver.0.api.cuMemFree_v2(self.address) };
+            let api = self.on.driver.0.api;
+            // SAFETY: allocated for this buffer, and freed once, after all that is enqueued on any stream: freeing memory of a
+            // stream's order does not wait by itself.
+            let _ = unsafe { api.cuCtxSynchronize().and_then(|()| api.cuMemFree_v2(self.address)) };
         }
     }
 }
@@ -143,7 +144,7 @@ impl<T: Pod> DriverBuffer<T> {
         }
         let _current = Current::push(opened)?;
         let bytes = self.len * size_of::<T>();
-        // SAFETY: both were allocated for so many bytes, and are freed by a call that waits for the device.
+        // SAFETY: both were allocated for so many bytes, and are freed after a wait for the device.
         let copied = unsafe { opened.api.cuMemcpyDtoDAsync_v2(self.address, from.address, bytes, stream.0) };
         copied.map_err(|code| code.into_error(opened.api))
     }
@@ -161,8 +162,8 @@ impl<T: Pod> DriverBuffer<T> {
     /// The elements as a device slice.
     pub fn slice(&self) -> Slice<'_, T, Device> {
         let ordinal = self.on.driver.0.info.ordinal;
-        // SAFETY: the memory stays allocated as long as this buffer, which the slice borrows, and is freed by a call that
-        // waits for the device; who writes has borrowed the buffer exclusively.
+        // SAFETY: the memory stays allocated as long as this buffer, which the slice borrows, and is freed after a
+        // wait for the device; who writes has borrowed the buffer exclusively.
         unsafe { Slice::<T, Device>::from_raw_parts(self.address, self.len, ordinal) }
     }
 
