@@ -223,6 +223,31 @@ fn scene_graph() {
 }
 
 #[test]
+fn buffers_dropped_before_anyone_waits() {
+    let Some(printed) = act("scene_dropped", &[]) else { return };
+    assert!(printed.contains("in use 0"), "{printed}");
+}
+
+#[test]
+#[ignore = "a scene of the other tests"]
+fn scene_dropped() {
+    let cuda = Cuda::load(0);
+    let gpu = Driver::open(0).expect("a device").on(stream(&cuda).1);
+    let from = gpu.upload(&[3.0f32; 100]).expect("memory");
+    let mut to = gpu.alloc(100).expect("memory");
+    to.copy_from(&from).expect("enqueued");
+    drop(from);
+    let mut last = gpu.alloc(100).expect("memory");
+    last.copy_from(&to).expect("enqueued");
+    assert_eq!(last.download().expect("copied"), [3.0; 100]);
+    to.copy_from(&last).expect("enqueued");
+    drop(to);
+    drop(last);
+    gpu.synchronise().expect("nothing was used after it was freed");
+    println!("\nin use {}", cuda.counter("bytes_in_use"));
+}
+
+#[test]
 fn the_example_for_profilers() {
     let Some(printed) = act("scene_profile", &[]) else { return };
     let kernels = "2 times selective_scan_fwd_bf16_lanes1 and selective_scan_bwd_bf16";

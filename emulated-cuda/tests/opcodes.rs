@@ -181,6 +181,16 @@ fn one_flipped_bit_is_found() {
     }
 }
 
+#[test]
+fn what_the_emulator_does_not_run_is_no_agreement() {
+    let form = form("add.sat.s32");
+    let (batch, operands, emulated) = results(&form);
+    let equal = opcodes::judged(&batch, &operands, &emulated, &emulated)[0].1.clone();
+    let good = |verdicts: &[Verdict]| opcodes::report::Summary::of(verdicts).is_good();
+    assert!(good(std::slice::from_ref(&equal)));
+    assert!(!good(&[equal, Verdict::NotEmulated("an instruction that it lacks".into())]));
+}
+
 /// A form, operands and two results of a single tuple.
 fn judged(label: &str, operands: &[u64], ours: u64, theirs: u64) -> judge::Outcome {
     judge::compare(&form(label), 1, operands, &[ours], &[theirs])

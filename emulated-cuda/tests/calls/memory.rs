@@ -56,6 +56,19 @@ fn use_after_a_free_in_stream_order() {
     assert_eq!(code!(cuCtxSynchronize()), 700);
 }
 
+/// Of memory from `cuMemAllocAsync`, by a function that waits for other memory.
+#[test]
+fn use_after_a_free_that_does_not_wait() {
+    let _alone = Alone::enter();
+    let mut address = 0;
+    ok!(cuMemAllocAsync((&mut address).into(), 32, 0));
+    ok!(cuMemsetD32Async(address, 5, 8, 0));
+    let before = counter("synchronisations");
+    ok!(cuMemFree_v2(address));
+    assert_eq!(counter("synchronisations"), before);
+    assert_eq!(code!(cuCtxSynchronize()), 700);
+}
+
 #[test]
 fn pools() {
     let _alone = Alone::enter();
