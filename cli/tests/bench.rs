@@ -71,6 +71,10 @@ fn dtypes_and_threads() {
         assert_eq!(ran.status, 0, "{}", ran.err);
         assert_eq!(ran.out.matches(dtype).count(), 2, "{}", ran.out);
     }
+    let ran = ssm(["bench", "--no-loops", "--op", "selective_scan", "--shape", "1x4x3", "--reps", "1"]);
+    let mut lines = ran.out.lines().filter(|line| line.starts_with("selective_scan")).peekable();
+    assert!(ran.status == 0 && lines.peek().is_some(), "{}{}", ran.out, ran.err);
+    assert!(lines.all(|line| line.ends_with("-")), "{}", ran.out);
     let ran = ssm(["bench", "--threads", "2", "--direction", "forward", "--shape", "1x4x3", "--reps", "1"]);
     match cfg!(feature = "rayon") {
         true => assert!(ran.status == 0 && ran.out.starts_with("2 threads: "), "{}{}", ran.out, ran.err),
