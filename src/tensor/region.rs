@@ -1,6 +1,6 @@
 //! Where the elements of a view lie.
 
-use super::storage::{Host, Slice, SliceMut, Storage};
+use super::storage::{Host, Slice, SliceMut, Storage, place};
 use std::marker::PhantomData;
 
 /// The memory of a view that is read, from its first element to its last.
@@ -121,23 +121,5 @@ impl<T, S: Storage> RegionMut<'_, T, S> {
     }
 }
 
-macro_rules! places {
-    ($type:ident) => {
-        impl<T, S: Storage> $type<'_, T, S> {
-            /// Address of the first element.
-            pub fn address(&self) -> u64 {
-                self.start.addr() as u64
-            }
-            /// Length in elements.
-            pub fn elements(&self) -> usize {
-                self.elements
-            }
-            /// Device ordinal, or `None` on the host.
-            pub fn ordinal(&self) -> Option<u32> {
-                S::ordinal(self.place)
-            }
-        }
-    };
-}
-places!(Region);
-places!(RegionMut);
+place!(Region);
+place!(RegionMut);

@@ -158,7 +158,8 @@ impl<T, S: Storage> SliceMut<'_, T, S> {
     }
 }
 
-macro_rules! region {
+/// What memory as a whole and that of a view say of themselves.
+macro_rules! place {
     ($type:ident) => {
         impl<T, S: Storage> $type<'_, T, S> {
             /// Address of the first element.
@@ -176,5 +177,6 @@ macro_rules! region {
         }
     };
 }
-region!(Slice);
-region!(SliceMut);
+place!(Slice);
+place!(SliceMut);
+pub(super) use place;
