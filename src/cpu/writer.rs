@@ -46,6 +46,10 @@ impl<'o, T, const R: usize> Writer<'o, T, R> {
         unsafe { self.start.add(self.layout.offset(index)).read() }
     }
 
+    pub fn layout(&self) -> &Layout<R> {
+        &self.layout
+    }
+
     /// Distances of neighbours.
     pub fn strides(&self) -> [i64; R] {
         self.layout.strides

@@ -206,6 +206,15 @@ pub(crate) struct Layout<const R: usize> {
     pub strides: [i64; R],
 }
 
+impl Layout<3> {
+    /// Of (batch, dim, seqlen): whether channels lie nearer to each other than steps do. One channel alone does not, whatever
+    /// its stride: a dimension of one element has no order, and a row of a batch takes the way of the whole.
+    #[inline(always)]
+    pub fn by_channel(&self) -> bool {
+        self.extents[1] > 1 && self.strides[1] < self.strides[2]
+    }
+}
+
 impl<const R: usize> Layout<R> {
     /// Offset of an element; inside the memory for every index below the extents, because `align` checked the span.
     #[inline(always)]

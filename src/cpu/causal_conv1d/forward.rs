@@ -56,7 +56,7 @@ impl<'a, T: Element, W: Element> Forward<Conv<'a, T, W>> for Cpu {
 }
 
 pub(super) fn tiling<'a, T: Element, W: Element>(inputs: &Inputs<'a, T, W, Host>) -> Tiling<'a> {
-    Tiling::new(inputs.sequences(), [inputs.dims.dim, inputs.dims.width], inputs.x.layout.strides)
+    Tiling::new(inputs.sequences(), [inputs.dims.dim, inputs.dims.width], &inputs.x.layout)
 }
 
 /// Inputs and sums: rows of channels, or of steps.

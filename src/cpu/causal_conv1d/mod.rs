@@ -16,7 +16,7 @@ pub use update::Pass as UpdatePass;
 
 use crate::cpu::Cpu;
 use crate::ops::causal_conv1d::{Sequences, Weights};
-use crate::tensor::{Element, Host, Strided};
+use crate::tensor::{Element, Host, Layout, Strided};
 use pulp::{Simd, WithSimd};
 use std::iter::StepBy;
 use std::ops::Range;
@@ -40,9 +40,9 @@ struct Tiling<'a> {
 }
 
 impl<'a> Tiling<'a> {
-    /// `strides` of x. A tile of neighbours along the faster dimension is long, so that few pages of memory are open at once.
-    fn new(sequences: Sequences<'a>, [dim, width]: [usize; 2], strides: [i64; 3]) -> Self {
-        let by_channel = strides[1] < strides[2] || sequences.longest() <= 1;
+    /// `layout` of x. A tile of neighbours along the faster dimension is long, so that few pages of memory are open at once.
+    fn new(sequences: Sequences<'a>, [dim, width]: [usize; 2], layout: &Layout<3>) -> Self {
+        let by_channel = layout.by_channel() || sequences.longest() <= 1;
         let (channels, steps) = if by_channel { (512, 128) } else { (16, 1024) };
         Self { sequences, dim, width, by_channel, channels, steps }
     }

@@ -3,7 +3,7 @@
 use super::tiling::Tiling;
 use crate::cpu::along_states::{Halves, MOST_ROWS};
 use crate::ops::selective_scan::{AlignedProjection, Inputs};
-use crate::tensor::{Element, Host};
+use crate::tensor::{Element, Host, Layout};
 
 /// Channels of a tile, at the most.
 pub(super) const MOST_CHANNELS: usize = 256;
@@ -18,15 +18,15 @@ pub(super) const TURN: usize = 8;
 fn most<T: Element>(inputs: &Inputs<'_, T, Host>) -> [usize; 2] {
     const SHORT: usize = 32;
     let longest = inputs.longest();
-    match by_channel(&inputs.x.layout.strides, longest <= 1) || longest <= SHORT {
+    match by_channel(&inputs.x.layout, longest <= 1) || longest <= SHORT {
         true => [MOST_CHANNELS, SHORT],
         false => [32, 128],
     }
 }
 
-/// Whether channels of a tensor are nearer to each other than steps are; `short`: no sequence has several steps.
-pub(super) fn by_channel(strides: &[i64; 3], short: bool) -> bool {
-    strides[1] < strides[2] || short
+/// Whether a tensor is taken channel beside channel; `short`: no sequence has several steps.
+pub(super) fn by_channel(layout: &Layout<3>, short: bool) -> bool {
+    layout.by_channel() || short
 }
 
 /// The tiles of the forward direction, and their extents.

@@ -26,7 +26,7 @@ impl<T: Element> Tile<'_, '_, T> {
         memory: &mut Memory<'_>,
     ) {
         let (channels, count) = (self.channels.len(), times.len());
-        let across = by_channel(&[out.stride(0), out.stride(1), out.stride(2)], self.short);
+        let across = by_channel(out.layout(), self.short);
         let (axis, length) = if across { (1, channels) } else { (2, count) };
         let tensors = [self.inputs.D.is_some().then_some(&self.inputs.x), self.inputs.z.as_ref()];
         let side_by_side = tensors.into_iter().flatten().all(|tensor| tensor.layout.strides[axis] == 1);

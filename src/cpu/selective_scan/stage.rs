@@ -174,9 +174,8 @@ impl<T: Element> Tile<'_, '_, T> {
         let Memory { shape, delta, delta_x, bias, turned, .. } = memory;
         let (width, options) = (shape.width, self.inputs.step);
         let tensors = [&self.inputs.dt, &self.inputs.x];
-        let side_by_side = |tensor: &Strided<'_, T, Host, 3>| {
-            by_channel(&tensor.layout.strides, self.short) && tensor.layout.strides[1] == 1
-        };
+        let side_by_side =
+            |tensor: &Strided<'_, T, Host, 3>| by_channel(&tensor.layout, self.short) && tensor.layout.strides[1] == 1;
         // Shorter rows are not worth a call each.
         if self.channels.len() >= CHUNK && tensors.into_iter().all(side_by_side) {
             let mut extremes = [f32::INFINITY, f32::NEG_INFINITY];
@@ -214,7 +213,7 @@ impl<T: Element> Tile<'_, '_, T> {
         shape: Shape,
     ) {
         let (channels, count) = (self.channels.len(), times.len());
-        if by_channel(&tensor.layout.strides, self.short) {
+        if by_channel(&tensor.layout, self.short) {
             for (row, t) in to.chunks_exact_mut(shape.width).zip(times) {
                 tensor.run([self.span.batch, self.channels.start, t], 1, &mut row[..channels]);
             }
@@ -299,7 +298,7 @@ impl<T: Element> Tile<'_, '_, T> {
         if times.is_empty() {
             return ahead;
         }
-        let (axis, extents) = match by_channel(&self.inputs.x.layout.strides, self.short) {
+        let (axis, extents) = match by_channel(&self.inputs.x.layout, self.short) {
             true => (2, [times.len(), self.channels.len()]),
             false => (1, [self.channels.len(), times.len()]),
         };

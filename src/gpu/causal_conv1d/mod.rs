@@ -38,8 +38,8 @@ struct Grid {
 impl Grid {
     /// By the order of x in memory: threads of a warp read neighbours.
     fn new<T: Element, W: Element>(inputs: &Inputs<'_, T, W, Device>) -> Self {
-        let (sequences, strides) = (inputs.sequences(), inputs.x.layout.strides);
-        let by_channel = strides[1] < strides[2] || sequences.longest() <= 1;
+        let sequences = inputs.sequences();
+        let by_channel = inputs.x.layout.by_channel() || sequences.longest() <= 1;
         let (steps, channels) = if by_channel { (64, THREADS) } else { (512, WARPS) };
         Self { by_channel, steps, tiles: sequences.tiles(steps), chunks: inputs.dims.dim.div_ceil(channels) }
     }

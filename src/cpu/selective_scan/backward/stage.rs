@@ -51,7 +51,7 @@ impl<T: Element> Call<'_, '_, '_, T> {
         let Some(dout) = &self.upstream.dout else { return };
         let (shape, channels) = (scratch.tile.shape, tile.channels.len());
         let (start, count) = (tile.channels.start, times.len());
-        if by_channel(&self.inputs.x.layout.strides, shape.short) {
+        if by_channel(&self.inputs.x.layout, shape.short) {
             let line = |t| Line { index: [tile.span.batch, start, t], axis: 1, count: channels };
             for (row, t) in times.enumerate() {
                 let z = &mut scratch.lines[..shape.width];
@@ -98,7 +98,7 @@ impl<T: Element> Call<'_, '_, '_, T> {
         scratch: &mut Scratch<'_>,
         sums: &mut Sums<'_>,
     ) {
-        if !by_channel(&self.inputs.x.layout.strides, scratch.tile.shape.short) {
+        if !by_channel(&self.inputs.x.layout, scratch.tile.shape.short) {
             // SAFETY: the caller's promise.
             return unsafe { self.finish_turned(simd, tile, times, scratch, sums) };
         }

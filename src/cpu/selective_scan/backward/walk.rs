@@ -308,7 +308,7 @@ impl<T: Element> Walk<'_, '_, '_, '_, T> {
     fn rows(&self, window: usize) -> ([usize; 3], [usize; 2], usize) {
         let (times, channels) = (self.times(window), &self.tile.channels);
         let index = [self.tile.span.batch, channels.start, times.start];
-        match by_channel(&self.call.inputs.x.layout.strides, self.tile.short) {
+        match by_channel(&self.call.inputs.x.layout, self.tile.short) {
             true => (index, [times.len(), channels.len()], 2),
             false => (index, [channels.len(), times.len()], 1),
         }
