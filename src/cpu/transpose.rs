@@ -34,23 +34,26 @@ pub(super) unsafe fn transpose_from(
     to_stride: usize,
     [rows, columns]: [usize; 2],
 ) {
-    let whole = if blocks() { [rows / 8 * 8, columns / 8 * 8] } else { [0, 0] };
-    for i in (0..whole[0]).step_by(8) {
-        for j in (0..whole[1]).step_by(8) {
-            let to = &mut to[j * to_stride + i..];
-            assert!(to.len() >= 7 * to_stride + 8);
+    if !blocks() {
+        for (i, j) in (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))) {
+            // SAFETY: the caller's promise.
+            to[j * to_stride + i] = unsafe { from.add(i * from_stride + j).read() };
+        }
+        return;
+    }
+    for i in (0..rows).step_by(8) {
+        for j in (0..columns).step_by(8) {
+            let (to, size) = (&mut to[j * to_stride + i..], [(rows - i).min(8), (columns - j).min(8)]);
+            assert!(to.len() >= (size[1] - 1) * to_stride + size[0]);
             // SAFETY: both blocks lie inside, as the caller promised and was just seen; `blocks` found the instructions.
             #[cfg(target_arch = "x86_64")]
             unsafe {
-                block(from.add(i * from_stride + j), from_stride, to.as_mut_ptr(), to_stride);
+                let (from, to) = (from.add(i * from_stride + j), to.as_mut_ptr());
+                match size {
+                    [8, 8] => block::<true>(from, from_stride, to, to_stride, size),
+                    _ => block::<false>(from, from_stride, to, to_stride, size),
+                }
             }
-        }
-    }
-    for i in 0..rows {
-        let first = if i < whole[0] { whole[1] } else { 0 };
-        for j in first..columns {
-            // SAFETY: the caller's promise.
-            to[j * to_stride + i] = unsafe { from.add(i * from_stride + j).read() };
         }
     }
 }
@@ -64,17 +67,31 @@ fn blocks() -> bool {
     false
 }
 
-/// Eight by eight.
+/// Up to eight by eight; `WHOLE`: just that.
 ///
 /// # Safety
 /// Both blocks are readable and writable memory, and the machine has AVX.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx")]
 #[inline]
-unsafe fn block(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+unsafe fn block<const WHOLE: bool>(
+    from: *const f32,
+    from_stride: usize,
+    to: *mut f32,
+    to_stride: usize,
+    [rows, columns]: [usize; 2],
+) {
     use std::arch::x86_64::*;
-    // SAFETY: the caller's promise.
-    let row = |i: usize| unsafe { _mm256_loadu_ps(from.add(i * from_stride)) };
+    let numbers = _mm256_setr_ps(0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0);
+    let mask = |count| _mm256_castps_si256(_mm256_cmp_ps::<_CMP_LT_OQ>(numbers, _mm256_set1_ps(count as f32)));
+    let (of_row, of_column) = (mask(columns), mask(rows));
+    let row = |i: usize| match (WHOLE, i < rows) {
+        // SAFETY: the caller's promise.
+        (true, _) => unsafe { _mm256_loadu_ps(from.add(i * from_stride)) },
+        // SAFETY: as above; what the mask leaves out is not read.
+        (false, true) => unsafe { _mm256_maskload_ps(from.add(i * from_stride), of_row) },
+        (false, false) => _mm256_setzero_ps(),
+    };
     // Pairs of rows, then of pairs, then halves: column j of rows 0 to 3 and column j + 4 beside it, and rows 4 to 7.
     let quad = |i: usize| {
         let low = [_mm256_unpacklo_ps(row(i), row(i + 1)), _mm256_unpacklo_ps(row(i + 2), row(i + 3))];
@@ -88,10 +105,16 @@ unsafe fn block(from: *const f32, from_stride: usize, to: *mut f32, to_stride: u
     };
     let (upper, lower) = (quad(0), quad(4));
     for (j, (&upper, &lower)) in upper.iter().zip(&lower).enumerate() {
-        // SAFETY: the caller's promise.
-        unsafe {
-            _mm256_storeu_ps(to.add(j * to_stride), _mm256_permute2f128_ps::<0x20>(upper, lower));
-            _mm256_storeu_ps(to.add((j + 4) * to_stride), _mm256_permute2f128_ps::<0x31>(upper, lower));
+        for (j, column) in
+            [(j, _mm256_permute2f128_ps::<0x20>(upper, lower)), (j + 4, _mm256_permute2f128_ps::<0x31>(upper, lower))]
+        {
+            match (WHOLE, j < columns) {
+                // SAFETY: the caller's promise.
+                (true, _) => unsafe { _mm256_storeu_ps(to.add(j * to_stride), column) },
+                // SAFETY: as above; what the mask leaves out is not written.
+                (false, true) => unsafe { _mm256_maskstore_ps(to.add(j * to_stride), of_column, column) },
+                (false, false) => {}
+            }
         }
     }
 }
@@ -102,7 +125,7 @@ mod tests {
 
     #[test]
     fn every_element_finds_its_place() {
-        for (rows, columns) in [(0, 3), (1, 1), (7, 9), (8, 8), (8, 32), (17, 24), (33, 5)] {
+        for (rows, columns) in [(0, 3), (1, 1), (7, 9), (8, 1), (8, 7), (8, 8), (8, 32), (9, 12), (17, 24), (33, 5)] {
             let (from_stride, to_stride) = (columns + 3, rows + 2);
             let from: Vec<f32> = (0..rows * from_stride).map(|i| i as f32).collect();
             let mut to = vec![-1.0; columns * to_stride];

@@ -33,12 +33,6 @@ impl Tiling {
         run + place..run + (place + self.most).min(self.run)
     }
 
-    /// The tile of a channel, and its place there.
-    pub fn find(&self, d: usize) -> (usize, usize) {
-        let (run, place) = (d / self.run, d % self.run);
-        (run * self.tiles_per_run + place / self.most, place % self.most)
-    }
-
     /// Tiles of a group of so many channels.
     pub fn tiles_of_group(&self, channels: usize) -> usize {
         channels / self.run * self.tiles_per_run

@@ -4,30 +4,20 @@ use super::memory::{Kept, STEPS, Task, pair_sum};
 use super::{Call, ProjectionWriter};
 use crate::cpu::writer::Writer;
 use crate::tensor::Element;
+use std::ops::Range;
+
+/// Channels whose sums are made together: neighbours in memory.
+const RUN: usize = 16;
 
 impl<T: Element> Call<'_, '_, '_, T> {
     pub fn reduce(&self, tasks: &[Task<'_>]) {
-        let (dims, writers) = (self.inputs.dims, &self.writers);
-        self.cpu.for_each_plain(dims.dim, |d| {
-            let (tile, k) = self.division.tiling.find(d);
-            let channels = self.division.tiling.channels(tile).len();
-            // SAFETY: every index is below the extents, and each channel is one task.
-            let put = |writer: &Writer<'_, f32, 1>, value| unsafe { writer.write([d], value) };
-            writers.dD.iter().for_each(|dD| put(dD, self.total(tasks, tile, |kept| pair_sum(&kept.dD[2 * k..]))));
-            writers
-                .ddt_bias
-                .iter()
-                .for_each(|bias| put(bias, self.total(tasks, tile, |kept| pair_sum(&kept.ddt_bias[2 * k..]))));
-            for n in 0..dims.dstate {
-                let place = n * channels + k;
-                // SAFETY: as above.
-                let put = |writer: &Writer<'_, f32, 2>, value| unsafe { writer.write([d, n], value) };
-                writers.dA.iter().for_each(|dA| put(dA, self.total(tasks, tile, |kept| kept.dA[place].into())));
-                for (of, projection) in [&writers.dB, &writers.dC].into_iter().enumerate() {
-                    if let Some(ProjectionWriter::Constant(writer)) = projection {
-                        put(writer, self.total(tasks, tile, |kept| kept.projections[of][place].into()));
-                    }
-                }
+        let (writers, tiling) = (&self.writers, self.division.tiling);
+        let runs = tiling.most.div_ceil(RUN);
+        self.cpu.for_each_plain(tiling.count * runs, |i| {
+            let (tile, first) = (i / runs, i % runs * RUN);
+            let channels = tiling.channels(tile);
+            if first < channels.len() {
+                self.channels(tasks, tile, first..channels.len().min(first + RUN));
             }
         });
         for (of, projection) in [&writers.dB, &writers.dC].into_iter().enumerate() {
@@ -37,13 +27,59 @@ impl<T: Element> Call<'_, '_, '_, T> {
         }
     }
 
-    /// A sum over all sequences: of each its parts first, so that a batch is the sum of its rows.
-    fn total(&self, tasks: &[Task<'_>], tile: usize, pick: impl Fn(&Kept<'_>) -> f64) -> f32 {
-        let split = self.division.cut.split;
-        let part =
-            |seq: usize, part: usize| pick(&tasks[(seq * split + part) * self.division.tiling.count + tile].kept);
-        let own = |seq: usize| (1..split).fold(part(seq, 0), |sum, i| sum + part(seq, i)) as f32;
-        (0..self.nseqs).map(own).reduce(|sum, own| sum + own).unwrap_or(0.0)
+    /// The sums of a `run` of the channels of a tile.
+    fn channels(&self, tasks: &[Task<'_>], tile: usize, run: Range<usize>) {
+        let (writers, channels) = (&self.writers, self.division.tiling.channels(tile));
+        let (pairs, d) = (2 * run.start..2 * run.end, channels.start + run.start);
+        let sums = &mut [0.0; RUN][..run.len()];
+        // SAFETY: every index is below the extents, and each run is one task.
+        let put = |writer: &Writer<'_, f32, 1>, sums: &[f32]| unsafe { writer.run([d], 0, sums) };
+        if let Some(writer) = &writers.dD {
+            self.totals(tasks, tile, sums, |kept| kept.dD[pairs.clone()].chunks_exact(2).map(pair_sum));
+            put(writer, sums);
+        }
+        if let Some(writer) = &writers.ddt_bias {
+            self.totals(tasks, tile, sums, |kept| kept.ddt_bias[pairs.clone()].chunks_exact(2).map(pair_sum));
+            put(writer, sums);
+        }
+        for n in 0..self.inputs.dims.dstate {
+            let at = n * channels.len() + run.start..n * channels.len() + run.end;
+            // SAFETY: as above.
+            let put = |writer: &Writer<'_, f32, 2>, sums: &[f32]| unsafe { writer.run([d, n], 0, sums) };
+            if let Some(writer) = &writers.dA {
+                self.totals(tasks, tile, sums, |kept| kept.dA[at.clone()].iter().map(|&sum| sum.into()));
+                put(writer, sums);
+            }
+            for (of, projection) in [&writers.dB, &writers.dC].into_iter().enumerate() {
+                if let Some(ProjectionWriter::Constant(writer)) = projection {
+                    self.totals(tasks, tile, sums, |kept| {
+                        kept.projections[of][at.clone()].iter().map(|&sum| sum.into())
+                    });
+                    put(writer, sums);
+                }
+            }
+        }
+    }
+
+    /// Sums over all sequences: of each its parts first, so that a batch is the sum of its rows.
+    fn totals<'k, I: Iterator<Item = f64>>(
+        &self,
+        tasks: &'k [Task<'_>],
+        tile: usize,
+        sums: &mut [f32],
+        pick: impl Fn(&'k Kept<'_>) -> I,
+    ) {
+        let (split, count) = (self.division.cut.split, self.division.tiling.count);
+        sums.fill(0.0);
+        for seq in 0..self.nseqs {
+            let mut own = [0.0; RUN];
+            for part in 0..split {
+                let parts = pick(&tasks[(seq * split + part) * count + tile].kept);
+                own.iter_mut().zip(parts).for_each(|(own, sum)| *own = if part == 0 { sum } else { *own + sum });
+            }
+            let own = own.map(|own| own as f32);
+            sums.iter_mut().zip(own).for_each(|(sum, own)| *sum = if seq == 0 { own } else { *sum + own });
+        }
     }
 
     /// The sums of groups that have several tiles, or none.

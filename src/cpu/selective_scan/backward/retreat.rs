@@ -125,11 +125,16 @@ impl Walk<'_, '_> {
                 self.lane = lane;
                 if all && here == TOGETHER && lane + S::F32_LANES <= self.channels {
                     self.run::<S, TOGETHER, true>(simd, exponents, [n, 0]);
-                } else {
-                    (0..here).for_each(|k| self.run::<S, 1, false>(simd, exponents, [n + k, k]));
+                    continue;
+                }
+                // A closure here would be a function of its own, without the vector instructions of the caller.
+                for k in 0..here {
+                    self.run::<S, 1, false>(simd, exponents, [n + k, k]);
                 }
             }
-            (0..here).for_each(|k| self.add_lanes([n + k, k]));
+            for k in 0..here {
+                self.add_lanes([n + k, k]);
+            }
         }
     }
 
