@@ -88,6 +88,43 @@ fn bench_tells_no_time() {
     }
 }
 
+/// What a device of its own name is measured by: the figures are the emulation's, what was run for them is what a GPU would.
+#[test]
+fn bench_measures_a_device() {
+    let folder = folder("emulated_driver_measured");
+    let [json, counters] = ["bench.json", "counters"].map(|name| folder.join(name));
+    let shape = ["--shape", "1x8x128", "--layout", "dense", "--op", "selective_scan", "--direction", "forward"];
+    let rest = ["bench", "--backend", "cuda", "--reps", "2", "--json", json.to_str().unwrap()];
+    let settings = [("NAME", "Some GPU"), ("L2", "1M"), ("MEMORY", "64M"), ("STATISTICS", counters.to_str().unwrap())];
+    let Some((status, out, err)) = ssm(&settings, &[&rest[..], &shape].concat()) else { return };
+    assert_eq!((status, err.as_str()), (0, ""), "{out}");
+    let said = out.lines().find(|line| line.starts_with("cuda device 0, Some GPU: copy ")).expect(&out);
+    assert!(said.ends_with(" GB/s, L2 1 MiB"), "{said}");
+
+    let rows: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    let [row] = &rows[..] else { panic!("{rows:?}") };
+    assert!(row["variant"] == "driver" && row["reps"] == 2 && row["cpu_ns_per_state_step"].is_null(), "{row}");
+    let number = |key: &str| row[key].as_f64().unwrap_or_else(|| panic!("{key}: {row}"));
+    let [device, wall] = ["device_ns_per_state_step", "wall_ns_per_state_step"].map(number);
+    assert!(0.0 < device && device <= wall && (0.0..1.0).contains(&number("roofline_share")), "{row}");
+    assert!(ssm_baseline::loops().is_empty() || number("baseline_fastmath_ns") > 0.0, "{row}");
+
+    let counters = std::fs::read_to_string(counters).unwrap();
+    let count = |name: &str| -> usize {
+        let line = counters.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        line.unwrap_or_else(|| panic!("{name}: {counters}"))
+    };
+    // x, dt, z, out; B, C; A; D, dt_bias.
+    let bytes = 4 * (4 * 8 * 128 + 2 * 16 * 128 + 8 * 16 + 2 * 8);
+    let sets = 2 * (1 << 20) / bytes + 1;
+    // Each set has its inputs, outputs and workspace.
+    assert!(count("cuMemAllocAsync") >= sets * 9, "{sets} sets: {counters}");
+    // One call to warm up at least, ten to estimate, two measured; and eight copies in each of ten trials.
+    assert!(count("launches") >= 13 && count("cuMemcpyDtoDAsync_v2") >= 80, "{counters}");
+    // Two events around each of them: warm-up, estimate and measurements of calls, trials of copies.
+    assert!(count("cuEventRecord") >= 2 * (1 + 1 + 2 + 10), "{counters}");
+}
+
 #[test]
 fn refusals() {
     let bench = ["bench", "--shape", "1x2x3", "--backend", "cuda"];

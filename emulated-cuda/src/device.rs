@@ -67,7 +67,7 @@ fn attribute(attribute: i32, device: usize) -> Result<i32> {
         33 => device as i32 + 1,
         36 => 2_000_000,
         37 => 5120,
-        38 => limits.l2_bytes as i32,
+        38 => settings::get().l2.map_or(limits.l2_bytes as i32, |bytes| bytes as i32),
         39 => MOST_THREADS as i32,
         40 => 2,
         75 => major,
@@ -103,11 +103,12 @@ exports! {
         device.put(ordinal)
     }
 
-    /// A name that says that the device is none.
+    /// A name that says that the device is none, unless the settings have another.
     fn cuDeviceGetName(name: Out<c_char>, room: i32, device: i32) {
         exists(device)?;
         let (major, minor) = settings::get().capability;
-        name.put_text(&format!("Emulated CUDA device (sm_{major}{minor})"), usize::try_from(room).unwrap_or(0))
+        let own = || format!("Emulated CUDA device (sm_{major}{minor})");
+        name.put_text(&settings::get().name.clone().unwrap_or_else(own), usize::try_from(room).unwrap_or(0))
     }
 
     /// An identifier.

@@ -26,7 +26,11 @@ pub struct Fault {
 #[derive(Debug)]
 pub struct Settings {
     pub devices: usize,
+    /// Of each device, instead of one that says what it is.
+    pub name: Option<String>,
     pub capability: (i32, i32),
+    /// Bytes, instead of those of the architecture.
+    pub l2: Option<u64>,
     pub driver_version: i32,
     pub memory: u64,
     pub checks: Checks,
@@ -47,7 +51,9 @@ pub fn get() -> &'static Settings {
 fn read() -> Settings {
     Settings {
         devices: value("DEVICES", 1, |text| text.parse().ok().filter(|&count| count <= MOST_DEVICES)),
+        name: value("NAME", None, |text| (!text.is_empty()).then(|| Some(text.into()))),
         capability: value("CAPABILITY", (9, 0), capability),
+        l2: value("L2", None, |text| bytes(text).filter(|&bytes| i32::try_from(bytes).is_ok()).map(Some)),
         driver_version: value("DRIVER_VERSION", 13_000, |text| text.parse().ok()),
         memory: value("MEMORY", 4 << 30, bytes),
         checks: value("CHECKS", Checks::ALL, |text| match text {

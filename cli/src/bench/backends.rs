@@ -13,6 +13,16 @@ use ssm_kernels::prelude::*;
 /// One call, ready to run again and again: all memory is there, its plan is made.
 pub type Runner<'c> = Box<dyn FnMut() -> Result<()> + Send + 'c>;
 
+/// One of `runners` with each call, the least recent one.
+pub fn in_turn(mut runners: Vec<Runner<'_>>) -> Runner<'_> {
+    let mut next = 0;
+    Box::new(move || {
+        let now = next;
+        next = (now + 1) % runners.len();
+        runners[now]()
+    })
+}
+
 /// A backend, the memory that it works in, and what it reads.
 struct Setting<'c, P: Place, T> {
     place: P,
@@ -163,5 +173,24 @@ impl<'c, T: Io, P: Place + Runs<T, P::Storage> + Send + 'c> Setting<'c, P, T> {
             let gradients = DiscretiseGradients::new().ddt(&mut ddt).dA(&mut dA).dB(&mut dB);
             Ok(self.place.backward_with(&op, upstream, gradients, &plan, workspace.exclusive())?)
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[test]
+    fn runners_take_turns() {
+        let order = Mutex::new(vec![]);
+        let runner = |i| {
+            let order = &order;
+            Box::new(move || Ok(order.lock().unwrap().push(i))) as Runner<'_>
+        };
+        let mut run = in_turn((0..3).map(runner).collect());
+        (0..7).for_each(|_| run().unwrap());
+        drop(run);
+        assert_eq!(order.into_inner().unwrap(), [0, 1, 2, 0, 1, 2, 0]);
     }
 }

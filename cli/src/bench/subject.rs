@@ -115,12 +115,7 @@ impl<T: Io> Placed<'_, T> {
             #[cfg(feature = "cuda")]
             Self::Device(device, sets) => {
                 let runner = |set| backends::runner(device.gpu, op, direction, Stored::inputs(set));
-                let mut runners = sets.iter().map(runner).collect::<Result<Vec<_>>>()?;
-                let mut next = 0;
-                Ok(Box::new(move || {
-                    next = (next + 1) % runners.len();
-                    runners[next]()
-                }))
+                Ok(backends::in_turn(sets.iter().map(runner).collect::<Result<_>>()?))
             }
         }
     }
