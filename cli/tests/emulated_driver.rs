@@ -125,6 +125,21 @@ fn bench_measures_a_device() {
     assert!(count("cuEventRecord") >= 2 * (1 + 1 + 2 + 10), "{counters}");
 }
 
+/// What was measured before a device fails stays.
+#[test]
+fn bench_keeps_what_it_has() {
+    let json = folder("emulated_driver_kept").join("bench.json");
+    let args = ["bench", "--backend", "cuda", "--shape", "1x3x5", "--op", "selective_scan", "--json"];
+    let args = [&args[..], &[json.to_str().unwrap()]].concat();
+    // Forward is one launch in either layout.
+    let settings = [("FAIL", "cuLaunchKernel:700@3")];
+    let Some((status, out, err)) = ssm(&settings, &args) else { return };
+    assert!(status == 2 && out.is_empty() && err.contains("CUDA_ERROR_ILLEGAL_ADDRESS"), "{status} {out} {err}");
+    let rows: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    let layouts: Vec<&Value> = rows.iter().map(|row| &row["layout"]).collect();
+    assert_eq!(layouts, ["dense", "channel-last"]);
+}
+
 #[test]
 fn refusals() {
     let bench = ["bench", "--shape", "1x2x3", "--backend", "cuda"];

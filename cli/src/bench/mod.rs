@@ -152,10 +152,6 @@ pub fn run(args: &BenchArgs) -> Result<String> {
         IoDtype::Bf16 => measured::<bf16>(args),
         IoDtype::F16 => measured::<f16>(args),
     }?;
-    if let Some(path) = &args.json {
-        let list = Value::Array(rows.iter().map(Row::json).collect());
-        write(path, &format!("{list:#}\n"))?;
-    }
     if let Some(path) = &args.svg {
         write(path, &chart::svg(&rows)?)?;
     }
@@ -181,14 +177,18 @@ fn measured<T: Io>(args: &BenchArgs) -> Result<(Vec<Subject>, Vec<Row>)> {
         progress.begin("limits of this machine");
         let subjects = args.backend.iter().map(|&backend| Subject::new(backend, args)).collect::<Result<Vec<_>>>()?;
         progress.step();
-        let row = |task: &Task| {
+        let mut rows = vec![];
+        for task in &tasks {
             let Task { op, direction, .. } = task;
             progress.begin(&format!("{op} {} {} {}", direction.name(), task.extents(), task.layout()));
-            let row = measure::<T>(*task, args, &subjects[task.subject]);
+            rows.push(measure::<T>(*task, args, &subjects[task.subject])?);
+            // With each, so that an end before the last one loses nothing.
+            if let Some(path) = &args.json {
+                let list = Value::Array(rows.iter().map(Row::json).collect());
+                write(path, &format!("{list:#}\n"))?;
+            }
             progress.step();
-            row
-        };
-        let rows = tasks.iter().map(row).collect::<Result<_>>()?;
+        }
         Ok((subjects, rows))
     })
 }
