@@ -8,6 +8,8 @@
 mod cuda;
 #[path = "emulated_driver/far.rs"]
 mod far;
+#[path = "emulated_driver/faults.rs"]
+mod faults;
 #[path = "emulated_driver/library.rs"]
 mod library;
 #[path = "../examples/05_profile.rs"]

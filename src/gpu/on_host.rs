@@ -14,7 +14,7 @@ use bytemuck::Pod;
 /// A backend for host tensors that runs the GPU backend's kernels on a device: an emulated one
 /// (`Emulator::on_host`), or the CUDA driver's (`Gpu::<OnStream>::on_host`). Its plans need no workspace: what the kernels need
 /// lies on the device. Copies go both ways in every call, and it returns when the results are there: for trying kernels out
-/// and for tests, not for work. If a kernel misbehaves, nothing is copied back.
+/// and for tests, not for work. If anything fails, no tensor is touched.
 #[derive(Debug, Clone, Copy)]
 pub struct OnHost<M>(pub(super) M);
 
@@ -143,16 +143,40 @@ fn gathered<T: Pod, const R: usize>(name: &str, tensor: &Strided<'_, T, Host, R>
     Ok(all)
 }
 
-/// The elements of the tensor, and nothing beside them, from its copy.
-fn fetch<M: Board, T: Pod, const R: usize>(copied: &Copied<M, T>, tensor: StridedMut<'_, T, Host, R>) -> Result<()> {
-    if tensor.layout.is_empty() {
-        return Ok(());
+/// What a call made, to be written when all of it is here: a copy that fails leaves every tensor as it was.
+#[derive(Default)]
+struct Results<'o>(Vec<Box<dyn FnOnce() + 'o>>);
+
+impl<'o> Results<'o> {
+    /// The elements of the tensor, and nothing beside them, from its copy.
+    fn fetch<M: Board, T: Pod, const R: usize>(
+        &mut self,
+        copied: &Copied<M, T>,
+        tensor: StridedMut<'o, T, Host, R>,
+    ) -> Result<()> {
+        if tensor.layout.is_empty() {
+            return Ok(());
+        }
+        let got = copied.memory.download()?;
+        self.0.push(Box::new(move || {
+            let start = tensor.memory.start();
+            // SAFETY: the contract checked that the elements lie inside the memory; they are this tensor's alone.
+            each(&tensor.layout, |_, place| unsafe { start.add(place).write(got[place]) });
+        }));
+        Ok(())
     }
-    let (got, layout) = (copied.memory.download()?, tensor.layout);
-    let start = tensor.memory.start();
-    // SAFETY: the contract checked that the elements lie inside the memory; they are this tensor's alone.
-    each(&layout, |_, place| unsafe { start.add(place).write(got[place]) });
-    Ok(())
+
+    fn optional<M: Board, T: Pod, const R: usize>(
+        &mut self,
+        copied: &Option<Copied<M, T>>,
+        tensor: Option<StridedMut<'o, T, Host, R>>,
+    ) -> Result<()> {
+        copied.iter().zip(tensor).try_for_each(|(copied, tensor)| self.fetch(copied, tensor))
+    }
+
+    fn write(self) {
+        self.0.into_iter().for_each(|write| write());
+    }
 }
 
 /// Calls `visit` with every element's index and place; once for those that a stride of 0 puts in one place.
@@ -168,11 +192,4 @@ fn each<const R: usize>(layout: &Layout<R>, mut visit: impl FnMut([usize; R], us
         index[i] += 1;
         index[i + 1..].fill(0);
     }
-}
-
-fn fetch_optional<M: Board, T: Pod, const R: usize>(
-    copied: &Option<Copied<M, T>>,
-    tensor: Option<StridedMut<'_, T, Host, R>>,
-) -> Result<()> {
-    copied.iter().zip(tensor).try_for_each(|(copied, tensor)| fetch(copied, tensor))
 }

@@ -12,7 +12,7 @@ const SEQLEN: usize = 5;
 /// More than the lanes of a warp hold.
 const DSTATE: usize = 600;
 
-const WIDE: Case = Case {
+pub const WIDE: Case = Case {
     tensors: &[
         ("x", DIM * SEQLEN),
         ("dt", DIM * SEQLEN),
@@ -26,7 +26,7 @@ const WIDE: Case = Case {
 
 const NARROW: usize = 16;
 
-const BACKWARD: Case = Case {
+pub const BACKWARD: Case = Case {
     tensors: &[
         ("x", DIM * SEQLEN),
         ("dt", DIM * SEQLEN),
@@ -40,8 +40,8 @@ const BACKWARD: Case = Case {
     computed: 6,
 };
 
-type At<'a, S> = &'a dyn Fn(usize) -> Slice<'static, f32, S>;
-type AtMut<'a, S> = &'a dyn Fn(usize) -> SliceMut<'static, f32, S>;
+pub type At<'a, S> = &'a dyn Fn(usize) -> Slice<'static, f32, S>;
+pub type AtMut<'a, S> = &'a dyn Fn(usize) -> SliceMut<'static, f32, S>;
 
 fn sequence() -> Axes {
     Axes::dense([("batch", 1), ("dim", DIM), ("seqlen", SEQLEN)])
@@ -56,7 +56,7 @@ fn scan<S: Storage>(at: At<'_, S>, dstate: usize) -> Result<SelectiveScan<'stati
     Ok(SelectiveScan::new(x, dt, A, B, C)?.dt_softplus(true))
 }
 
-fn forward<S: Storage, B: Forward<SelectiveScan<'static, f32, S>>>(
+pub fn forward<S: Storage, B: Forward<SelectiveScan<'static, f32, S>>>(
     backend: &B,
     at: At<'_, S>,
     at_mut: AtMut<'_, S>,
@@ -65,7 +65,7 @@ fn forward<S: Storage, B: Forward<SelectiveScan<'static, f32, S>>>(
     backend.forward(&scan(at, DSTATE)?, SelectiveScanOutputs::new(&mut out))
 }
 
-fn backward<S: Storage, B: Backward<SelectiveScan<'static, f32, S>>>(
+pub fn backward<S: Storage, B: Backward<SelectiveScan<'static, f32, S>>>(
     backend: &B,
     at: At<'_, S>,
     at_mut: AtMut<'_, S>,

@@ -1,6 +1,6 @@
 //! The causal convolution of host tensors.
 
-use super::{Board, BoardBuffer, Copied, OnHost, fetch, fetch_optional};
+use super::{Board, BoardBuffer, Copied, OnHost, Results};
 use crate::error::Result;
 use crate::ops::causal_conv1d::{
     CausalConv1d, CausalConv1dGradients, CausalConv1dOutputs, CausalConv1dUpdate, CausalConv1dUpdateOutputs,
@@ -80,8 +80,11 @@ impl<'a, M: Board, T: Element, W: Element> Forward<CausalConv1d<'a, T, W>> for O
         let (mut view, mut state) = (out.view_mut(), final_state.as_mut().map(Copied::view_mut));
         let wanted = state.iter_mut().fold(CausalConv1dOutputs::new(&mut view), CausalConv1dOutputs::final_state);
         self.0.gpu().forward(&copied.op(&inputs)?, wanted)?;
-        fetch(&out, outputs.out)?;
-        fetch_optional(&final_state, outputs.final_state)
+        let mut results = Results::default();
+        results.fetch(&out, outputs.out)?;
+        results.optional(&final_state, outputs.final_state)?;
+        results.write();
+        Ok(())
     }
 
     fn forward(&self, op: &CausalConv1d<'a, T, W>, outputs: CausalConv1dOutputs<'_, T>) -> Result<()> {
@@ -125,10 +128,13 @@ impl<'a, M: Board, T: Element, W: Element> Backward<CausalConv1d<'a, T, W>> for 
         wanted = c.iter_mut().fold(wanted, CausalConv1dGradients::dweight);
         wanted = d.iter_mut().fold(wanted, CausalConv1dGradients::dbias);
         self.0.gpu().backward(&copied.op(&inputs)?, by, wanted)?;
-        fetch_optional(&dx, gradients.dx)?;
-        fetch_optional(&dweight, gradients.dweight)?;
-        fetch_optional(&dbias, gradients.dbias)?;
-        fetch_optional(&dinitial_state, gradients.dinitial_state)
+        let mut results = Results::default();
+        results.optional(&dx, gradients.dx)?;
+        results.optional(&dweight, gradients.dweight)?;
+        results.optional(&dbias, gradients.dbias)?;
+        results.optional(&dinitial_state, gradients.dinitial_state)?;
+        results.write();
+        Ok(())
     }
 
     fn backward(
@@ -193,8 +199,11 @@ impl<'a, M: Board, T: Element, W: Element> Forward<CausalConv1dUpdate<'a, T, W>>
         let mut state_room = self.filled_room("conv_state", CACHE, &conv_state)?;
         let (mut view, mut state) = (out_room.view_mut(), state_room.view_mut());
         self.0.gpu().forward(&copied.op()?, CausalConv1dUpdateOutputs::new(&mut view, &mut state))?;
-        fetch(&out_room, out)?;
-        fetch(&state_room, conv_state)
+        let mut results = Results::default();
+        results.fetch(&out_room, out)?;
+        results.fetch(&state_room, conv_state)?;
+        results.write();
+        Ok(())
     }
 
     fn forward(&self, op: &CausalConv1dUpdate<'a, T, W>, outputs: CausalConv1dUpdateOutputs<'_, T>) -> Result<()> {

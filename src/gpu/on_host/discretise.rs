@@ -1,6 +1,6 @@
 //! Discretise on host tensors.
 
-use super::{Board, Copied, OnHost, fetch_optional};
+use super::{Board, Copied, OnHost, Results};
 use crate::error::Result;
 use crate::ops::discretise::{Discretise, DiscretiseGradients, DiscretiseOutputs, DiscretiseUpstream, Inputs};
 use crate::ops::{Backward, Forward, Operator, Workspace};
@@ -75,10 +75,13 @@ impl<'a, M: Board, T: Element> Forward<Discretise<'a, T>> for OnHost<M> {
         wanted = c.iter_mut().fold(wanted, DiscretiseOutputs::B_bar);
         wanted = d.iter_mut().fold(wanted, DiscretiseOutputs::B_prev_bar);
         self.0.gpu().forward(&copied.op(&inputs)?, wanted)?;
-        fetch_optional(&delta, outputs.delta)?;
-        fetch_optional(&A_bar, outputs.A_bar)?;
-        fetch_optional(&B_bar, outputs.B_bar)?;
-        fetch_optional(&B_prev_bar, outputs.B_prev_bar)
+        let mut results = Results::default();
+        results.optional(&delta, outputs.delta)?;
+        results.optional(&A_bar, outputs.A_bar)?;
+        results.optional(&B_bar, outputs.B_bar)?;
+        results.optional(&B_prev_bar, outputs.B_prev_bar)?;
+        results.write();
+        Ok(())
     }
 
     fn forward(&self, op: &Discretise<'a, T>, outputs: DiscretiseOutputs<'_>) -> Result<()> {
@@ -129,11 +132,14 @@ impl<'a, M: Board, T: Element> Backward<Discretise<'a, T>> for OnHost<M> {
         wanted = d.iter_mut().fold(wanted, DiscretiseGradients::ddt_bias);
         wanted = e.iter_mut().fold(wanted, DiscretiseGradients::dA);
         self.0.gpu().backward(&copied.op(&inputs)?, by, wanted)?;
-        fetch_optional(&ddt, gradients.ddt)?;
-        fetch_optional(&ddt_bias, gradients.ddt_bias)?;
-        fetch_optional(&dA, gradients.dA)?;
-        fetch_optional(&dB, gradients.dB)?;
-        fetch_optional(&dlambda, gradients.dlambda)
+        let mut results = Results::default();
+        results.optional(&ddt, gradients.ddt)?;
+        results.optional(&ddt_bias, gradients.ddt_bias)?;
+        results.optional(&dA, gradients.dA)?;
+        results.optional(&dB, gradients.dB)?;
+        results.optional(&dlambda, gradients.dlambda)?;
+        results.write();
+        Ok(())
     }
 
     fn backward(

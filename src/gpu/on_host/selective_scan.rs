@@ -1,6 +1,6 @@
 //! The selective scan on host tensors.
 
-use super::{Board, BoardBuffer, Copied, OnHost, fetch, fetch_optional};
+use super::{Board, BoardBuffer, Copied, OnHost, Results};
 use crate::error::Result;
 use crate::ops::selective_scan::{
     AlignedProjection, AlignedProjectionMut, Inputs, Projection, ProjectionMut, SelectiveScan, SelectiveScanCarry,
@@ -40,10 +40,10 @@ impl<M: Board, T: Element> CopiedProjection<M, T> {
         }
     }
 
-    fn fetch(&self, gradient: AlignedProjectionMut<'_, T, Host>) -> Result<()> {
+    fn fetch<'o>(&self, gradient: AlignedProjectionMut<'o, T, Host>, results: &mut Results<'o>) -> Result<()> {
         match (self, gradient) {
-            (Self::Variable(copied), AlignedProjectionMut::Variable { tensor, .. }) => fetch(copied, tensor),
-            (Self::Constant(copied), AlignedProjectionMut::Constant(tensor)) => fetch(copied, tensor),
+            (Self::Variable(copied), AlignedProjectionMut::Variable { tensor, .. }) => results.fetch(copied, tensor),
+            (Self::Constant(copied), AlignedProjectionMut::Constant(tensor)) => results.fetch(copied, tensor),
             _ => unreachable!("the place was made for this gradient"),
         }
     }
@@ -166,10 +166,13 @@ impl<'a, M: Board, T: Element> Forward<SelectiveScan<'a, T>> for OnHost<M> {
             wanted = wanted.chunk_states(every, view);
         }
         self.0.gpu().forward(&copied.scan(&inputs)?, wanted)?;
-        fetch_optional(&out, outputs.out)?;
-        fetch_optional(&delta_sum, outputs.delta_sum)?;
-        fetch_optional(&final_state, outputs.final_state)?;
-        fetch_optional(&chunk_states, chunks)
+        let mut results = Results::default();
+        results.optional(&out, outputs.out)?;
+        results.optional(&delta_sum, outputs.delta_sum)?;
+        results.optional(&final_state, outputs.final_state)?;
+        results.optional(&chunk_states, chunks)?;
+        results.write();
+        Ok(())
     }
 
     fn forward(&self, op: &SelectiveScan<'a, T>, outputs: SelectiveScanOutputs<'_, T>) -> Result<()> {
@@ -227,15 +230,18 @@ impl<'a, M: Board, T: Element> Backward<SelectiveScan<'a, T>> for OnHost<M> {
         wanted = dB.iter_mut().fold(wanted, |wanted, dB| wanted.dB(dB.view_mut()));
         wanted = dC.iter_mut().fold(wanted, |wanted, dC| wanted.dC(dC.view_mut()));
         self.0.gpu().backward(&copied.scan(&inputs)?, by, wanted)?;
-        fetch_optional(&dx, gradients.dx)?;
-        fetch_optional(&ddt, gradients.ddt)?;
-        fetch_optional(&dz, gradients.dz)?;
-        fetch_optional(&dA, gradients.dA)?;
-        dB.iter().zip(gradients.dB).try_for_each(|(copied, dB)| copied.fetch(dB))?;
-        dC.iter().zip(gradients.dC).try_for_each(|(copied, dC)| copied.fetch(dC))?;
-        fetch_optional(&dD, gradients.dD)?;
-        fetch_optional(&ddt_bias, gradients.ddt_bias)?;
-        fetch_optional(&dinitial_state, gradients.dinitial_state)
+        let mut results = Results::default();
+        results.optional(&dx, gradients.dx)?;
+        results.optional(&ddt, gradients.ddt)?;
+        results.optional(&dz, gradients.dz)?;
+        results.optional(&dA, gradients.dA)?;
+        dB.iter().zip(gradients.dB).try_for_each(|(copied, dB)| copied.fetch(dB, &mut results))?;
+        dC.iter().zip(gradients.dC).try_for_each(|(copied, dC)| copied.fetch(dC, &mut results))?;
+        results.optional(&dD, gradients.dD)?;
+        results.optional(&ddt_bias, gradients.ddt_bias)?;
+        results.optional(&dinitial_state, gradients.dinitial_state)?;
+        results.write();
+        Ok(())
     }
 
     fn backward(
@@ -271,7 +277,10 @@ impl<'a, M: Board> Forward<SelectiveScanCarry<'a>> for OnHost<M> {
         let on_device = SelectiveScanCarry::new(A.view(), delta_sum.view(), states.view())?.reverse(inputs.reverse);
         let on_device = initial.iter().fold(on_device, |op, state| op.initial(state.view()));
         self.0.gpu().forward(&on_device, SelectiveScanCarryOutputs::new(&mut room.view_mut()))?;
-        fetch(&room, carried)
+        let mut results = Results::default();
+        results.fetch(&room, carried)?;
+        results.write();
+        Ok(())
     }
 
     fn forward(&self, op: &SelectiveScanCarry<'a>, outputs: SelectiveScanCarryOutputs<'_>) -> Result<()> {

@@ -1,6 +1,6 @@
 //! The state update on host tensors.
 
-use super::{Board, Copied, OnHost, fetch};
+use super::{Board, Copied, OnHost, Results};
 use crate::error::Result;
 use crate::ops::state_update::{CheckedOutputs, Inputs, StateUpdate, StateUpdateOutputs};
 use crate::ops::{Forward, Operator, Workspace};
@@ -94,9 +94,12 @@ impl<'a, M: Board, T: Element, H: Element> Forward<StateUpdate<'a, T, H>> for On
             let wanted = kept.iter_mut().fold(wanted, StateUpdateOutputs::token_states);
             self.0.gpu().forward(&copied.op::<H>(&inputs)?, wanted)?;
         }
-        fetch(&out_copy, out)?;
-        fetch(&state_copy, state)?;
-        kept.iter().zip(token_states).try_for_each(|(copy, tensor)| fetch(copy, tensor))
+        let mut results = Results::default();
+        results.fetch(&out_copy, out)?;
+        results.fetch(&state_copy, state)?;
+        kept.iter().zip(token_states).try_for_each(|(copy, tensor)| results.fetch(copy, tensor))?;
+        results.write();
+        Ok(())
     }
 
     fn forward(&self, op: &StateUpdate<'a, T, H>, outputs: StateUpdateOutputs<'_, T, H>) -> Result<()> {
