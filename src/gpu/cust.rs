@@ -2,12 +2,16 @@
 
 use super::driver::{Driver, OnStream, Stream};
 use super::launcher::{Launch, Launcher};
+use super::on_host::{Board, BoardBuffer, OnHost};
 use super::{Gpu, driver};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::Workspace;
 use crate::plan::Plan;
 use crate::tensor::{Device, Slice, SliceMut};
-use cust::memory::{DeviceCopy, DeviceSlice};
+use bytemuck::Pod;
+use cust::context::CurrentContext;
+use cust::error::CudaError;
+use cust::memory::{CopyDestination, DeviceBuffer, DeviceCopy, DeviceSlice};
 use half::{bf16, f16};
 use std::marker::PhantomData;
 
@@ -28,6 +32,12 @@ macro_rules! held {
 }
 held! { f32: f32; f16: u16; bf16: u16; i32: i32; u32: u32; }
 
+/// Where memory of cust lies, and on which device.
+fn place<C: DeviceCopy>(memory: &DeviceSlice<C>) -> Result<(u64, u32)> {
+    let address = memory.as_device_ptr().as_raw();
+    Ok((address, driver::ordinal(address, memory.len())?))
+}
+
 impl<'a, T> Slice<'a, T, Device> {
     /// Memory of cust (a `DeviceBuffer` is one): f32, or halves as their bits, u16.
     ///
@@ -43,8 +53,7 @@ impl<'a, T> Slice<'a, T, Device> {
     where
         T: HeldAs<C>,
     {
-        let address = memory.as_device_ptr().as_raw();
-        let ordinal = driver::ordinal(address, memory.len())?;
+        let (address, ordinal) = place(memory)?;
         // SAFETY: the caller's promise, and elements have one size.
         Ok(unsafe { Self::from_raw_parts(address, memory.len(), ordinal) })
     }
@@ -62,8 +71,7 @@ impl<'a, T> SliceMut<'a, T, Device> {
     where
         T: HeldAs<C>,
     {
-        let address = memory.as_device_ptr().as_raw();
-        let ordinal = driver::ordinal(address, memory.len())?;
+        let (address, ordinal) = place(memory)?;
         // SAFETY: the caller's promise, and elements have one size.
         Ok(unsafe { Self::from_raw_parts(address, memory.len(), ordinal) })
     }
@@ -102,5 +110,86 @@ impl Launcher for OnCust<'_> {
 
     fn with_workspace(&self, plan: &Plan, run: &mut dyn FnMut(Workspace<'_, Device>) -> Result<()>) -> Result<()> {
         self.on.with_workspace(plan, run)
+    }
+}
+
+impl<'s> Gpu<OnCust<'s>> {
+    /// A backend for host tensors, as of a stream of the driver, in memory of cust: for trying kernels out and for tests. The
+    /// context of cust is the thread's current one.
+    pub fn on_host(&self) -> OnHost<OnCust<'s>> {
+        OnHost(self.launcher)
+    }
+}
+
+/// Elements in memory of cust, freed when dropped.
+#[derive(Debug)]
+pub struct CustBuffer<T> {
+    bytes: DeviceBuffer<u8>,
+    len: usize,
+    /// What writes the elements is enqueued there.
+    on: OnStream,
+    elements: PhantomData<T>,
+}
+
+impl<T> CustBuffer<T> {
+    /// With these bytes, or any if there are none.
+    fn new(on: OnStream, name: &str, len: usize, elements: Option<&[u8]>) -> Result<Self> {
+        let refused = |why| match why {
+            CudaError::OutOfMemory => Error::OutOfMemory {
+                what: format!("`{name}`, {len} elements of {} bytes", size_of::<T>()),
+                bytes: len.checked_mul(size_of::<T>()),
+            },
+            why => failed(why),
+        };
+        let bytes = len.checked_mul(size_of::<T>()).ok_or(CudaError::OutOfMemory).map_err(refused)?;
+        // SAFETY: the elements are bytes of what any bits make, and on a device reading what nobody wrote is no more than that.
+        let mut memory = unsafe { DeviceBuffer::uninitialized(bytes) }.map_err(refused)?;
+        if let Some(elements) = elements {
+            memory.copy_from(elements).map_err(failed)?;
+            // The copy is on the default stream, for which others need not wait.
+            CurrentContext::synchronize().map_err(failed)?;
+        }
+        Ok(Self { bytes: memory, len, on, elements: PhantomData })
+    }
+}
+
+/// What cust says, as the crate's error.
+fn failed(why: CudaError) -> Error {
+    Error::Driver { call: "cust", code: format!("{why:?}"), text: why.to_string() }
+}
+
+impl Board for OnCust<'_> {
+    type Buffer<T: Pod> = CustBuffer<T>;
+    type Launcher = Self;
+
+    fn room<T: Pod>(self, name: &str, len: usize) -> Result<CustBuffer<T>> {
+        CustBuffer::new(self.on, name, len, None)
+    }
+
+    fn copy<T: Pod>(self, name: &str, elements: &[T]) -> Result<CustBuffer<T>> {
+        CustBuffer::new(self.on, name, elements.len(), Some(bytemuck::cast_slice(elements)))
+    }
+
+    fn gpu(self) -> Gpu<Self> {
+        Gpu::new(self)
+    }
+}
+
+impl<T: Pod> BoardBuffer<T> for CustBuffer<T> {
+    fn slice(&self) -> Slice<'_, T, Device> {
+        // SAFETY: so many elements, which live as long as this buffer and are freed after a wait.
+        unsafe { Slice::from_raw_parts(self.bytes.as_device_ptr().as_raw(), self.len, self.on.ordinal()) }
+    }
+
+    fn slice_mut(&mut self) -> SliceMut<'_, T, Device> {
+        // SAFETY: as above, and this borrows the buffer exclusively.
+        unsafe { SliceMut::from_raw_parts(self.bytes.as_device_ptr().as_raw(), self.len, self.on.ordinal()) }
+    }
+
+    fn download(&self) -> Result<Vec<T>> {
+        Gpu::new(self.on).synchronise()?;
+        let mut elements = vec![T::zeroed(); self.len];
+        self.bytes.copy_to(bytemuck::cast_slice_mut(&mut elements)).map_err(failed)?;
+        Ok(elements)
     }
 }

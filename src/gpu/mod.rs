@@ -36,7 +36,7 @@ mod state_update;
 mod sys;
 
 #[cfg(feature = "cust")]
-pub use cust::{HeldAs, OnCust};
+pub use cust::{CustBuffer, HeldAs, OnCust};
 #[cfg(feature = "cuda")]
 pub use driver::{DeviceInfo, Driver, DriverBuffer, OnStream, Stream, devices};
 #[cfg(feature = "emulator")]

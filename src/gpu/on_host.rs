@@ -25,6 +25,10 @@ mod sealed {
     impl Sealed for crate::gpu::OnStream {}
     #[cfg(feature = "cuda")]
     impl<T: bytemuck::Pod> Sealed for crate::gpu::DriverBuffer<T> {}
+    #[cfg(feature = "cust")]
+    impl Sealed for crate::gpu::OnCust<'_> {}
+    #[cfg(feature = "cust")]
+    impl<T: bytemuck::Pod> Sealed for crate::gpu::CustBuffer<T> {}
     #[cfg(feature = "emulator")]
     impl Sealed for &crate::gpu::Emulator {}
     #[cfg(feature = "emulator")]

@@ -20,6 +20,8 @@ macro_rules! suites {
         $crate::suites!(@backend emulator, $crate::common::emulator::EmulatorBackend, $($test),+);
         #[cfg(feature = "cuda")]
         $crate::suites!(@backend cuda, $crate::common::cuda::CudaBackend, $($test),+);
+        #[cfg(feature = "cust")]
+        $crate::suites!(@backend on_cust, $crate::common::cust::CustBackend, $($test),+);
     };
     (@backend $name:ident, $backend:ty, $($test:ident),+) => {
         mod $name {
@@ -126,6 +128,8 @@ fn required() -> Vec<String> {
         super::emulator::EmulatorBackend::NAME,
         #[cfg(feature = "cuda")]
         super::cuda::CudaBackend::NAME,
+        #[cfg(feature = "cust")]
+        super::cust::CustBackend::NAME,
     ];
     for name in &names {
         let expected = known.join(", ");

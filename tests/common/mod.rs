@@ -13,6 +13,8 @@ pub mod conv;
 pub mod conv_update;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+#[cfg(feature = "cust")]
+pub mod cust;
 pub mod device;
 pub mod discretise;
 #[cfg(feature = "emulator")]
