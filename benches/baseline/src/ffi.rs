@@ -120,15 +120,15 @@ impl ConvGradients<'_> {
 
 /// Declares the functions, and the table of them for each compilation.
 macro_rules! compilations {
-    ($($field:ident($($name:ident: $type:ty),*): $o3:ident, $fast_math:ident;)+) => {
+    ($($field:ident($($name:ident: $type:ty),*) $(-> $returned:ty)?: $o3:ident, $fast_math:ident;)+) => {
         /// One compilation.
         #[derive(Debug)]
         pub struct Functions {
-            $(pub $field: unsafe extern "C" fn($($type),*),)+
+            $(pub $field: unsafe extern "C" fn($($type),*) $(-> $returned)?,)+
         }
         #[cfg(c_loops)]
         unsafe extern "C" {
-            $(fn $o3($($name: $type),*); fn $fast_math($($name: $type),*);)+
+            $(fn $o3($($name: $type),*) $(-> $returned)?; fn $fast_math($($name: $type),*) $(-> $returned)?;)+
         }
         #[cfg(c_loops)]
         static O3: Functions = Functions { $($field: $o3),+ };
@@ -151,6 +151,38 @@ compilations! {
         ssm_baseline_conv_backward_o3, ssm_baseline_conv_backward_fast_math;
     conv_update(conv: *const RawConv, out: *mut f32, states: *mut f32):
         ssm_baseline_conv_update_o3, ssm_baseline_conv_update_fast_math;
+    features() -> u32:
+        ssm_baseline_features_o3, ssm_baseline_features_fast_math;
+}
+
+/// Whether this CPU has the extensions of these bits, which features.c sets.
+pub fn has(features: u32) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let known = [
+        std::is_x86_feature_detected!("avx"),
+        std::is_x86_feature_detected!("avx2"),
+        std::is_x86_feature_detected!("fma"),
+        std::is_x86_feature_detected!("bmi1"),
+        std::is_x86_feature_detected!("bmi2"),
+        std::is_x86_feature_detected!("lzcnt"),
+        std::is_x86_feature_detected!("avx512f"),
+        std::is_x86_feature_detected!("avx512bw"),
+        std::is_x86_feature_detected!("avx512dq"),
+        std::is_x86_feature_detected!("avx512vl"),
+        false,
+        false,
+    ];
+    #[cfg(target_arch = "aarch64")]
+    let known = {
+        let mut known = [false; 12];
+        known[10] = std::arch::is_aarch64_feature_detected!("sve");
+        known[11] = std::arch::is_aarch64_feature_detected!("sve2");
+        known
+    };
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let known = [false; 12];
+    let here = known.iter().enumerate().filter(|(_, has)| **has).fold(0, |all, (bit, _)| all | 1 << bit);
+    features & !here == 0
 }
 
 /// Every compilation.
@@ -160,3 +192,13 @@ pub static LOOPS: &[Loops] =
 /// No compiler was found.
 #[cfg(not(c_loops))]
 pub static LOOPS: &[Loops] = &[];
+
+#[cfg(test)]
+mod tests {
+    use super::has;
+
+    #[test]
+    fn what_is_not_there_is_missed() {
+        assert!(has(0) && !has(1 << 12) && !has(u32::MAX));
+    }
+}

@@ -156,9 +156,16 @@ pub struct Loops {
     functions: &'static ffi::Functions,
 }
 
-/// The loops by `-O3` and by `-O3 -ffast-math -march=native`, in this order; none where no C compiler was found.
+/// The loops by `-O3` and by `-O3 -ffast-math -march=native`, in this order; none where no C compiler was found, and the second
+/// only where the CPU is like that of the machine that compiled them.
 pub fn loops() -> &'static [Loops] {
-    ffi::LOOPS
+    let here = ffi::LOOPS.iter().take_while(|loops| loops.run_here()).count();
+    &ffi::LOOPS[..here]
+}
+
+/// Whether there are loops that this CPU cannot run.
+pub fn has_foreign_loops() -> bool {
+    loops().len() < ffi::LOOPS.len()
 }
 
 fn expect(name: &str, tensor: &[f32], elements: usize) {
@@ -166,6 +173,11 @@ fn expect(name: &str, tensor: &[f32], elements: usize) {
 }
 
 impl Loops {
+    fn run_here(&self) -> bool {
+        // SAFETY: it returns a constant.
+        ffi::has(unsafe { (self.functions.features)() })
+    }
+
     /// The flags that made them.
     pub fn name(&self) -> &'static str {
         self.name

@@ -186,7 +186,10 @@ mod tests {
         let order = Mutex::new(vec![]);
         let runner = |i| {
             let order = &order;
-            Box::new(move || Ok(order.lock().unwrap().push(i))) as Runner<'_>
+            Box::new(move || {
+                order.lock().unwrap().push(i);
+                Ok(())
+            }) as Runner<'_>
         };
         let mut run = in_turn((0..3).map(runner).collect());
         (0..7).for_each(|_| run().unwrap());

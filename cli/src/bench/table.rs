@@ -32,6 +32,8 @@ pub fn text(subjects: &[Subject], rows: &[Row]) -> String {
     }
     if ssm_baseline::loops().is_empty() {
         text += "built without a C compiler: no C loops beside the backend\n";
+    } else if ssm_baseline::has_foreign_loops() {
+        text += "built for another CPU: no C loops with -ffast-math -march=native beside the backend\n";
     }
     text += "ns per state step, of a convolution per step of a channel; fast: the C loops with -ffast-math; vs fast: their CPU time over the backend's, or the device's time\n\n";
     let mut lines = vec![HEADER.map(String::from)];
