@@ -176,20 +176,22 @@ fn scene_on_host() {
 
 #[test]
 fn threads_streams_and_devices() {
-    let Some(_) = act("scene_threads", &[("DEVICES", "2")]) else { return };
+    let Some(printed) = act("scene_threads", &[("DEVICES", "2")]) else { return };
+    assert!(printed.contains("on 2 devices"), "{printed}");
 }
 
 #[test]
 #[ignore = "a scene of the other tests"]
 fn scene_threads() {
-    assert_eq!(devices().expect("devices").len(), 2);
+    let count = devices().expect("devices").len() as u32;
+    println!("\non {count} devices");
     std::thread::scope(|scope| {
         for number in 0..4u32 {
             scope.spawn(move || {
-                let cuda = Cuda::load(number % 2);
-                let driver = Driver::open(number % 2).expect("a device");
+                let cuda = Cuda::load(number % count);
+                let driver = Driver::open(number % count).expect("a device");
                 let (raw, stream) = stream(&cuda);
-                let tensors = OnDevice::new(&cuda, number % 2, LAYER, number as f32);
+                let tensors = OnDevice::new(&cuda, number % count, LAYER, number as f32);
                 run(&tensors, &driver.on(stream)).expect("enqueued");
                 cuda.synchronise(raw);
                 tensors.check(&on_cpu(number as f32));

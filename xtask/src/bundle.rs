@@ -67,7 +67,12 @@ fn commands(to: &Path) -> Result<Vec<PathBuf>, String> {
     built.iter().filter(|(_, file)| file.extension().is_none()).map(|(_, program)| copy(program, to)).collect()
 }
 
-/// The test programs of the library that have tests for backend cuda; and the emulated driver, which is built with them.
+/// The test program whose scenes are programs of their own.
+fn is_scenes(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("emulated_driver-"))
+}
+
+/// The test programs of the library that have tests for backend cuda, and the scenes beside `ssm`; and the emulated driver, which is built with them.
 fn suites(to: &Path) -> Result<(Vec<PathBuf>, PathBuf), String> {
     let (mut copies, mut driver) = (vec![], None);
     for (package, file) in built(Command::new(cargo()).args(["test", "--workspace", "--tests", "--no-run"]))? {
@@ -77,6 +82,8 @@ fn suites(to: &Path) -> Result<(Vec<PathBuf>, PathBuf), String> {
         };
         if file.ends_with("libemulated_cuda.so") {
             driver = Some(file);
+        } else if package == "ssm-kernels" && is_scenes(&file) {
+            copies.push(copy(&file, &to.with_file_name("bin"))?);
         } else if package == "ssm-kernels" && file.extension().is_none() && is_suite()? {
             copies.push(copy(&file, to)?);
         }
@@ -178,16 +185,17 @@ fn attempt(archive: &Path, library: &Path) -> Result<(), String> {
             return Err(format!("{:?} is not in what `run check` said:\n{checked}", line.trim()));
         }
     }
-    for (program, arguments) in [
-        ("run", &["info"][..]),
-        ("run", &["bench", "--shape", "1x2x3"]),
-        ("bin/05_profile", &["1", "40", "37", "1"]),
-        ("bin/opcodes", &[]),
-        ("bin/ssm", &["check", "--backend", "cuda", "--cases", "12"]),
+    for (program, arguments, says) in [
+        ("run", &["info"][..], "Emulated CUDA device"),
+        ("run", &["bench", "--shape", "1x2x3"], "Emulated CUDA device"),
+        ("run", &["scenes"], "7 passed"),
+        ("bin/05_profile", &["1", "40", "37", "1"], "Emulated CUDA device"),
+        ("bin/opcodes", &[], "Emulated CUDA device"),
+        ("bin/ssm", &["check", "--backend", "cuda", "--cases", "12"], "Emulated CUDA device"),
     ] {
         let told = told(Command::new(there.join(program)).args(arguments))?;
-        if !told.contains("Emulated CUDA device") {
-            return Err(format!("{program} {arguments:?} did not run on the emulated device:\n{told}"));
+        if !told.contains(says) {
+            return Err(format!("{program} {arguments:?} did not say {says:?}:\n{told}"));
         }
     }
     println!("tried in {}: passed", folder.display());

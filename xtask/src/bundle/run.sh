@@ -1,8 +1,9 @@
 #!/bin/sh
 # What a machine with a GPU is for. Everything that is printed also goes to results/.
 #   ./run info                  the device, and what is embedded
-#   ./run check [FILTER ...]    the suites, the emulator beside the device, instruction by instruction, and random cases;
+#   ./run check [FILTER ...]    the suites, the scenes, the emulator beside the device, instruction by instruction, and random cases;
 #                               with FILTERs (cuda::f32) only those tests whose names contain one
+#   ./run scenes                a part of check: a layer on streams, threads and devices, in a graph, with what it allocates
 #   ./run bench [OPTION ...]    times, as a table, JSON and SVG; options of `bin/ssm bench`
 #   ./run profile               Nsight Systems and Compute on the scan, where they are installed
 #   ./run sanitize              compute-sanitizer on the scan and on random cases, where it is installed
@@ -44,8 +45,15 @@ check() {
         step "$(basename "$suite")" "$suite" "${@:-cuda::}"
     done
     [ $# -eq 0 ] || return
+    scenes
     step opcodes bin/opcodes results/opcodes.md
     step check bin/ssm check --backend cuda
+}
+
+# What CI runs on the emulated driver: streams, threads, graphs, workspaces, buffers that are dropped early.
+scenes() {
+    step scenes bin/emulated_driver --ignored --exact scene_layer scene_on_host scene_threads scene_graph scene_dropped \
+        wide::scene_wide wide::scene_backward
 }
 
 bench() {
@@ -84,7 +92,7 @@ task=${1-}
 [ $# -gt 0 ] && shift
 case "$task" in
 check | bench) "$task" "$@" ;;
-info | profile | sanitize)
+info | scenes | profile | sanitize)
     [ $# -eq 0 ] || { printf '%s takes no arguments: %s\n' "$task" "$*" && exit 2; }
     "$task"
     ;;
@@ -94,7 +102,7 @@ all)
     done
     ;;
 *)
-    sed -n '2,10s/^# \{0,1\}//p' "$0"
+    sed -n '2,11s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac
