@@ -52,8 +52,9 @@ check() {
 
 # What CI runs on the emulated driver: streams, threads, graphs, workspaces, buffers that are dropped early.
 scenes() {
-    step scenes bin/emulated_driver --ignored --exact scene_layer scene_on_host scene_threads scene_graph scene_dropped \
-        wide::scene_wide wide::scene_backward
+    # One by one: they count what they allocate.
+    step scenes bin/emulated_driver --ignored --exact --test-threads=1 scene_layer scene_on_host scene_threads \
+        scene_graph scene_dropped wide::scene_wide wide::scene_backward
 }
 
 bench() {
