@@ -5,6 +5,7 @@
 
 #![allow(non_snake_case)]
 
+use cust::context::CurrentContext;
 use cust::memory::{CopyDestination, DeviceBuffer};
 use cust::stream::{Stream, StreamFlags};
 use ssm_kernels::gpu::Driver;
@@ -33,6 +34,8 @@ pub fn main() -> Result<(), Box<dyn Error>> {
     let copy = |host: &[f32]| DeviceBuffer::from_slice(host);
     let (on_x, on_dt, on_A, on_B, on_C) = (copy(&x)?, copy(&dt)?, copy(&A)?, copy(&B)?, copy(&C)?);
     let mut on_out = DeviceBuffer::<f32>::zeroed(DIM * SEQLEN)?;
+    // They are filled on the default stream, for which this one does not wait.
+    CurrentContext::synchronize()?;
     // SAFETY: nobody touches the buffers until the stream has been waited for, below.
     let view = |memory, axes| Ok::<_, ssm_kernels::Error>(View::from_parts(unsafe { Slice::from_cust(memory) }?, axes));
     let (x_view, dt_view) = (view(&on_x, sequence)?, view(&on_dt, sequence)?);

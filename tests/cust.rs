@@ -4,6 +4,7 @@
 
 #![allow(non_snake_case)]
 
+use cust::context::CurrentContext;
 use cust::memory::{CopyDestination, DeviceBuffer, DeviceCopy};
 use cust::stream::{Stream as CustStream, StreamFlags};
 use half::bf16;
@@ -26,7 +27,10 @@ fn wave(len: usize, step: f32) -> Vec<f32> {
 }
 
 fn on_device<C: DeviceCopy>(host: &[C]) -> DeviceBuffer<C> {
-    DeviceBuffer::from_slice(host).expect("memory")
+    let memory = DeviceBuffer::from_slice(host).expect("memory");
+    // It is copied on the default stream, for which others need not wait.
+    CurrentContext::synchronize().expect("copied");
+    memory
 }
 
 fn on_host<C: DeviceCopy + Default>(buffer: &DeviceBuffer<C>) -> Vec<C> {

@@ -74,7 +74,7 @@ pub struct BenchArgs {
     /// How often each is measured; without it, for 0.3 s and 3 times.
     #[arg(long, value_name = "N")]
     pub reps: Option<NonZeroUsize>,
-    /// Where the measurements go as JSON, written anew with each of them
+    /// Where the measurements go as JSON, written anew with each of them.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Where the measurements go as a bar chart.

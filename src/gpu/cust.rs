@@ -14,6 +14,7 @@ use cust::error::CudaError;
 use cust::memory::{CopyDestination, DeviceBuffer, DeviceCopy, DeviceSlice};
 use half::{bf16, f16};
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 
 /// Elements that cust holds as `C`: it knows no halves, whose bits it holds as u16.
 pub trait HeldAs<C: DeviceCopy>: sealed::Held<C> {}
@@ -114,26 +115,36 @@ impl Launcher for OnCust<'_> {
 }
 
 impl<'s> Gpu<OnCust<'s>> {
-    /// A backend for host tensors, as of a stream of the driver, in memory of cust: for trying kernels out and for tests. The
-    /// context of cust is the thread's current one.
+    /// A backend for host tensors, as of a stream of the driver, in memory of cust: for trying kernels out and for tests.
     pub fn on_host(&self) -> OnHost<OnCust<'s>> {
         OnHost(self.launcher)
     }
 }
 
-/// Elements in memory of cust, freed when dropped.
+/// Elements in memory of cust, in the primary context of the stream's device, freed when dropped.
 #[derive(Debug)]
-pub struct CustBuffer<T> {
-    bytes: DeviceBuffer<u8>,
+pub struct CustBuffer<'s, T> {
+    bytes: ManuallyDrop<DeviceBuffer<u8>>,
     len: usize,
     /// What writes the elements is enqueued there.
-    on: OnStream,
+    stream: OnCust<'s>,
     elements: PhantomData<T>,
 }
 
-impl<T> CustBuffer<T> {
+impl<T> Drop for CustBuffer<'_, T> {
+    fn drop(&mut self) {
+        // In a context that is lost there is nothing to free, and an error has no one to hear it.
+        if let Ok(_current) = self.stream.on.push() {
+            // SAFETY: dropped once, here.
+            unsafe { ManuallyDrop::drop(&mut self.bytes) };
+        }
+    }
+}
+
+impl<'s, T> CustBuffer<'s, T> {
     /// With these bytes, or any if there are none.
-    fn new(on: OnStream, name: &str, len: usize, elements: Option<&[u8]>) -> Result<Self> {
+    fn new(stream: OnCust<'s>, name: &str, len: usize, elements: Option<&[u8]>) -> Result<Self> {
+        let _current = stream.on.push()?;
         let refused = |why| match why {
             CudaError::OutOfMemory => Error::OutOfMemory {
                 what: format!("`{name}`, {len} elements of {} bytes", size_of::<T>()),
@@ -143,13 +154,14 @@ impl<T> CustBuffer<T> {
         };
         let bytes = len.checked_mul(size_of::<T>()).ok_or(CudaError::OutOfMemory).map_err(refused)?;
         // SAFETY: the elements are bytes of what any bits make, and on a device reading what nobody wrote is no more than that.
-        let mut memory = unsafe { DeviceBuffer::uninitialized(bytes) }.map_err(refused)?;
+        let memory = unsafe { DeviceBuffer::uninitialized(bytes) }.map_err(refused)?;
+        let mut buffer = Self { bytes: ManuallyDrop::new(memory), len, stream, elements: PhantomData };
         if let Some(elements) = elements {
-            memory.copy_from(elements).map_err(failed)?;
+            buffer.bytes.copy_from(elements).map_err(failed)?;
             // The copy is on the default stream, for which others need not wait.
             CurrentContext::synchronize().map_err(failed)?;
         }
-        Ok(Self { bytes: memory, len, on, elements: PhantomData })
+        Ok(buffer)
     }
 }
 
@@ -158,16 +170,16 @@ fn failed(why: CudaError) -> Error {
     Error::Driver { call: "cust", code: format!("{why:?}"), text: why.to_string() }
 }
 
-impl Board for OnCust<'_> {
-    type Buffer<T: Pod> = CustBuffer<T>;
+impl<'s> Board for OnCust<'s> {
+    type Buffer<T: Pod> = CustBuffer<'s, T>;
     type Launcher = Self;
 
-    fn room<T: Pod>(self, name: &str, len: usize) -> Result<CustBuffer<T>> {
-        CustBuffer::new(self.on, name, len, None)
+    fn room<T: Pod>(self, name: &str, len: usize) -> Result<CustBuffer<'s, T>> {
+        CustBuffer::new(self, name, len, None)
     }
 
-    fn copy<T: Pod>(self, name: &str, elements: &[T]) -> Result<CustBuffer<T>> {
-        CustBuffer::new(self.on, name, elements.len(), Some(bytemuck::cast_slice(elements)))
+    fn copy<T: Pod>(self, name: &str, elements: &[T]) -> Result<CustBuffer<'s, T>> {
+        CustBuffer::new(self, name, elements.len(), Some(bytemuck::cast_slice(elements)))
     }
 
     fn gpu(self) -> Gpu<Self> {
@@ -175,19 +187,20 @@ impl Board for OnCust<'_> {
     }
 }
 
-impl<T: Pod> BoardBuffer<T> for CustBuffer<T> {
+impl<T: Pod> BoardBuffer<T> for CustBuffer<'_, T> {
     fn slice(&self) -> Slice<'_, T, Device> {
-        // SAFETY: so many elements, which live as long as this buffer and are freed after a wait.
-        unsafe { Slice::from_raw_parts(self.bytes.as_device_ptr().as_raw(), self.len, self.on.ordinal()) }
+        // SAFETY: so many elements on this device, which live as long as this buffer and are freed after a wait.
+        unsafe { Slice::from_raw_parts(self.bytes.as_device_ptr().as_raw(), self.len, self.stream.ordinal()) }
     }
 
     fn slice_mut(&mut self) -> SliceMut<'_, T, Device> {
         // SAFETY: as above, and this borrows the buffer exclusively.
-        unsafe { SliceMut::from_raw_parts(self.bytes.as_device_ptr().as_raw(), self.len, self.on.ordinal()) }
+        unsafe { SliceMut::from_raw_parts(self.bytes.as_device_ptr().as_raw(), self.len, self.stream.ordinal()) }
     }
 
     fn download(&self) -> Result<Vec<T>> {
-        Gpu::new(self.on).synchronise()?;
+        Gpu::new(self.stream.on).synchronise()?;
+        let _current = self.stream.on.push()?;
         let mut elements = vec![T::zeroed(); self.len];
         self.bytes.copy_to(bytemuck::cast_slice_mut(&mut elements)).map_err(failed)?;
         Ok(elements)

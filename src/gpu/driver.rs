@@ -263,7 +263,7 @@ impl Driver {
 }
 
 /// Makes a context current on this thread, and the one before it again when dropped.
-struct Current(&'static Api);
+pub(super) struct Current(&'static Api);
 
 impl Current {
     fn push(opened: &'static Opened) -> Result<Self> {
@@ -292,6 +292,11 @@ pub struct OnStream {
 impl OnStream {
     pub(super) fn new(driver: Driver, stream: Stream) -> Self {
         Self { driver, stream }
+    }
+
+    /// Makes the device's primary context current.
+    pub(super) fn push(&self) -> Result<Current> {
+        Current::push(self.driver.0)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::tensor::{Axes, Axis, Device, Host, Layout, Slice, SliceMut, Strided, 
 use bytemuck::Pod;
 
 /// A backend for host tensors that runs the GPU backend's kernels on a device: an emulated one
-/// (`Emulator::on_host`), or the CUDA driver's (`Gpu::<OnStream>::on_host`). Its plans need no workspace: what the kernels need
+/// (`Emulator::on_host`), or the CUDA driver's (`Gpu::<OnStream>::on_host`, `Gpu::<OnCust>::on_host`). Its plans need no workspace: what the kernels need
 /// lies on the device. Copies go both ways in every call, and it returns when the results are there: for trying kernels out
 /// and for tests, not for work. If anything fails, no tensor is touched.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +28,7 @@ mod sealed {
     #[cfg(feature = "cust")]
     impl Sealed for crate::gpu::OnCust<'_> {}
     #[cfg(feature = "cust")]
-    impl<T: bytemuck::Pod> Sealed for crate::gpu::CustBuffer<T> {}
+    impl<T: bytemuck::Pod> Sealed for crate::gpu::CustBuffer<'_, T> {}
     #[cfg(feature = "emulator")]
     impl Sealed for &crate::gpu::Emulator {}
     #[cfg(feature = "emulator")]

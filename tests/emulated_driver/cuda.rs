@@ -18,7 +18,7 @@ macro_rules! call {
 impl Cuda {
     pub fn load(ordinal: u32) -> Self {
         // SAFETY: the driver's library may be loaded at any time.
-        let cuda = Self(unsafe { Library::new("libcuda.so.1") }.expect("the emulated library"));
+        let cuda = Self(unsafe { Library::new("libcuda.so.1") }.expect("the driver, or the emulated one"));
         let mut context = 0;
         call!(cuda, "cuInit"(0 => u32));
         call!(cuda, "cuDevicePrimaryCtxRetain"(&mut context => &mut usize, ordinal as i32 => i32));
@@ -76,7 +76,7 @@ impl Cuda {
     pub fn counter(&self, name: &str) -> u64 {
         let name = CString::new(name).expect("a name");
         type Function = unsafe extern "C" fn(*const std::ffi::c_char) -> u64;
-        // SAFETY: the function of the emulated library; the text lives during the call.
+        // SAFETY: only the emulated library has a function of this name; the text lives during the call.
         unsafe { self.0.get::<Function>(b"emulatedCudaCounter").map_or(0, |counter| counter(name.as_ptr())) }
     }
 }

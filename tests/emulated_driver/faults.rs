@@ -1,5 +1,5 @@
-//! Every call that an operator makes of the driver fails once: the error comes out, nothing is lost, nothing is half written,
-//! and the next call is as if it had not been.
+//! Each call of the driver whose error can come out of an operator fails once: it does, what can be freed is, nothing is half
+//! written, and the next call is as if it had not been.
 
 use crate::cuda::Cuda;
 use crate::tensors::{OnDevice, OnHost};

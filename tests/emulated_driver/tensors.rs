@@ -84,6 +84,8 @@ impl<'c> OnDevice<'c> {
         for tensor in 0..self.case.computed {
             self.cuda.write(self.addresses[tensor], &self.case.values(tensor, seed));
         }
+        // Copies are made on the default stream, for which other streams need not wait.
+        self.cuda.synchronise(0);
     }
 
     pub fn at(&self, tensor: usize) -> Slice<'static, f32, Device> {

@@ -1,5 +1,5 @@
-//! One archive for a machine that has a GPU and no Rust: the suites, `ssm`, the profiling example, the comparison of
-//! opcodes, and how to run them.
+//! One archive for a machine that has a GPU and no Rust: the suites, scenes of the driver's calls, `ssm`, the profiling
+//! example, the comparison of opcodes, and how to run them.
 
 use crate::build;
 use crate::{root, target};
@@ -188,7 +188,7 @@ fn attempt(archive: &Path, library: &Path) -> Result<(), String> {
     for (program, arguments, says) in [
         ("run", &["info"][..], "Emulated CUDA device"),
         ("run", &["bench", "--shape", "1x2x3"], "Emulated CUDA device"),
-        ("run", &["scenes"], "7 passed"),
+        ("run", &["scenes"], " 7 passed"),
         ("bin/05_profile", &["1", "40", "37", "1"], "Emulated CUDA device"),
         ("bin/opcodes", &[], "Emulated CUDA device"),
         ("bin/ssm", &["check", "--backend", "cuda", "--cases", "12"], "Emulated CUDA device"),

@@ -157,7 +157,7 @@ pub struct Loops {
 }
 
 /// The loops by `-O3` and by `-O3 -ffast-math -march=native`, in this order; none where no C compiler was found, and the second
-/// only where the CPU is like that of the machine that compiled them.
+/// only where the CPU has what that of the machine had which compiled them (of the extensions in features.c).
 pub fn loops() -> &'static [Loops] {
     let here = ffi::LOOPS.iter().take_while(|loops| loops.run_here()).count();
     &ffi::LOOPS[..here]
