@@ -325,20 +325,69 @@ fn decays() {
     say(format_args!("e^(delta a): at most {:.4} ulp, of rounded products {:.4}", worst.0, worst_of_rounded.0));
 }
 
+/// States, inputs and other numbers of all sizes.
+fn numbers(count: usize, seed: u64) -> Vec<f32> {
+    let edges = [0.0, -0.0, 3.4e38, -3.4e38, 1e-38, 1e-44];
+    let mut random = Random::new(seed);
+    let number = |i| match i % 8 {
+        0 => edges[i / 8 % edges.len()],
+        1 => random.uniform(-120.0, 120.0).exp2(),
+        _ => random.uniform(-2.0, 2.0),
+    };
+    (0..count).map(number).collect()
+}
+
+/// Factors that are put by larger than they are: results err by no more than without that, where nothing is lost or something is,
+/// and have the same bits as without where no factor is so small.
+#[test]
+fn held_factors() {
+    let [delta, a] = pairs();
+    let [h, dh, factor, sum, other, mut input] = [11, 12, 13, 14, 15, 16].map(|seed| numbers(delta.len(), seed));
+    input.iter_mut().step_by(3).for_each(|input| *input = 0.0);
+    let advanced = [&delta[..], &a, &h, &input];
+    let times = [&delta[..], &a, &dh, &h, &factor, &sum, &other];
+    let [advance, unheld] = [same_everywhere(HeldAdvance, advanced), same_everywhere(UnheldAdvance, advanced)];
+    let plus = same_everywhere(HeldPlus, advanced);
+    let product = same_everywhere(HeldTimes, times);
+    let unheld_product = same_everywhere(UnheldTimes, std::array::from_fn::<_, 6, _>(|i| times[i]));
+    let ulp = |v: f64| Dtype::F32.ulp(v);
+    let mut worst = [0.0f64; 3];
+    for i in 0..delta.len() {
+        let case = format!("e^({:e} {:e}), {:e} {:e} {:e}", delta[i], a[i], h[i], dh[i], input[i]);
+        if (delta[i] * a[i]).abs() <= 66.0 {
+            assert_eq!(advance[i].to_bits(), unheld[i].to_bits(), "{case}");
+            assert_eq!(product[i].to_bits(), unheld_product[i].to_bits(), "{case}");
+        }
+        let decay = (f64::from(delta[i]) * f64::from(a[i])).exp();
+        if decay > f64::from(f32::MAX) || !(1e-30..2.3e38).contains(&a[i].abs()) {
+            continue;
+        }
+        let [h, dh, factor, sum, input] = [&h, &dh, &factor, &sum, &input].map(|values| f64::from(values[i]));
+        // Each of the products rounds, the last bit of a subnormal one being multiplied by what comes after.
+        let rounded = ulp(decay * dh * h) * factor.abs() + ulp(decay * dh) * (h * factor).abs();
+        let truths = [
+            (advance[i], decay * h, input, 0.0),
+            (plus[i], decay * h, input, 0.0),
+            (product[i], decay * dh * h * factor, sum, rounded),
+        ];
+        for (of, (got, term, sum, rounded)) in truths.into_iter().enumerate() {
+            let truth = term + sum;
+            if [truth, term, decay * dh, decay * dh * h].iter().all(|v| v.abs() < f64::from(f32::MAX)) {
+                let error = (f64::from(got) - truth).abs() / (ulp(term).max(ulp(truth)) + rounded);
+                assert!(error <= 2.6, "{of}: {case} is {got:e}, expected {truth:e}: {error} ulp");
+                worst[of] = worst[of].max(error);
+            }
+        }
+    }
+    say(format_args!("held factors: at most {worst:.3?} ulp"));
+}
+
 /// A step of a state: near e^(delta a) h + input, the same bits in both ranges, and right at the ends of the range of f32,
 /// where the power alone has left it.
 #[test]
 fn steps_of_states() {
     let [delta, a] = pairs();
-    let mut random = Random::new(11);
-    let edges = [0.0, -0.0, 3.4e38, -3.4e38, 1e-38, 1e-44];
-    let states: Vec<f32> = (0..delta.len())
-        .map(|i| match i % 8 {
-            0 => edges[i / 8 % edges.len()],
-            1 => random.uniform(-120.0, 120.0).exp2(),
-            _ => random.uniform(-2.0, 2.0),
-        })
-        .collect();
+    let (mut random, states) = (Random::new(11), numbers(delta.len(), 11));
     let inputs: Vec<f32> = (0..delta.len()).map(|i| if i % 3 == 0 { 0.0 } else { random.uniform(-1.0, 1.0) }).collect();
     let all = [&delta[..], &a, &states, &inputs];
     let (any, small) = (same_everywhere(DecayAny, all), same_everywhere(DecaySmall, all));

@@ -19,7 +19,7 @@ use ssm_kernels::{Dtype, Element, Instructions};
 fn infinities<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let mut count = 0;
-    for dstate in [8, 16] {
+    for dstate in [8, 16, 20] {
         for (dt, x, dout) in [(f32::INFINITY, 1.0, true), (0.5, f32::INFINITY, false), (0.5, f32::INFINITY, true)] {
             let spec = ScanSpec { z: true, D: true, ..ScanSpec::plain(1, 2, dstate, 9) };
             let mut case = ScanCase::<T>::new(&spec);
@@ -134,6 +134,28 @@ fn decayed<B: Backend, T: Element>() {
     say(format_args!("selective_scan backward decayed {} {}: {count} cases", B::NAME, T::DTYPE));
 }
 
+/// Decays of e^-0 to e^-300, mild and strong ones side by side: what is next to nothing is added to what is not, and to nothing.
+fn vanishing<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    let mut count = 0;
+    for (dim, dstate, seqlen, strongest) in
+        [(17, 6, 40, 300.0), (3, 24, 40, 300.0), (18, 3, 33, 100.0), (2, 40, 9, 130.0)]
+    {
+        for (x, dout) in [(1.0, true), (0.0, false), (1e-30, true)] {
+            let spec = ScanSpec { initial_state: true, z: true, ..ScanSpec::plain(1, dim, dstate, seqlen) };
+            let mut case = ScanCase::<T>::new(&spec);
+            let mut random = Random::new(count);
+            let x = if T::DTYPE == Dtype::F16 && x > 0.0 { 1.0 } else { x };
+            case.x = Buffer::filled(&case.x.dims(), Order::Dense, || x * random.normal());
+            case.dt = Buffer::filled(&case.dt.dims(), Order::Dense, || random.uniform(0.0, 1.0));
+            case.A = Buffer::filled(&case.A.dims(), Order::Dense, || -random.uniform(0.0, strongest));
+            check_case(&backend, case, &spec, How { dout, dfinal_state: true, ..ALL });
+            count += 1;
+        }
+    }
+    say(format_args!("selective_scan backward vanishing {} {}: {count} cases", B::NAME, T::DTYPE));
+}
+
 /// Steps on both sides of the switch of softplus, which drawn cases hardly reach.
 fn switch<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
@@ -162,7 +184,7 @@ fn lucky<B: Backend, T: Element>() {
     say(format_args!("selective_scan backward lucky {} {}: 5 cases", B::NAME, T::DTYPE));
 }
 
-suites!(infinities, turns, by_rule, growing, decayed, switch, lucky);
+suites!(infinities, turns, by_rule, growing, decayed, vanishing, switch, lucky);
 
 /// Lanes of a vector without a channel add nothing to sums over channels, not even where C is infinite.
 #[test]

@@ -119,6 +119,12 @@ pub(super) fn halved<S: Simd>(sums: &[S::f32s; SUMS]) -> [f32; HALF] {
     for (to, &from) in S::as_mut_simd_f32s(&mut all).0.iter_mut().zip(sums) {
         *to = from;
     }
+    folded(&all)
+}
+
+/// The same of sums in memory.
+#[inline(always)]
+pub(super) fn folded(all: &[f32; SUMS]) -> [f32; HALF] {
     std::array::from_fn(|i| all[i] + all[i + HALF])
 }
 

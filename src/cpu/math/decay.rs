@@ -111,6 +111,99 @@ pub trait Decay: Copy + Send + Sync + 'static {
 
     /// e^(delta a).
     fn value<S: Simd>(self, simd: S, power: Power<S>) -> S::f32s;
+
+    /// e^(delta a), to be put by for [`Held`].
+    fn held<S: Simd>(self, simd: S, power: Power<S>) -> S::f32s;
+}
+
+/// 2^64: a factor of 2^-96 or less is put by so many times as large, and negative. A product with a subnormal number takes the
+/// processor some fifty times as long as another, and most of them are lost in what they are added to.
+const HOLD: f32 = (1u128 << 64) as f32;
+
+/// A number times a factor that [`Decay::held`] has made. `HELD`: some factors may be put by larger than they are.
+#[derive(Debug, Clone, Copy)]
+pub struct Held<S: Simd, const HELD: bool> {
+    number: S::f32s,
+    /// 1, or 2^-64 where the number is so many times too large.
+    unit: S::f32s,
+}
+
+impl<S: Simd, const HELD: bool> Held<S, HELD> {
+    /// The number itself.
+    #[inline(always)]
+    pub fn plain(simd: S, number: S::f32s) -> Self {
+        Self { number, unit: simd.splat_f32s(1.0) }
+    }
+
+    /// `number` times the factor.
+    #[inline(always)]
+    pub fn new(simd: S, factor: S::f32s, number: S::f32s) -> Self {
+        let one = simd.splat_f32s(1.0);
+        if !HELD {
+            return Self { number: simd.mul_f32s(number, factor), unit: one };
+        }
+        let held = simd.less_than_f32s(factor, simd.splat_f32s(0.0));
+        let unit = simd.select_f32s(held, simd.splat_f32s(1.0 / HOLD), one);
+        Self { number: simd.mul_f32s(number, abs(simd, factor)), unit }
+    }
+
+    /// The factor times `h`, plus `input`: rounded once where the factor is a normal number.
+    #[inline(always)]
+    pub fn advance(simd: S, factor: S::f32s, h: S::f32s, input: S::f32s) -> S::f32s {
+        if !HELD {
+            return fma(simd, factor, h, input);
+        }
+        let product = Self::new(simd, factor, h);
+        let h = product.unless(simd, product.lost_in(simd, input), h);
+        fma(simd, abs(simd, factor), h, input)
+    }
+
+    /// Where it is held, and so small beside `sum` that adding it would change nothing.
+    #[inline(always)]
+    fn lost_in(self, simd: S, sum: S::f32s) -> S::m32s {
+        /// A quarter of the last bit of 1/2.
+        const NOTHING: f32 = 1.0 / (1 << 26) as f32;
+        // Infinite only beside sums that lose every number which is finite when held; nothing is lost in 0.
+        let bound = simd.mul_f32s(abs(simd, sum), simd.splat_f32s(HOLD * NOTHING));
+        let held = simd.less_than_f32s(self.unit, simd.splat_f32s(1.0));
+        simd.and_m32s(held, simd.less_than_f32s(abs(simd, self.number), bound))
+    }
+
+    /// `number` in its true size, or 0 where it is lost.
+    #[inline(always)]
+    fn unless(self, simd: S, lost: S::m32s, number: S::f32s) -> S::f32s {
+        // A subnormal product would be slow even if it is then not chosen.
+        simd.mul_f32s(simd.select_f32s(lost, simd.splat_f32s(0.0), number), self.unit)
+    }
+
+    /// What it is.
+    #[inline(always)]
+    pub fn whole(self, simd: S) -> S::f32s {
+        if HELD { simd.mul_f32s(self.number, self.unit) } else { self.number }
+    }
+
+    /// a b more.
+    #[inline(always)]
+    pub fn plus(self, simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
+        let number = match HELD {
+            true => self.unless(simd, self.lost_in(simd, simd.mul_f32s(a, b)), self.number),
+            false => self.number,
+        };
+        fma(simd, a, b, number)
+    }
+
+    /// Times `other`, to be multiplied by each factor and added to its sum: 0 where it is lost in both.
+    #[inline(always)]
+    pub fn times_beside(self, simd: S, other: S::f32s, [one, two]: [[S::f32s; 2]; 2]) -> S::f32s {
+        let number = simd.mul_f32s(self.number, other);
+        if !HELD {
+            return number;
+        }
+        let lost_in_one = Self { number: simd.mul_f32s(number, one[0]), ..self }.lost_in(simd, one[1]);
+        let lost_in_two = Self { number: simd.mul_f32s(number, two[0]), ..self }.lost_in(simd, two[1]);
+        // In its true size first: beside large numbers what is held would overflow.
+        simd.mul_f32s(self.unless(simd, simd.and_m32s(lost_in_one, lost_in_two), self.number), other)
+    }
 }
 
 /// |delta a| is at most [`SMALL`].
@@ -123,6 +216,12 @@ pub struct Any;
 
 /// Up to this 2^n is a normal number.
 pub const SMALL: f32 = 86.0;
+
+/// Up to this no factor is [held](Decay::held).
+pub const UNHELD: f32 = 66.0;
+
+/// The power of two, less a half, of the least factor that is not held: 2^-96.
+const LEAST_UNHELD: f32 = 1.0 / (1u128 << 96) as f32;
 
 /// Half an ulp of a number so large is more than the product of a value and a subnormal number: 2^-96.
 const LARGE: f32 = 1.0 / (1u128 << 96) as f32;
@@ -155,21 +254,21 @@ impl Exponents {
         Self { most: greatest.max(-least) }
     }
 
-    /// For states with an a between these.
+    /// For states with an a between these: small if no |delta a| is beyond `bound`, which is [`SMALL`] at most.
     #[inline(always)]
-    pub fn of(self, [least, greatest]: [f32; 2]) -> Choice {
+    pub fn of(self, [least, greatest]: [f32; 2], bound: f32) -> Choice {
         // Not if the product is NaN.
-        if self.most * greatest.max(-least) <= SMALL { Choice::Small(Small) } else { Choice::Any(Any) }
+        if self.most * greatest.max(-least) <= bound { Choice::Small(Small) } else { Choice::Any(Any) }
     }
 
     /// For the states of these vectors.
     #[inline(always)]
-    pub fn of_vectors<S: Simd>(self, simd: S, a: &[S::f32s]) -> Choice {
+    pub fn of_vectors<S: Simd>(self, simd: S, a: &[S::f32s], bound: f32) -> Choice {
         let mut extremes = Extremes::none(simd);
         for &a in a {
             extremes.take(simd, a);
         }
-        self.of(extremes.of_lanes(simd))
+        self.of(extremes.of_lanes(simd), bound)
     }
 }
 
@@ -201,6 +300,11 @@ impl Decay for Small {
     #[inline(always)]
     fn value<S: Simd>(self, simd: S, power: Power<S>) -> S::f32s {
         simd.mul_f32s(power.value, power.scale)
+    }
+
+    #[inline(always)]
+    fn held<S: Simd>(self, simd: S, power: Power<S>) -> S::f32s {
+        self.value(simd, power)
     }
 }
 
@@ -244,5 +348,15 @@ impl Decay for Any {
     #[inline(always)]
     fn value<S: Simd>(self, simd: S, power: Power<S>) -> S::f32s {
         simd.mul_f32s(simd.mul_f32s(power.value, power.rest), power.scale)
+    }
+
+    #[inline(always)]
+    fn held<S: Simd>(self, simd: S, power: Power<S>) -> S::f32s {
+        // Held, less than that would be subnormal: 2^-189.
+        let nothing = simd.less_than_or_equal_f32s(power.rest, simd.splat_f32s(1.0 / HOLD));
+        let held = simd.less_than_f32s(power.scale, simd.splat_f32s(LEAST_UNHELD));
+        let unit = simd.select_f32s(held, simd.splat_f32s(-HOLD), simd.splat_f32s(1.0));
+        let rest = simd.select_f32s(nothing, simd.splat_f32s(0.0), simd.mul_f32s(power.rest, unit));
+        simd.mul_f32s(simd.mul_f32s(power.value, rest), power.scale)
     }
 }

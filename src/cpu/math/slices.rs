@@ -1,7 +1,8 @@
 //! The functions over slices, for tests and benches.
 
-use super::decay::{self, Decay, Rate, Small};
+use super::decay::{self, Decay, Held, Rate, Small};
 use super::exp::{Any, UpTo70};
+use super::lanes::fma;
 use super::{exp, logistic};
 use pulp::{Arch, Simd, WithSimd};
 
@@ -44,6 +45,30 @@ functions! {
     DecayValueAny(delta, a): |simd| decay::Any.value(simd, decay::Any.power(simd, delta, Rate::new(simd, a)));
     /// e^v, of [`decay::Any`], v being a rounded product.
     DecayValueOfProduct(v): |simd| decay::Any.value(simd, decay::Any.power(simd, v, Rate::one(simd)));
+    /// e^(delta a) h + input, of [`Held`].
+    HeldAdvance(delta, a, h, input): |simd| {
+        Held::<S, true>::advance(simd, held(simd, decay::Any, [delta, a]), h, input)
+    };
+    /// The same where nothing is held.
+    UnheldAdvance(delta, a, h, input): |simd| {
+        Held::<S, false>::advance(simd, held(simd, Small, [delta, a]), h, input)
+    };
+    /// g + e^(delta a) dh, of [`Held`].
+    HeldPlus(delta, a, dh, g): |simd| {
+        Held::<S, true>::new(simd, held(simd, decay::Any, [delta, a]), dh).plus(simd, g, simd.splat_f32s(1.0))
+    };
+    /// e^(delta a) dh h, times one factor and added to one sum, and by itself added to another, of [`Held`]: the first.
+    HeldTimes(delta, a, dh, h, factor, sum, other): |simd| {
+        let product = Held::<S, true>::new(simd, held(simd, decay::Any, [delta, a]), dh);
+        let both = product.times_beside(simd, h, [[factor, sum], [simd.splat_f32s(1.0), other]]);
+        fma(simd, both, factor, sum)
+    };
+    /// The same where nothing is held.
+    UnheldTimes(delta, a, dh, h, factor, sum): |simd| {
+        let product = Held::<S, false>::new(simd, held(simd, Small, [delta, a]), dh);
+        let both = product.times_beside(simd, h, [[factor, sum], [factor, sum]]);
+        fma(simd, both, factor, sum)
+    };
     /// [`exp::exp_m1`].
     ExpM1(v): |simd| exp::exp_m1(simd, v);
     /// [`logistic::ln_1p_unit`].
@@ -58,6 +83,11 @@ functions! {
     Silu(v): |simd| logistic::silu(simd, v);
     /// [`logistic::silu_derivative`].
     SiluDerivative(v): |simd| logistic::silu_derivative(simd, v);
+}
+
+#[inline(always)]
+fn held<S: Simd>(simd: S, decay: impl Decay, [delta, a]: [S::f32s; 2]) -> S::f32s {
+    decay.held(simd, decay.power(simd, delta, Rate::new(simd, a)))
 }
 
 #[inline(always)]

@@ -3,9 +3,9 @@
 use super::ahead::{Ahead, SOME};
 use super::along_states::AlongStates;
 use super::lines::{load, store};
-use super::memory::{Lanes, Memory, Rows};
+use super::memory::{LANES, Lanes, Memory, Rows};
 use crate::cpu::along_states::{Each, EachAsSmall};
-use crate::cpu::math::decay::{Choice, Decay, Exponents, exponents, rates};
+use crate::cpu::math::decay::{Choice, Decay, Exponents, SMALL, exponents, rates};
 use crate::cpu::math::lanes::{Extremes, fma};
 use pulp::{Simd, WithSimd};
 
@@ -43,7 +43,7 @@ impl WithSimd for Advance<'_, '_> {
             // What lies behind the rows of the channels is of another tile.
             let A = A.unwrap_or(&copied[..channels * memory.shape.pitch()]);
             let along = AlongStates { memory: &mut *memory, A, channels, steps, back, output, ahead };
-            match exponents.of(Extremes::of(simd, A)) {
+            match exponents.of(Extremes::of(simd, A), SMALL) {
                 Choice::Small(decay) => along.run(simd, Each(decay)),
                 Choice::Any(_) => along.run(simd, EachAsSmall),
             }
@@ -99,7 +99,7 @@ impl Walk<'_, '_> {
     ) {
         let width = self.memory.shape.width;
         let A: [S::f32s; K] = std::array::from_fn(|k| load::<S>(&self.memory.A[(n + k) * width + self.lane..]));
-        match exponents.of_vectors(simd, &A) {
+        match exponents.of_vectors(simd, &A, SMALL) {
             Choice::Small(decay) => self.run::<S, K, VARIABLE, OUTPUT>(simd, decay, n),
             Choice::Any(decay) => self.run::<S, K, VARIABLE, OUTPUT>(simd, decay, n),
         }
@@ -195,6 +195,27 @@ impl Rows<'_> {
         let starts = std::array::from_fn(|k| self.memory.as_ptr().wrapping_add((n + k) * self.by_state + lane));
         Projected { starts, by_step: self.by_step, constant: self.constant }
     }
+
+    /// Where a row of states of `channel` begins: [`Lanes::States`](super::memory::Lanes).
+    #[inline(always)]
+    fn start(&self, channel: usize) -> usize {
+        if self.constant { channel * self.by_step } else { 0 }
+    }
+
+    /// [`check`](Self::check), where rows are of states.
+    #[inline(always)]
+    pub fn check_states<S: Simd>(&self, n: usize, row: usize, channel: usize) {
+        let row = if self.constant { 0 } else { row };
+        load::<S>(&self.memory[self.start(channel) + row * self.by_step + n..]);
+    }
+
+    /// K vectors of states of `channel` from `n` on.
+    #[inline(always)]
+    pub fn along_states<const K: usize>(&self, n: usize, channel: usize) -> Projected<K> {
+        let start = self.memory.as_ptr().wrapping_add(self.start(channel) + n);
+        let starts = std::array::from_fn(|k| start.wrapping_add(k * LANES));
+        Projected { starts, by_step: if self.constant { 0 } else { self.by_step }, constant: self.constant }
+    }
 }
 
 /// B or C of some states: copied out of [`Rows`], so that no store can be thought to change where it lies.
@@ -218,6 +239,28 @@ impl<const K: usize> Projected<K> {
                 simd.splat_f32s(*self.starts[k].add(at))
             } else {
                 self.starts[k].cast::<S::f32s>().read_unaligned()
+            }
+        }
+    }
+
+    /// The `k`th state, or vector of states, at step `row` for each lane. `VARIABLE`: it is not constant. `STATES`: lanes lie
+    /// along states.
+    ///
+    /// # Safety
+    /// It lies inside the memory.
+    #[inline(always)]
+    pub unsafe fn lanes_at<S: Simd, const VARIABLE: bool, const STATES: bool>(
+        &self,
+        simd: S,
+        k: usize,
+        row: usize,
+    ) -> S::f32s {
+        let at = row * self.by_step;
+        // SAFETY: the caller's promise.
+        unsafe {
+            match STATES {
+                true => self.starts[k].add(at).cast::<S::f32s>().read_unaligned(),
+                false => self.at::<S, VARIABLE>(simd, k, at),
             }
         }
     }

@@ -34,9 +34,11 @@ pub(super) fn tiling<T: Element>(inputs: &Inputs<'_, T, Host>) -> (Tiling, Shape
     let [channels, steps] = most(inputs);
     let tiling = Tiling::new(inputs, channels);
     let shape = Shape::new(inputs, &tiling, steps);
-    match Lanes::new(tiling.run.min(channels), &shape) {
-        Lanes::Channels => (tiling, shape),
-        Lanes::States => {
+    // A single step is less than turning states over, there and back.
+    let single = shape.short && shape.dstate >= Lanes::LEAST_STATES;
+    match Lanes::cheaper(tiling.run.min(channels), shape.dstate, 1) {
+        Lanes::Channels if !single => (tiling, shape),
+        _ => {
             let tiling = Tiling::new(inputs, channels.min((MOST_STATES / shape.dstate).max(MOST_ROWS)));
             (tiling, Shape { lanes: Lanes::States, ..Shape::new(inputs, &tiling, steps) })
         }
@@ -51,13 +53,15 @@ pub(super) enum Lanes {
 }
 
 impl Lanes {
-    /// For tiles of so many channels.
-    fn new(channels: usize, shape: &Shape) -> Self {
-        // Half vectors of 16 lanes for a step. Sums over lanes cost about half a vector for each channel.
-        let along_states = channels.saturating_mul(2 * shape.dstate.div_ceil(LANES) + 1);
-        let along_channels = (2 * channels.div_ceil(LANES)).saturating_mul(shape.dstate);
-        // A single step is less than turning states over, there and back. With few states most lanes would be empty.
-        match shape.dstate >= LANES / 2 && (shape.short || along_states < along_channels) {
+    /// With fewer states most lanes would be empty.
+    const LEAST_STATES: usize = LANES / 2;
+
+    /// What is less work for tiles of so many channels, with so many sums over states.
+    pub fn cheaper(channels: usize, dstate: usize, sums: usize) -> Self {
+        // Half vectors of 16 lanes for a step. A sum over lanes costs about half a vector for each channel.
+        let along_states = channels.saturating_mul(2 * dstate.div_ceil(LANES) + sums);
+        let along_channels = (2 * channels.div_ceil(LANES)).saturating_mul(dstate);
+        match dstate >= Self::LEAST_STATES && along_states < along_channels {
             true => Self::States,
             false => Self::Channels,
         }
@@ -113,6 +117,16 @@ impl Shape {
     /// f32 of all channels' states.
     pub fn states(&self) -> usize {
         self.pitch().saturating_mul(self.width)
+    }
+
+    /// Rows of channels or states as [`lanes`](Self::lanes) says, without what rounds them up.
+    pub fn pack(&self, channels: usize, from: &[f32], to: &mut [f32]) {
+        let (pitch, length) = match self.lanes {
+            Lanes::Channels => (self.width, channels),
+            Lanes::States => (self.pitch(), self.dstate),
+        };
+        let rows = to.chunks_exact_mut(length.max(1)).zip(from.chunks_exact(pitch.max(1)));
+        rows.for_each(|(to, from)| to.copy_from_slice(&from[..length]));
     }
 
     /// f32 of a row of channels for each step.

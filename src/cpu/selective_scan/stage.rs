@@ -133,30 +133,48 @@ impl<T: Element> Tile<'_, '_, T> {
     ///
     /// # Safety
     /// The row is below the extents, and no other thread writes these channels of it.
-    #[inline(never)]
+    #[inline(always)]
     pub unsafe fn store_state(&self, states: &Writer<'_, f32, 3>, row: usize, memory: &Memory<'_>) {
-        let (width, channels, dstate) = (memory.shape.width, self.channels.len(), memory.shape.dstate);
-        let dense = states.stride(1) == dstate as i64;
-        let start = if dense && dstate > 0 { states.contiguous([row, self.channels.start, 0], 2) } else { None };
+        // SAFETY: the caller's promise.
+        unsafe { self.store_matrix(states, [row, 0, 0], memory.state, memory.shape) };
+    }
+
+    /// What has the form of the states, into the channels' rows of a tensor (.., dim, dstate).
+    ///
+    /// # Safety
+    /// The index is below the extents, and no other thread writes these channels there.
+    #[inline(never)]
+    pub unsafe fn store_matrix<const R: usize>(
+        &self,
+        to: &Writer<'_, f32, R>,
+        mut index: [usize; R],
+        from: &[f32],
+        shape: Shape,
+    ) {
+        let (width, channels, dstate) = (shape.width, self.channels.len(), shape.dstate);
+        index[R - 2] = self.channels.start;
+        let dense = to.stride(R - 2) == dstate as i64;
+        let start = if dense && dstate > 0 { to.contiguous(index, R - 1) } else { None };
         // SAFETY: the channels' states lie one after the other, and are this call's alone.
         let together = start.map(|start| unsafe { std::slice::from_raw_parts_mut(start, channels * dstate) });
-        if memory.shape.lanes == Lanes::States {
-            if let (Some(to), true) = (together, memory.shape.pitch() == dstate) {
-                return to.copy_from_slice(&memory.state[..channels * dstate]);
+        if shape.lanes == Lanes::States {
+            if let (Some(to), true) = (together, shape.pitch() == dstate) {
+                return to.copy_from_slice(&from[..channels * dstate]);
             }
-            for (channel, from) in memory.state.chunks_exact(memory.shape.pitch()).take(channels).enumerate() {
+            for (channel, from) in from.chunks_exact(shape.pitch()).take(channels).enumerate() {
+                index[R - 2] = self.channels.start + channel;
                 // SAFETY: the caller's promise.
-                unsafe { states.run([row, self.channels.start + channel, 0], 2, &from[..dstate]) };
+                unsafe { to.run(index, R - 1, &from[..dstate]) };
             }
             return;
         }
         if let Some(to) = together {
-            return transpose(memory.state, width, to, dstate, [dstate, channels]);
+            return transpose(from, width, to, dstate, [dstate, channels]);
         }
         for n in 0..dstate {
-            let from = &memory.state[n * width..][..channels];
+            index[R - 1] = n;
             // SAFETY: the caller's promise.
-            unsafe { states.run([row, self.channels.start, n], 1, from) };
+            unsafe { to.run(index, R - 2, &from[n * width..][..channels]) };
         }
     }
 

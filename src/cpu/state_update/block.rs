@@ -4,7 +4,7 @@
 
 use crate::cpu::Cpu;
 use crate::cpu::along_states::{Each, EachAsSmall, Factors, Halves, MOST_ROWS, SUMS, Same, halved, sixteen};
-use crate::cpu::math::decay::{Choice, Exponents};
+use crate::cpu::math::decay::{Choice, Exponents, SMALL};
 use crate::cpu::math::lanes::{Extremes, each, fma};
 use crate::cpu::math::logistic::silu;
 use crate::cpu::runs::{narrow, widen};
@@ -74,7 +74,7 @@ impl WithSimd for Block<'_> {
             delta
         });
         each(simd, &mut delta_x, &delta, rows, |_, x, delta| simd.mul_f32s(x, delta));
-        let decay = Exponents::new(extremes.of_lanes(simd)).of(Extremes::of(simd, self.A));
+        let decay = Exponents::new(extremes.of_lanes(simd)).of(Extremes::of(simd, self.A), SMALL);
         let mut states = std::mem::replace(&mut self.states, States::F32(&mut []));
         match &mut states {
             States::F32(h) => self.advance(simd, h, &delta, &delta_x, decay),

@@ -1,7 +1,7 @@
 //! The workspace: what tasks keep until it is added up, and what workers work in.
 
 use crate::cpu::selective_scan::Cut;
-use crate::cpu::selective_scan::memory::{LANES, Memory, Shape, TURN};
+use crate::cpu::selective_scan::memory::{LANES, Lanes, Memory, Shape, TURN};
 use crate::cpu::selective_scan::tiling::Tiling;
 use crate::ops::selective_scan::{AlignedProjection, Inputs};
 use crate::tensor::{Element, Host};
@@ -15,6 +15,8 @@ pub(super) const STEPS: usize = 32;
 pub(super) const TOGETHER: usize = 2;
 /// Rows of steps that are turned over at a time, for each of a few channels.
 pub(super) const LINES: usize = 6;
+/// Sums over states, if lanes lie along them.
+const SUMS: usize = 3;
 /// Workers with memory of their own, at the most: the same number on every machine.
 const WORKERS: usize = 64;
 
@@ -33,11 +35,12 @@ pub(super) struct Division {
 impl Division {
     pub fn new<T: Element>(inputs: &Inputs<'_, T, Host>) -> Self {
         let (cut, tiling) = (Cut::new(inputs), Tiling::new(inputs, CHANNELS));
+        let shape = Shape::new(inputs, &tiling, STEPS);
         let longest = if cut.split == 1 { inputs.longest() } else { cut.part.min(inputs.longest()) };
         Self {
             cut,
             tiling,
-            shape: Shape::new(inputs, &tiling, STEPS),
+            shape: Shape { lanes: Lanes::cheaper(tiling.run.min(CHANNELS), shape.dstate, SUMS), ..shape },
             every: inputs.checkpoint_every(),
             windows: longest.div_ceil(STEPS),
         }
@@ -108,7 +111,7 @@ impl Division {
         sum(self.sizes())
     }
 
-    fn sizes(&self) -> [usize; 11] {
+    fn sizes(&self) -> [usize; 10] {
         let Shape { steps, width, .. } = self.shape;
         let (states, rows) = (self.shape.states(), self.shape.rows());
         let starts = self.groups().saturating_sub(1) + self.windows.min(self.windows_of_group());
@@ -118,7 +121,6 @@ impl Division {
             self.shape.floats(),
             states,
             states,
-            width,
             rows,
             rows,
             rows,
@@ -143,14 +145,14 @@ pub struct Task<'w> {
     pub kept: Kept<'w>,
 }
 
-/// What is added up when all tasks are done. Rows have a place for each channel of the tile.
+/// What is added up when all tasks are done. Rows have a place for each channel of the tile, or each state, as lanes lie.
 pub struct Kept<'w> {
-    /// A row for each state.
+    /// A row for each state, or channel.
     pub dA: &'w mut [f32],
     /// Two f32 for each channel, as are those for the step's bias.
     pub dD: &'w mut [f32],
     pub ddt_bias: &'w mut [f32],
-    /// dB and dC. Constant: a row for each state. Variable, and other tiles belong to the group: window after window, of
+    /// dB and dC. Constant: as dA. Variable, and other tiles belong to the group: window after window, of
     /// each state its steps in the order of time.
     pub projections: [&'w mut [f32]; 2],
 }
@@ -160,23 +162,28 @@ impl<'w> Kept<'w> {
         let [dA, dD, ddt_bias, dB, dC] = split(memory, sizes);
         Self { dA, dD, ddt_bias, projections: [dB, dC] }
     }
+
+    /// What has the form of A.
+    pub fn matrices(&self) -> [&[f32]; 3] {
+        let [dB, dC] = &self.projections;
+        [self.dA, dB, dC]
+    }
 }
 
 /// The memory of a worker.
 pub struct Scratch<'m> {
     /// As in the forward direction.
     pub tile: Memory<'m>,
-    /// The gradient by the state, and dA: a row for each state.
+    /// The gradient by the state, and dA: as [`Shape::lanes`] says.
     pub adjoint: &'m mut [f32],
     pub dA: &'m mut [f32],
-    /// All bits of the lanes that have a channel, none of others.
-    pub lanes: &'m mut [f32],
     /// A row for each step: the gradient by the output before the gate; the sums over the states of dh B, and of what
     /// comes by the decay.
     pub g: &'m mut [f32],
     pub by_input: &'m mut [f32],
     pub by_decay: &'m mut [f32],
-    /// dB and dC of a window: of each state its steps, or, constant, a row of channels.
+    /// dB and dC of a window: of each state its steps, or, constant, a row of channels; along states a row of states of each
+    /// step, or channel.
     pub projections: [&'m mut [f32]; 2],
     /// Rows of steps, or of channels, while a window is read and written; [`Passes`] between.
     pub lines: &'m mut [f32],
@@ -186,12 +193,11 @@ pub struct Scratch<'m> {
 
 impl<'m> Scratch<'m> {
     pub fn new(division: &Division, memory: &'m mut [f32]) -> Self {
-        let [tile, adjoint, dA, lanes, g, by_input, by_decay, dB, dC, lines, starts] = split(memory, division.sizes());
+        let [tile, adjoint, dA, g, by_input, by_decay, dB, dC, lines, starts] = split(memory, division.sizes());
         Self {
             tile: Memory::new(division.shape, tile),
             adjoint,
             dA,
-            lanes,
             g,
             by_input,
             by_decay,
@@ -215,6 +221,14 @@ impl<'m> Passes<'m> {
         let one = TOGETHER * steps * LANES;
         let [saved, dB, dC] = split(lines, [2 * one, one, one]);
         Self { saved, sums: [dB, dC] }
+    }
+
+    /// Room for what y and both sums over states have summed up in each lane, of each step, if dB and dC leave it.
+    pub fn of_steps(&mut self) -> [&mut [f32]; 3] {
+        let [one, other] = &mut self.sums;
+        let (y, by_input) = one.split_at_mut(one.len() / TOGETHER);
+        let (by_decay, _) = other.split_at_mut(other.len() / TOGETHER);
+        [y, by_input, by_decay]
     }
 }
 

@@ -4,6 +4,7 @@
 //! summed over tiles, parts or sequences waits in the workspace and is added up in a fixed order afterwards.
 
 mod memory;
+mod passes;
 mod reduce;
 mod retreat;
 mod stage;
@@ -153,6 +154,12 @@ impl<'o, T> Writers<'o, T> {
         }
     }
 
+    /// dA, and dB and dC if constant.
+    fn matrices(&self) -> [Option<&Writer<'o, f32, 2>>; 3] {
+        let [dB, dC] = [&self.dB, &self.dC].map(|of| of.as_ref().and_then(ProjectionWriter::constant));
+        [self.dA.as_ref(), dB, dC]
+    }
+
     fn all_parts(&self) -> bool {
         let of_channels = self.dA.is_some() || self.dD.is_some() || self.ddt_bias.is_some();
         let of_steps = self.dx.is_some() || self.ddt.is_some() || self.dz.is_some();
@@ -172,6 +179,13 @@ impl<'o, T> ProjectionWriter<'o, T> {
                 writer(Some(tensor)).map(|writer| Self::Variable { writer, channels, ngroups })
             }
             AlignedProjectionMut::Constant(tensor) => writer(Some(tensor)).map(Self::Constant),
+        }
+    }
+
+    fn constant(&self) -> Option<&Writer<'o, f32, 2>> {
+        match self {
+            Self::Constant(writer) => Some(writer),
+            Self::Variable { .. } => None,
         }
     }
 }
@@ -196,6 +210,11 @@ impl<'i, 'u, 'o, T: Element> Call<'i, 'u, 'o, T> {
             upstream,
             writers,
         }
+    }
+
+    /// Of what has the form of A nothing is to be added up: each channel has one task.
+    fn alone(&self) -> bool {
+        self.nseqs * self.division.cut.split == 1
     }
 
     /// As the function of this name; nothing where there is nothing to do.

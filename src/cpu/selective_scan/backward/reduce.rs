@@ -2,6 +2,7 @@
 
 use super::memory::{Kept, STEPS, Task, pair_sum};
 use super::{Call, ProjectionWriter};
+use crate::cpu::selective_scan::memory::Lanes;
 use crate::cpu::writer::Writer;
 use crate::tensor::Element;
 use std::ops::Range;
@@ -35,51 +36,85 @@ impl<T: Element> Call<'_, '_, '_, T> {
         // SAFETY: every index is below the extents, and each run is one task.
         let put = |writer: &Writer<'_, f32, 1>, sums: &[f32]| unsafe { writer.run([d], 0, sums) };
         if let Some(writer) = &writers.dD {
-            self.totals(tasks, tile, sums, |kept| kept.dD[pairs.clone()].chunks_exact(2).map(pair_sum));
+            self.pairs(tasks, tile, sums, |kept| &kept.dD[pairs.clone()]);
             put(writer, sums);
         }
         if let Some(writer) = &writers.ddt_bias {
-            self.totals(tasks, tile, sums, |kept| kept.ddt_bias[pairs.clone()].chunks_exact(2).map(pair_sum));
+            self.pairs(tasks, tile, sums, |kept| &kept.ddt_bias[pairs.clone()]);
             put(writer, sums);
         }
-        for n in 0..self.inputs.dims.dstate {
-            let at = n * channels.len() + run.start..n * channels.len() + run.end;
-            // SAFETY: as above.
-            let put = |writer: &Writer<'_, f32, 2>, sums: &[f32]| unsafe { writer.run([d, n], 0, sums) };
-            if let Some(writer) = &writers.dA {
-                self.totals(tasks, tile, sums, |kept| kept.dA[at.clone()].iter().map(|&sum| sum.into()));
-                put(writer, sums);
+        let dstate = self.inputs.dims.dstate;
+        match self.division.shape.lanes {
+            _ if self.alone() => {}
+            Lanes::Channels => {
+                for n in 0..dstate {
+                    self.states(tasks, tile, n * channels.len() + run.start, [d, n], 0, run.len());
+                }
             }
-            for (of, projection) in [&writers.dB, &writers.dC].into_iter().enumerate() {
-                if let Some(ProjectionWriter::Constant(writer)) = projection {
-                    self.totals(tasks, tile, sums, |kept| {
-                        kept.projections[of][at.clone()].iter().map(|&sum| sum.into())
-                    });
-                    put(writer, sums);
+            Lanes::States => {
+                for (c, first) in run.flat_map(|c| (0..dstate).step_by(RUN).map(move |first| (c, first))) {
+                    let count = RUN.min(dstate - first);
+                    self.states(tasks, tile, c * dstate + first, [channels.start + c, first], 1, count);
                 }
             }
         }
     }
 
+    /// dA and what is constant: `count` sums along `axis` from `index` on, which the tasks keep from place `at` on.
+    fn states(&self, tasks: &[Task<'_>], tile: usize, at: usize, index: [usize; 2], axis: usize, count: usize) {
+        let (sums, at) = (&mut [0.0; RUN][..count], at..at + count);
+        for (i, writer) in self.writers.matrices().into_iter().enumerate() {
+            let Some(writer) = writer else { continue };
+            self.totals(tasks, tile, sums, |kept| &kept.matrices()[i][at.clone()]);
+            // SAFETY: every index is below the extents, and each run is one task.
+            unsafe { writer.run(index, axis, sums) };
+        }
+    }
+
     /// Sums over all sequences: of each its parts first, so that a batch is the sum of its rows.
-    fn totals<'k, I: Iterator<Item = f64>>(
+    fn totals<'k>(
         &self,
         tasks: &'k [Task<'_>],
         tile: usize,
         sums: &mut [f32],
-        pick: impl Fn(&'k Kept<'_>) -> I,
+        pick: impl Fn(&'k Kept<'_>) -> &'k [f32],
     ) {
-        let (split, count) = (self.division.cut.split, self.division.tiling.count);
-        sums.fill(0.0);
         for seq in 0..self.nseqs {
-            let mut own = [0.0; RUN];
-            for part in 0..split {
-                let parts = pick(&tasks[(seq * split + part) * count + tile].kept);
-                own.iter_mut().zip(parts).for_each(|(own, sum)| *own = if part == 0 { sum } else { *own + sum });
+            let parts = || self.parts(tasks, tile, seq).map(|task| pick(&task.kept));
+            if self.division.cut.split == 1 {
+                parts().for_each(|own| add_sequence(sums, own, seq));
+                continue;
             }
-            let own = own.map(|own| own as f32);
-            sums.iter_mut().zip(own).for_each(|(sum, own)| *sum = if seq == 0 { own } else { *sum + own });
+            let mut own = [0.0f64; RUN];
+            for part in parts() {
+                own.iter_mut().zip(part).for_each(|(own, &sum)| *own += f64::from(sum));
+            }
+            add_sequence(sums, &own.map(|own| own as f32), seq);
         }
+    }
+
+    /// The same of sums that are kept as two f32 each.
+    fn pairs<'k>(
+        &self,
+        tasks: &'k [Task<'_>],
+        tile: usize,
+        sums: &mut [f32],
+        pick: impl Fn(&'k Kept<'_>) -> &'k [f32],
+    ) {
+        for seq in 0..self.nseqs {
+            let mut own = [0.0f64; RUN];
+            for part in self.parts(tasks, tile, seq) {
+                let pairs = pick(&part.kept).chunks_exact(2);
+                own.iter_mut().zip(pairs).for_each(|(own, pair)| *own += pair_sum(pair));
+            }
+            add_sequence(sums, &own.map(|own| own as f32), seq);
+        }
+    }
+
+    /// The tasks of a tile and sequence.
+    fn parts<'k, 'w>(&self, tasks: &'k [Task<'w>], tile: usize, seq: usize) -> impl Iterator<Item = &'k Task<'w>> {
+        let (split, count) = (self.division.cut.split, self.division.tiling.count);
+        tasks[seq * split * count..][..split * count].iter().skip(tile).step_by(count)
     }
 
     /// The sums of groups that have several tiles, or none.
@@ -113,4 +148,9 @@ impl<T: Element> Call<'_, '_, '_, T> {
             }
         });
     }
+}
+
+/// Adds what is of the next sequence; the sums start with the first.
+fn add_sequence(sums: &mut [f32], own: &[f32], seq: usize) {
+    sums.iter_mut().zip(own).for_each(|(sum, &own)| *sum = if seq == 0 { own } else { *sum + own });
 }

@@ -6,7 +6,7 @@ use super::{Call, ProjectionWriter};
 use crate::cpu::math::lanes::fma;
 use crate::cpu::math::logistic::silu_derivative;
 use crate::cpu::selective_scan::lines::{Constant, Gate, load, store};
-use crate::cpu::selective_scan::memory::{TURN, by_channel};
+use crate::cpu::selective_scan::memory::{LANES, Lanes, Shape, TURN, by_channel};
 use crate::cpu::selective_scan::stage::Tile;
 use crate::cpu::transpose::transpose;
 use crate::ops::StepOptions;
@@ -45,13 +45,18 @@ struct Buffers<'b> {
 }
 
 impl<T: Element> Call<'_, '_, '_, T> {
+    /// Whether a line is a row of channels; else it is steps of one channel, as where channels do not fill a vector.
+    fn by_rows(&self, shape: Shape, channels: usize) -> bool {
+        by_channel(&self.inputs.x.layout, shape.short) && (channels >= LANES || shape.short)
+    }
+
     /// The gradient by the output before the gate, for the channels and `times` of a window.
     #[inline(always)]
     fn stage_output<S: Simd>(&self, simd: S, tile: &Tile<'_, '_, T>, times: Range<usize>, scratch: &mut Scratch<'_>) {
         let Some(dout) = &self.upstream.dout else { return };
         let (shape, channels) = (scratch.tile.shape, tile.channels.len());
         let (start, count) = (tile.channels.start, times.len());
-        if by_channel(&self.inputs.x.layout, shape.short) {
+        if self.by_rows(shape, channels) {
             let line = |t| Line { index: [tile.span.batch, start, t], axis: 1, count: channels };
             for (row, t) in times.enumerate() {
                 let z = &mut scratch.lines[..shape.width];
@@ -98,7 +103,7 @@ impl<T: Element> Call<'_, '_, '_, T> {
         scratch: &mut Scratch<'_>,
         sums: &mut Sums<'_>,
     ) {
-        if !by_channel(&self.inputs.x.layout, scratch.tile.shape.short) {
+        if !self.by_rows(scratch.tile.shape, tile.channels.len()) {
             // SAFETY: the caller's promise.
             return unsafe { self.finish_turned(simd, tile, times, scratch, sums) };
         }
@@ -213,20 +218,32 @@ impl<T: Element> Call<'_, '_, '_, T> {
         tile: &Tile<'_, '_, T>,
         times: Range<usize>,
         window: usize,
-        scratch: &Scratch<'_>,
+        scratch: &mut Scratch<'_>,
         kept: &mut [&mut [f32]; 2],
     ) {
-        let (dstate, count, length) = (scratch.tile.shape.dstate, times.len(), scratch.tile.shape.steps);
+        let (shape, count) = (scratch.tile.shape, times.len());
         for (of, writer) in [&self.writers.dB, &self.writers.dC].into_iter().enumerate() {
             let Some(ProjectionWriter::Variable { writer, channels, .. }) = writer else { continue };
-            for n in 0..dstate {
-                let from = &scratch.projections[of][n * length..][..count];
-                if kept[of].is_empty() {
-                    let index = [tile.span.batch, tile.channels.start / channels, n, times.start];
-                    // SAFETY: the caller's promise.
-                    unsafe { writer.run(index, 3, from) };
-                } else {
-                    kept[of][window * STEPS * dstate + n * count..][..count].copy_from_slice(from);
+            let mut kept = (!kept[of].is_empty()).then(|| &mut kept[of][window * STEPS * shape.dstate..]);
+            for first in (0..shape.dstate).step_by(TURN) {
+                let (states, memory) = (first..shape.dstate.min(first + TURN), &*scratch.projections[of]);
+                let lines = match shape.lanes {
+                    Lanes::Channels => &memory[first * shape.steps..],
+                    Lanes::States => {
+                        let (lines, pitch) = (&mut *scratch.lines, shape.pitch());
+                        transpose(&memory[first..], pitch, lines, shape.steps, [count, states.len()]);
+                        &*lines
+                    }
+                };
+                for (n, from) in states.zip(lines.chunks(shape.steps)) {
+                    match &mut kept {
+                        Some(kept) => kept[n * count..][..count].copy_from_slice(&from[..count]),
+                        // SAFETY: the caller's promise.
+                        None => unsafe {
+                            let index = [tile.span.batch, tile.channels.start / channels, n, times.start];
+                            writer.run(index, 3, &from[..count]);
+                        },
+                    }
                 }
             }
         }

@@ -5,6 +5,7 @@ use super::retreat::{Retreat, Wanted};
 use super::stage::{StagedOutput, Sums};
 use super::{Call, Carried};
 use crate::cpu::math::decay::Exponents;
+use crate::cpu::math::lanes::Extremes;
 use crate::cpu::selective_scan::advance::Advance;
 use crate::cpu::selective_scan::ahead::Ahead;
 use crate::cpu::selective_scan::carry::Rows;
@@ -52,11 +53,8 @@ impl<T: Element> WithSimd for Worker<'_, '_, '_, '_, '_, T> {
                 short: call.division.shape.short,
             };
             tile.load_constants(&mut scratch.tile);
-            let (width, channels) = (scratch.tile.shape.width, tile.channels.len());
-            scratch.g.chunks_exact_mut(width).for_each(|row| row[channels..].fill(0.0));
-            scratch.lanes[..channels].fill(f32::from_bits(u32::MAX));
-            scratch.lanes[channels..].fill(0.0);
-            let walk = Walk { call, tile, wanted, steps: task.steps.clone(), place: [task.seq, task.part] };
+            let extremes = Extremes::of(simd, tile.rows_of_A(scratch.tile.shape).unwrap_or(scratch.tile.A));
+            let walk = Walk { call, tile, extremes, wanted, steps: task.steps.clone(), place: [task.seq, task.part] };
             match job {
                 Job::Gradients(carried) => walk.gradients(simd, carried.as_ref(), &mut task.kept, &mut scratch),
                 Job::Adjoints { states, sums } => walk.adjoints(simd, states, sums, &mut scratch),
@@ -68,6 +66,8 @@ impl<T: Element> WithSimd for Worker<'_, '_, '_, '_, '_, T> {
 struct Walk<'w, 'i, 'u, 'o, T: Element> {
     call: &'w Call<'i, 'u, 'o, T>,
     tile: Tile<'w, 'i, T>,
+    /// The least and the greatest A.
+    extremes: [f32; 2],
     wanted: Wanted,
     steps: Range<usize>,
     /// Sequence, part.
@@ -251,8 +251,8 @@ impl<T: Element> Walk<'_, '_, '_, '_, T> {
         let (times, memory) = (self.times(window), &mut scratch.tile);
         let delta = self.tile.stage(simd, times.clone(), memory);
         self.call.cpu.dispatch(Advance {
+            A: self.tile.rows_of_A(memory.shape),
             memory,
-            A: None,
             channels: self.tile.channels.len(),
             steps: times.len(),
             back: self.tile.span.reverse,
@@ -279,11 +279,13 @@ impl<T: Element> Walk<'_, '_, '_, '_, T> {
             ahead.write(writer.as_ref(), index, axis, extents);
         }
         self.call.cpu.dispatch(Retreat {
+            A: self.tile.rows_of_A(scratch.tile.shape),
             scratch,
             channels: self.tile.channels.len(),
             steps: times.len(),
             back: self.tile.span.reverse,
             exponents: Exponents::new(delta),
+            extremes: self.extremes,
             wanted: self.wanted,
             ahead,
         });
@@ -317,15 +319,16 @@ impl<T: Element> Walk<'_, '_, '_, '_, T> {
     /// What is added up when all tasks are done.
     #[inline(always)]
     fn keep(&self, sums: &Sums<'_>, kept: &mut Kept<'_>, scratch: &Scratch<'_>) {
-        let (width, channels) = (scratch.tile.shape.width, self.tile.channels.len());
-        let rows = |from: &[f32], to: &mut [f32]| {
-            let to = to.chunks_exact_mut(channels);
-            to.zip(from.chunks_exact(width)).for_each(|(to, from)| to.copy_from_slice(&from[..channels]));
-        };
-        rows(scratch.dA, kept.dA);
-        for (of, constant) in scratch.tile.shape.constant.into_iter().enumerate() {
-            if constant {
-                rows(scratch.projections[of], kept.projections[of]);
+        let shape = scratch.tile.shape;
+        let [dA, dB, dC] = self.call.writers.matrices();
+        let [kept_dB, kept_dC] = &mut kept.projections;
+        let [own_dB, own_dC] = &scratch.projections;
+        for (writer, from, to) in [(dA, &scratch.dA, &mut kept.dA), (dB, own_dB, kept_dB), (dC, own_dC, kept_dC)] {
+            match writer {
+                // SAFETY: one task has these channels.
+                Some(writer) if self.call.alone() => unsafe { self.tile.store_matrix(writer, [0; 2], from, shape) },
+                Some(_) => shape.pack(self.tile.channels.len(), from, to),
+                None => {}
             }
         }
         for (pairs, sums) in [(&mut *kept.dD, &*sums.dD), (kept.ddt_bias, sums.ddt_bias)] {
