@@ -125,7 +125,11 @@ pub(super) fn halved<S: Simd>(sums: &[S::f32s; SUMS]) -> [f32; HALF] {
 /// The same of sums in memory.
 #[inline(always)]
 pub(super) fn folded(all: &[f32; SUMS]) -> [f32; HALF] {
-    std::array::from_fn(|i| all[i] + all[i + HALF])
+    let mut halves = [0.0; HALF];
+    for (i, half) in halves.iter_mut().enumerate() {
+        *half = all[i] + all[i + HALF];
+    }
+    halves
 }
 
 /// [`halved`], with one vector of the sums after the other.

@@ -2,7 +2,7 @@
 
 use super::ahead::{Ahead, SOME};
 use super::along_states::AlongStates;
-use super::lines::{load, store};
+use super::lines::{load, load_some, store};
 use super::memory::{LANES, Lanes, Memory, Rows};
 use crate::cpu::along_states::{Each, EachAsSmall};
 use crate::cpu::math::decay::{Choice, Decay, Exponents, SMALL, exponents, rates};
@@ -98,7 +98,7 @@ impl Walk<'_, '_> {
         n: usize,
     ) {
         let width = self.memory.shape.width;
-        let A: [S::f32s; K] = std::array::from_fn(|k| load::<S>(&self.memory.A[(n + k) * width + self.lane..]));
+        let A = load_some::<S, K>(self.memory.A, n * width + self.lane, width);
         match exponents.of_vectors(simd, &A, SMALL) {
             Choice::Small(decay) => self.run::<S, K, VARIABLE, OUTPUT>(simd, decay, n),
             Choice::Any(decay) => self.run::<S, K, VARIABLE, OUTPUT>(simd, decay, n),
@@ -130,8 +130,8 @@ impl Walk<'_, '_> {
     ) {
         let (width, lane) = (self.memory.shape.width, self.lane);
         let vector = |slice: &[f32], row: usize| load::<S>(&slice[row * width + lane..]);
-        let rates = rates(simd, std::array::from_fn::<_, K, _>(|k| vector(self.memory.A, n + k)));
-        let mut h: [S::f32s; K] = std::array::from_fn(|k| vector(self.memory.state, n + k));
+        let rates = rates(simd, load_some::<S, K>(self.memory.A, n * width + lane, width));
+        let mut h = load_some::<S, K>(self.memory.state, n * width + lane, width);
         let (B, C) = (&self.memory.B, &self.memory.C);
         let (last, zero) = (self.steps - 1, simd.splat_f32s(0.0));
         self.look::<S, K>(n);
@@ -192,8 +192,8 @@ impl Rows<'_> {
     #[inline(always)]
     pub fn of<const K: usize>(&self, n: usize, lane: usize) -> Projected<K> {
         let lane = if self.constant { lane } else { 0 };
-        let starts = std::array::from_fn(|k| self.memory.as_ptr().wrapping_add((n + k) * self.by_state + lane));
-        Projected { starts, by_step: self.by_step, constant: self.constant }
+        let start = self.memory.as_ptr().wrapping_add(n * self.by_state + lane);
+        Projected { starts: starts(start, self.by_state), by_step: self.by_step, constant: self.constant }
     }
 
     /// Where a row of states of `channel` begins: [`Lanes::States`](super::memory::Lanes).
@@ -213,9 +213,22 @@ impl Rows<'_> {
     #[inline(always)]
     pub fn along_states<const K: usize>(&self, n: usize, channel: usize) -> Projected<K> {
         let start = self.memory.as_ptr().wrapping_add(self.start(channel) + n);
-        let starts = std::array::from_fn(|k| start.wrapping_add(k * LANES));
-        Projected { starts, by_step: if self.constant { 0 } else { self.by_step }, constant: self.constant }
+        Projected {
+            starts: starts(start, LANES),
+            by_step: if self.constant { 0 } else { self.by_step },
+            constant: self.constant,
+        }
     }
+}
+
+/// K places from `start` on, `next` from each other.
+#[inline(always)]
+fn starts<const K: usize>(start: *const f32, next: usize) -> [*const f32; K] {
+    let mut starts = [start; K];
+    for (k, start) in starts.iter_mut().enumerate() {
+        *start = start.wrapping_add(k * next);
+    }
+    starts
 }
 
 /// B or C of some states: copied out of [`Rows`], so that no store can be thought to change where it lies.

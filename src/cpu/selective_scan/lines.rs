@@ -150,6 +150,17 @@ pub(super) fn load<S: Simd>(slice: &[f32]) -> S::f32s {
     S::as_simd_f32s(slice).0[0]
 }
 
+/// K vectors of a slice, from place `at` on, `next` from each other. (A loop: a closure need not be inlined, and then has not got the
+/// instructions.)
+#[inline(always)]
+pub(super) fn load_some<S: Simd, const K: usize>(slice: &[f32], at: usize, next: usize) -> [S::f32s; K] {
+    let mut vectors = [load::<S>(&slice[at..]); K];
+    for (k, vector) in vectors.iter_mut().enumerate().skip(1) {
+        *vector = load::<S>(&slice[at + k * next..]);
+    }
+    vectors
+}
+
 /// The vector at place `at` of a slice.
 #[inline(always)]
 pub(super) fn store<S: Simd>(to: &mut [f32], at: usize, v: S::f32s) {

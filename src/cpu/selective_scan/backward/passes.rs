@@ -6,7 +6,7 @@ use crate::cpu::math::decay::{Decay, Held, exponents, rates};
 use crate::cpu::math::lanes::fma;
 use crate::cpu::selective_scan::advance::Projected;
 use crate::cpu::selective_scan::ahead::{Ahead, SOME};
-use crate::cpu::selective_scan::lines::{load, store};
+use crate::cpu::selective_scan::lines::{load, load_some, store};
 use crate::cpu::selective_scan::memory::{LANES, Shape};
 use pulp::Simd;
 
@@ -114,7 +114,7 @@ impl Window<'_, '_> {
     /// K vectors of states.
     #[inline(always)]
     pub fn states_of<S: Simd, const K: usize>(memory: &[f32], place: &Place) -> [S::f32s; K] {
-        std::array::from_fn(|k| load::<S>(&memory[place.states[0] + k * place.states[1]..]))
+        load_some::<S, K>(memory, place.states[0], place.states[1])
     }
 
     /// Panics if anything that the two passes touch is outside its memory.
@@ -152,18 +152,21 @@ impl Window<'_, '_> {
             true => (tile.B.along_states(place.n, place.channel), tile.C.along_states(place.n, place.channel)),
             false => (tile.B.of(place.n, place.channel), tile.C.of(place.n, place.channel)),
         };
-        let projections = match STATES {
-            true => projections.each_mut().map(|sums| sums.as_mut_ptr()),
-            false => passes.sums.each_mut().map(|sums| sums.as_mut_ptr()),
+        let projections = match (STATES, projections, &mut passes.sums) {
+            (true, [dB, dC], _) => [dB.as_mut_ptr(), dC.as_mut_ptr()],
+            (false, _, [dB, dC]) => [dB.as_mut_ptr(), dC.as_mut_ptr()],
         };
-        let sums = if STATES { passes.of_steps() } else { [&mut *tile.y, &mut **by_input, &mut **by_decay] };
+        let [y, by_input, by_decay] = match STATES {
+            true => passes.of_steps(),
+            false => [&mut *tile.y, &mut **by_input, &mut **by_decay],
+        };
         Lines {
             place,
             width: tile.shape.width,
             delta: tile.delta.as_ptr(),
             delta_x: tile.delta_x.as_ptr(),
             g: g.as_ptr(),
-            sums: sums.map(|rows| rows.as_mut_ptr()),
+            sums: [y.as_mut_ptr(), by_input.as_mut_ptr(), by_decay.as_mut_ptr()],
             projections,
             B,
             C,
@@ -236,7 +239,7 @@ impl Window<'_, '_> {
                         C: masked::<S, ALL>(simd, mask, lines.C.lanes_at::<S, ALL, STATES>(simd, k, row)),
                         decay: vector_at::<S>(from, 0),
                         before: vector_at::<S>(from, LANES),
-                        sums: std::array::from_fn(|of| (!constant[of]).then(|| lines.projections[of].add(sum))),
+                        sums: [lines.sum(0, constant, sum), lines.sum(1, constant, sum)],
                     };
                     vector.back::<ALL>(simd, wanted, &mut step, here);
                 }
@@ -369,6 +372,16 @@ impl<S: Simd, const HELD: bool> Vector<S, HELD> {
 }
 
 impl<const K: usize> Lines<K> {
+    /// Where dB (0) or dC (1) are summed up, if variable.
+    ///
+    /// # Safety
+    /// The place lies inside the memory.
+    #[inline(always)]
+    unsafe fn sum(&self, of: usize, constant: [bool; 2], at: usize) -> Option<*mut f32> {
+        // SAFETY: the caller's promise.
+        if constant[of] { None } else { Some(unsafe { self.projections[of].add(at) }) }
+    }
+
     /// Of a row of channels: those in the lanes, or one for all lanes.
     ///
     /// # Safety

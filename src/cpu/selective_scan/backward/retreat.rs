@@ -215,8 +215,11 @@ impl Walk<'_, '_> {
             let to = &mut scratch.projections[of][n * shape.steps..][..*steps];
             let (sums, _) = passes.sums[of][place * *steps * LANES..].as_chunks::<LANES>();
             for (to, lanes) in to.iter_mut().zip(sums) {
-                let halves: [f32; 8] = std::array::from_fn(|i| lanes[i] + lanes[i + 8]);
-                let quarters: [f32; 4] = std::array::from_fn(|i| halves[i] + halves[i + 4]);
+                let halves = folded(lanes);
+                let mut quarters = [0.0; 4];
+                for (i, quarter) in quarters.iter_mut().enumerate() {
+                    *quarter = halves[i] + halves[i + 4];
+                }
                 *to = (quarters[0] + quarters[2]) + (quarters[1] + quarters[3]);
             }
         }
