@@ -62,8 +62,8 @@ const LEAST_STEPS: usize = 1 << 15;
 /// + max(128 s, 3 w)                   what two states keep of a window
 /// + (ceil(l / e) - 1 + min(ceil(l / 32), e / 32)) w dstate      states before windows
 /// ```
-/// where dstate is rounded up to a multiple of 16, and of B, C, dB and dC as well, if lanes lie along states: a few channels with many
-/// states (a worker is never smaller than forward's, if split) and, if split, twice the states and sums of forward. That is 2.4 to 3.9
+/// (a worker is never smaller than forward's, if split) and, if split, twice the states and sums of forward. A few channels with
+/// many states have states in the lanes here too: dstate is then rounded up to a multiple of 16. That is 2.4 to 3.9
 /// bytes per element of x at dstate 16 with B and C variable in one group, dim a multiple of 64 and seqlen from 512 on. Where
 /// B and C have different ngroups, tiles are as small as the channels that share both, and cost the more.
 ///
