@@ -186,25 +186,34 @@ fn lucky<B: Backend, T: Element>() {
 
 suites!(infinities, turns, by_rule, growing, decayed, vanishing, switch, lucky);
 
-/// Lanes of a vector without a channel add nothing to sums over channels, not even where C is infinite.
+/// Lanes of a vector without a channel add nothing to sums over channels, not even where B or C is infinite, nor in the windows
+/// after that.
 #[test]
 fn infinite_sums_are_infinite() {
-    let (ones, A) = ([1.0f32; 3 * 9], [-1.0f32; 3]);
-    let mut C = [1.0f32; 9];
-    C[5] = f32::INFINITY;
-    let sequence = [("batch", 1), ("seqlen", 9), ("dim", 3)];
-    let projection = [("batch", 1), ("ngroups", 1), ("dstate", 1), ("seqlen", 9)];
+    const STEPS: usize = 40;
+    let (ones, A) = ([1.0f32; 3 * STEPS], [-1.0f32; 3]);
+    let mut infinite = [1.0f32; STEPS];
+    infinite[5] = f32::INFINITY;
+    let sequence = [("batch", 1), ("seqlen", STEPS), ("dim", 3)];
+    let projection = [("batch", 1), ("ngroups", 1), ("dstate", 1), ("seqlen", STEPS)];
     let channels = View::new(&ones, sequence);
     let A = View::new(&A, [("dim", 3), ("dstate", 1)]);
-    let (B, C) = (View::new(&ones[..9], projection), View::new(&C, projection));
-    let scan = SelectiveScan::new(channels, channels, A, B, C).expect("valid");
+    let (of_ones, of_infinite) = (View::new(&ones[..STEPS], projection), View::new(&infinite, projection));
     for instructions in [Instructions::Best, Instructions::Avx2, Instructions::Scalar] {
-        let mut dB = [0.0f32; 9];
-        let mut view = ViewMut::new(&mut dB, projection);
-        let (upstream, gradients) = (SelectiveScanUpstream::new().dout(channels), SelectiveScanGradients::new());
         let cpu = Cpu::new().instructions(instructions);
-        cpu.backward(&scan, upstream, gradients.dB(&mut view)).expect("a valid case runs");
+        let upstream = || SelectiveScanUpstream::new().dout(channels);
+        let [mut dB, mut dC] = [[0.0f32; STEPS]; 2];
+        let scan = SelectiveScan::new(channels, channels, A, of_ones, of_infinite).expect("valid");
+        let mut view = ViewMut::new(&mut dB, projection);
+        let gradients = SelectiveScanGradients::new().dB(&mut view);
+        cpu.backward(&scan, upstream(), gradients).expect("a valid case runs");
         assert!(dB[..6].iter().all(|&dB| dB == f32::INFINITY), "{instructions:?}: {dB:?}");
         assert!(dB[6..].iter().all(|dB| dB.is_finite()), "{instructions:?}: {dB:?}");
+        let scan = SelectiveScan::new(channels, channels, A, of_infinite, of_ones).expect("valid");
+        let mut view = ViewMut::new(&mut dC, projection);
+        let gradients = SelectiveScanGradients::new().dC(&mut view);
+        cpu.backward(&scan, upstream(), gradients).expect("a valid case runs");
+        assert!(dC[..5].iter().all(|dC| dC.is_finite()), "{instructions:?}: {dC:?}");
+        assert!(dC[5..].iter().all(|&dC| dC == f32::INFINITY), "{instructions:?}: {dC:?}");
     }
 }

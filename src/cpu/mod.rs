@@ -63,7 +63,7 @@ const LEAST_STEPS: usize = 1 << 15;
 /// + (ceil(l / e) - 1 + min(ceil(l / 32), e / 32)) w dstate      states before windows
 /// ```
 /// (a worker is never smaller than forward's, if split) and, if split, twice the states and sums of forward. A few channels with
-/// many states have states in the lanes here too: dstate is then rounded up to a multiple of 16. That is 2.4 to 3.9
+/// many states have states in the lanes here too: a worker's dstate is then rounded up to a multiple of 16. All is 2.4 to 3.9
 /// bytes per element of x at dstate 16 with B and C variable in one group, dim a multiple of 64 and seqlen from 512 on. Where
 /// B and C have different ngroups, tiles are as small as the channels that share both, and cost the more.
 ///

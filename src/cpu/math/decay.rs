@@ -116,7 +116,7 @@ pub trait Decay: Copy + Send + Sync + 'static {
     fn held<S: Simd>(self, simd: S, power: Power<S>) -> S::f32s;
 }
 
-/// 2^64: a factor of 2^-96 or less is put by so many times as large, and negative. A product with a subnormal number takes the
+/// 2^64: a factor below some 2^-95 is put by so many times as large, and negative. A product with a subnormal number takes the
 /// processor some fifty times as long as another, and most of them are lost in what they are added to.
 const HOLD: f32 = (1u128 << 64) as f32;
 
@@ -158,7 +158,8 @@ impl<S: Simd, const HELD: bool> Held<S, HELD> {
         fma(simd, abs(simd, factor), h, input)
     }
 
-    /// Where it is held, and so small beside `sum` that adding it would change nothing.
+    /// Where it is held, and so small beside `sum` that adding it would change nothing; beside a product that is not rounded it
+    /// might decide a tie.
     #[inline(always)]
     fn lost_in(self, simd: S, sum: S::f32s) -> S::m32s {
         /// A quarter of the last bit of 1/2.
@@ -220,7 +221,7 @@ pub const SMALL: f32 = 86.0;
 /// Up to this no factor is [held](Decay::held).
 pub const UNHELD: f32 = 66.0;
 
-/// The power of two, less a half, of the least factor that is not held: 2^-96.
+/// Half of the power of two in the least factor that is not held.
 const LEAST_UNHELD: f32 = 1.0 / (1u128 << 96) as f32;
 
 /// Half an ulp of a number so large is more than the product of a value and a subnormal number: 2^-96.
@@ -352,7 +353,7 @@ impl Decay for Any {
 
     #[inline(always)]
     fn held<S: Simd>(self, simd: S, power: Power<S>) -> S::f32s {
-        // Held, less than that would be subnormal: 2^-189.
+        // Below 2^-188 it is 0: f32 ends at 2^-149.
         let nothing = simd.less_than_or_equal_f32s(power.rest, simd.splat_f32s(1.0 / HOLD));
         let held = simd.less_than_f32s(power.scale, simd.splat_f32s(LEAST_UNHELD));
         let unit = simd.select_f32s(held, simd.splat_f32s(-HOLD), simd.splat_f32s(1.0));

@@ -53,9 +53,9 @@ functions! {
     UnheldAdvance(delta, a, h, input): |simd| {
         Held::<S, false>::advance(simd, held(simd, Small, [delta, a]), h, input)
     };
-    /// g + e^(delta a) dh, of [`Held`].
-    HeldPlus(delta, a, dh, g): |simd| {
-        Held::<S, true>::new(simd, held(simd, decay::Any, [delta, a]), dh).plus(simd, g, simd.splat_f32s(1.0))
+    /// e^(delta a) dh + g c, of [`Held`].
+    HeldPlus(delta, a, dh, g, c): |simd| {
+        Held::<S, true>::new(simd, held(simd, decay::Any, [delta, a]), dh).plus(simd, g, c)
     };
     /// e^(delta a) dh h, times one factor and added to one sum, and by itself added to another, of [`Held`]: the first.
     HeldTimes(delta, a, dh, h, factor, sum, other): |simd| {

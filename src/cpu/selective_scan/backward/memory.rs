@@ -147,7 +147,7 @@ pub struct Task<'w> {
 
 /// What is added up when all tasks are done. Rows have a place for each channel of the tile, or each state, as lanes lie.
 pub struct Kept<'w> {
-    /// A row for each state, or channel.
+    /// A row for each state, or channel; not written where one task has a channel alone.
     pub dA: &'w mut [f32],
     /// Two f32 for each channel, as are those for the step's bias.
     pub dD: &'w mut [f32],
@@ -210,7 +210,7 @@ impl<'m> Scratch<'m> {
 
 /// What the two passes over a window's steps keep, of a few states.
 pub(super) struct Passes<'m> {
-    /// Of one vector, for each step: the decay, and the state before it.
+    /// For each step and vector: the decay, and the state before it.
     pub saved: &'m mut [f32],
     /// For each step what dB and dC have summed up in each lane.
     pub sums: [&'m mut [f32]; 2],
@@ -223,7 +223,7 @@ impl<'m> Passes<'m> {
         Self { saved, sums: [dB, dC] }
     }
 
-    /// Room for what y and both sums over states have summed up in each lane, of each step, if dB and dC leave it.
+    /// For each step what y and both sums over states have summed up in each lane. Along states, dB and dC do not need this memory.
     pub fn of_steps(&mut self) -> [&mut [f32]; 3] {
         let [one, other] = &mut self.sums;
         let (y, by_input) = one.split_at_mut(one.len() / TOGETHER);

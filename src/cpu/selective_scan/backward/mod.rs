@@ -8,6 +8,7 @@ mod passes;
 mod reduce;
 mod retreat;
 mod stage;
+mod vectors;
 mod walk;
 
 pub use walk::Worker;

@@ -1,11 +1,12 @@
 //! The recurrence against its order, over the states of a tile: a vector has a channel in each lane, or states of one channel.
 
 use super::memory::{Passes, STEPS, Scratch, TOGETHER};
-use super::passes::{Place, Window};
-use crate::cpu::along_states::{Halves, folded};
+use super::passes::Window;
+use super::vectors::Place;
+use crate::cpu::along_states::folded;
 use crate::cpu::math::decay::{Choice, Exponents, UNHELD};
 use crate::cpu::selective_scan::ahead::{Ahead, SOME};
-use crate::cpu::selective_scan::memory::{LANES, Lanes};
+use crate::cpu::selective_scan::memory::{LANES, Lanes, Memory};
 use pulp::{Simd, WithSimd};
 
 /// What has to be computed for the gradients that are asked for.
@@ -229,8 +230,8 @@ impl Walk<'_, '_> {
     #[inline(always)]
     fn add_states<S: Simd>(&mut self, simd: S, channel: usize) {
         let Window { scratch, passes, steps, wanted, .. } = &mut self.window;
-        let (width, mut halves) = (scratch.tile.shape.width, Halves::new());
-        let rows = [&mut *scratch.tile.y, &mut *scratch.by_input, &mut *scratch.by_decay];
+        let Memory { shape, y, halves, .. } = &mut scratch.tile;
+        let rows = [&mut **y, &mut *scratch.by_input, &mut *scratch.by_decay];
         for (of, (rows, sums)) in rows.into_iter().zip(passes.of_steps()).enumerate() {
             if of == 0 && !wanted.y {
                 continue;
@@ -240,7 +241,7 @@ impl Walk<'_, '_> {
             }
             let mut line = [0.0; STEPS];
             halves.add(simd, *steps, &mut line);
-            let channel = rows[channel..].iter_mut().step_by(width);
+            let channel = rows[channel..].iter_mut().step_by(shape.width);
             channel.zip(&line[..*steps]).for_each(|(to, &sum)| *to = sum);
         }
     }

@@ -10,7 +10,7 @@ use crate::cpu::selective_scan::advance::Advance;
 use crate::cpu::selective_scan::ahead::Ahead;
 use crate::cpu::selective_scan::carry::Rows;
 use crate::cpu::selective_scan::forward::add_steps;
-use crate::cpu::selective_scan::memory::{MOST_CHANNELS, by_channel};
+use crate::cpu::selective_scan::memory::{Lanes, MOST_CHANNELS, by_channel};
 use crate::cpu::selective_scan::stage::Tile;
 use crate::cpu::writer::Writer;
 use crate::tensor::{Element, Host, Strided};
@@ -53,7 +53,11 @@ impl<T: Element> WithSimd for Worker<'_, '_, '_, '_, '_, T> {
                 short: call.division.shape.short,
             };
             tile.load_constants(&mut scratch.tile);
-            let extremes = Extremes::of(simd, tile.rows_of_A(scratch.tile.shape).unwrap_or(scratch.tile.A));
+            let shape = scratch.tile.shape;
+            // What lies behind the rows of the channels is of another tile.
+            let rows = if shape.lanes == Lanes::States { tile.channels.len() } else { shape.width };
+            let copied = &scratch.tile.A[..rows * shape.pitch()];
+            let extremes = Extremes::of(simd, tile.rows_of_A(shape).unwrap_or(copied));
             let walk = Walk { call, tile, extremes, wanted, steps: task.steps.clone(), place: [task.seq, task.part] };
             match job {
                 Job::Gradients(carried) => walk.gradients(simd, carried.as_ref(), &mut task.kept, &mut scratch),
