@@ -45,6 +45,10 @@
 //! | `weight`, `width`, `bias` | (dim, width), (dim) | taps of the causal convolution, the last one the current token's |
 //! | `conv_state` | (slots, dim, state_len) | inputs that decoding remembers |
 //! | `state_indices` | (batch) | which slot is a row's; negative for padding |
+//! | `q`, `k`, `v` | (batch, nheads, seqlen, dim or vdim) | queries, keys and values of attention |
+//! | `log_decay` | (batch, nheads, seqlen) | logarithm of what a step leaves of what came before |
+//! | `features` | | products of two elements of a key: dim (dim + 1) / 2 |
+//! | `initial_norm`, `final_norm` | (batch, nheads, features) | state of the sum that attention divides by |
 //! | `A_bar`, `B_bar` | the domain | discretised A and B |
 //!
 //! The prefix `d` is always a gradient of the loss: `dx`, `dA`, `dfinal_state`.
@@ -85,6 +89,10 @@ pub mod prelude {
     pub use crate::ops::selective_scan::{
         Projection, ProjectionMut, SelectiveScan, SelectiveScanCarry, SelectiveScanCarryOutputs,
         SelectiveScanGradients, SelectiveScanOutputs, SelectiveScanUpstream,
+    };
+    pub use crate::ops::squared_attention::{
+        SquaredAttention, SquaredAttentionGradients, SquaredAttentionOutputs, SquaredAttentionUpdate,
+        SquaredAttentionUpdateOutputs, SquaredAttentionUpstream,
     };
     pub use crate::ops::state_update::{StateUpdate, StateUpdateOutputs};
     pub use crate::ops::{Backward, Forward};

@@ -9,7 +9,11 @@ mod macros;
 pub mod causal_conv1d;
 pub mod discretise;
 pub mod selective_scan;
+mod sequences;
+pub mod squared_attention;
 pub mod state_update;
+
+pub(crate) use sequences::Sequences;
 
 use crate::error::Result;
 use crate::plan::{Plan, WorkspaceBlock};
@@ -97,9 +101,9 @@ impl StepOptions {
     }
 }
 
-/// Packed sequences fit x, and a table of them on a device fits them. Returns their number.
+/// Packed sequences fit the `input`, and a table of them on a device fits them. Returns their number.
 fn check_segments<S: Storage>(
-    op: &'static str,
+    (op, input): (&'static str, &'static str),
     segments: &crate::Segments,
     table: Option<&crate::tensor::Slice<'_, i32, S>>,
     batch: usize,
@@ -107,7 +111,7 @@ fn check_segments<S: Storage>(
 ) -> Result<usize> {
     let refuse = |arg, got: String, expected: String| crate::Error::Value { op, arg, got, expected };
     if batch != 1 {
-        return Err(refuse("x", format!("of batch {batch}"), "batch 1 with packed sequences".into()));
+        return Err(refuse(input, format!("of batch {batch}"), "batch 1 with packed sequences".into()));
     }
     if segments.total() != seqlen {
         let expected = format!("an end at seqlen {seqlen}");
@@ -126,4 +130,22 @@ fn expect_given(op: &'static str, arg: &'static str, asked: bool, of: &str, give
         return Ok(());
     }
     Err(crate::Error::Value { op, arg, got: format!("asked for without {of}"), expected: format!("none, or {of} too") })
+}
+
+/// Each slot of a cache that the rows of a batch name exists, and is that of one row. A negative index is padding.
+fn check_slots(op: &'static str, indices: &[i32], slots: usize) -> Result<()> {
+    let refuse = |got: String, expected: String| Err(crate::Error::Value { op, arg: "state_indices", got, expected });
+    let live = indices.iter().enumerate().filter_map(|(b, &index)| Some((usize::try_from(index).ok()?, b)));
+    let mut live: Vec<(usize, usize)> = live.collect();
+    if let Some(&(slot, b)) = live.iter().find(|(slot, _)| *slot >= slots) {
+        return refuse(format!("{slot} at index {b}"), format!("less than {slots} slots, or negative for padding"));
+    }
+    live.sort_unstable();
+    match live.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        Some(pair) => {
+            let got = format!("{} at the indices {} and {}", pair[0].0, pair[0].1, pair[1].1);
+            refuse(got, "each slot once".into())
+        }
+        None => Ok(()),
+    }
 }

@@ -6,6 +6,7 @@
 //! files that the original implementations produced (`tests/fixtures.rs`).
 
 use crate::error::{Error, Result};
+use crate::tensor::{Dtype, Element};
 
 pub mod accuracy;
 pub mod causal_conv1d;
@@ -14,6 +15,7 @@ mod noisy;
 mod primitives;
 mod real;
 pub mod selective_scan;
+pub mod squared_attention;
 pub mod state_update;
 
 pub use noisy::Noisy;
@@ -37,3 +39,11 @@ fn zeros<R: Real>(op: &'static str, extents: &[usize]) -> Result<Tensor<R>> {
 
 /// A dense tensor in the arithmetic `R`: its contract's canonical order, last dimension fastest.
 pub type Tensor<R> = Vec<R>;
+
+/// What the next token finds in the cache. An f32 state is what the yardstick is about: the truth does not round it.
+fn stored<R: Real, H: Element>(value: R) -> R {
+    match H::DTYPE {
+        Dtype::F32 => value,
+        _ => R::of(H::from_f32(value.to_f64() as f32).to_f32()),
+    }
+}

@@ -1,9 +1,9 @@
 //! The state update, one element at a time.
 
-use super::{Real, Tensor, silu, zeros};
+use super::{Real, Tensor, silu, stored, zeros};
 use crate::error::Result;
 use crate::ops::state_update::{Dims, Inputs, StateUpdate};
-use crate::tensor::{Dtype, Element, Host, View};
+use crate::tensor::{Element, Host, View};
 
 const OP: &str = "state_update";
 
@@ -77,13 +77,5 @@ fn step<R: Real, T: Element>(inputs: &Inputs<'_, T, Host>, index: [usize; 4], st
     match inputs.z {
         Some(z) => y * silu(R::of(z.at(index).to_f32())),
         None => y,
-    }
-}
-
-/// What the next token finds in the cache. An f32 state is what the yardstick is about: the truth does not round it.
-fn stored<R: Real, H: Element>(value: R) -> R {
-    match H::DTYPE {
-        Dtype::F32 => value,
-        _ => R::of(H::from_f32(value.to_f64() as f32).to_f32()),
     }
 }

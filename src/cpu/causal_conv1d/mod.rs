@@ -15,7 +15,8 @@ pub use forward::Pass as ForwardPass;
 pub use update::Pass as UpdatePass;
 
 use crate::cpu::Cpu;
-use crate::ops::causal_conv1d::{Sequences, Weights};
+use crate::ops::Sequences;
+use crate::ops::causal_conv1d::Weights;
 use crate::tensor::{Element, Host, Layout, Strided};
 use pulp::{Simd, WithSimd};
 use std::iter::StepBy;

@@ -50,7 +50,7 @@ mod update;
 
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 pub(crate) use checked::CheckedGradients;
-pub(crate) use checked::{CheckedUpstream, Inputs, Sequences, Weights};
+pub(crate) use checked::{CheckedUpstream, Inputs, Weights};
 pub use tensors::{CausalConv1dGradients, CausalConv1dOutputs, CausalConv1dUpstream};
 pub use update::{CausalConv1dUpdate, CausalConv1dUpdateOutputs};
 pub(crate) use update::{CheckedUpdate, UpdateInputs};
@@ -157,7 +157,7 @@ impl<'a, T: Element, W: Element, S: Storage> CausalConv1d<'a, T, W, S> {
         let weights = Weights::check(OP, self.weight, self.bias, self.silu, dim)?;
         let width = weights.width();
         let nseqs = match self.segments {
-            Some(segments) => check_segments(OP, segments, self.segments_table.as_ref(), batch, seqlen)?,
+            Some(segments) => check_segments((OP, "x"), segments, self.segments_table.as_ref(), batch, seqlen)?,
             None => batch,
         };
         let state = |view: View<'a, T, S>| view.align_to(OP, "initial_state", STATE, [nseqs, dim, width - 1]);

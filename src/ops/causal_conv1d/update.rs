@@ -3,7 +3,7 @@
 use super::SEQUENCE;
 use super::checked::Weights;
 use crate::error::{Error, Result};
-use crate::ops::Operator;
+use crate::ops::{Operator, check_slots};
 use crate::tensor::{Device, Element, Host, Memory, Slice, Storage, Strided, StridedMut, View, ViewMut};
 
 const OP: &str = "causal_conv1d_update";
@@ -189,7 +189,7 @@ impl<'o, T: Element, S: Storage> CausalConv1dUpdateOutputs<'o, T, S> {
             return Err(Error::Value { op: OP, arg: "conv_state", got, expected });
         }
         if let Some(indices) = inputs.host_indices {
-            check_indices(indices, slots)?;
+            check_slots(OP, indices, slots)?;
         }
         let outputs = CheckedUpdate {
             out: self.out.align_to(OP, "out", SEQUENCE, extents)?,
@@ -210,24 +210,6 @@ impl<'o, T: Element> CausalConv1dUpdateOutputs<'o, T, Device> {
     pub fn out_of_range(mut self, flag: &'o mut ViewMut<'_, u32, Device>) -> Self {
         self.out_of_range = Some(flag.reborrow());
         self
-    }
-}
-
-/// Each slot exists, and is that of one row.
-fn check_indices(indices: &[i32], slots: usize) -> Result<()> {
-    let refuse = |got: String, expected: String| Err(Error::Value { op: OP, arg: "state_indices", got, expected });
-    let live = indices.iter().enumerate().filter_map(|(b, &index)| Some((usize::try_from(index).ok()?, b)));
-    let mut live: Vec<(usize, usize)> = live.collect();
-    if let Some(&(slot, b)) = live.iter().find(|(slot, _)| *slot >= slots) {
-        return refuse(format!("{slot} at index {b}"), format!("less than {slots} slots, or negative for padding"));
-    }
-    live.sort_unstable();
-    match live.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        Some(pair) => {
-            let got = format!("{} at the indices {} and {}", pair[0].0, pair[0].1, pair[1].1);
-            refuse(got, "each slot once".into())
-        }
-        None => Ok(()),
     }
 }
 

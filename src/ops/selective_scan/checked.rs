@@ -2,7 +2,7 @@
 
 use super::{CONSTANT, Dims, OP, Projection, ProjectionMut, VARIABLE, checkpoint_every};
 use crate::error::{Error, Result};
-use crate::ops::StepOptions;
+use crate::ops::{Sequences, StepOptions};
 use crate::segments::{Segments, Span, chunk_offsets};
 use crate::tensor::{Element, Host, Memory, Slice, Storage, Strided, StridedMut};
 
@@ -72,16 +72,13 @@ pub(crate) struct Inputs<'a, T: 'a, S: Storage> {
 }
 
 impl<T, S: Storage> Inputs<'_, T, S> {
+    fn sequences(&self) -> Sequences<'_> {
+        Sequences { segments: self.segments, nseqs: self.dims.nseqs, seqlen: self.dims.seqlen }
+    }
+
     /// Sequence `seq` of the call.
     pub fn span(&self, seq: usize) -> Span {
-        let reverse = self.reverse;
-        match self.segments {
-            Some(segments) => {
-                let (start, len) = segments.bounds(seq);
-                Span { batch: 0, start, len, reverse }
-            }
-            None => Span { batch: seq, start: 0, len: self.dims.seqlen, reverse },
-        }
+        Span { reverse: self.reverse, ..self.sequences().span(seq) }
     }
 
     /// First row of `chunk_states` of each sequence, and, last, the number of rows.
@@ -96,10 +93,7 @@ impl<T, S: Storage> Inputs<'_, T, S> {
 
     /// Length of the longest sequence.
     pub fn longest(&self) -> usize {
-        match self.segments {
-            Some(segments) => (0..segments.nseqs()).map(|seq| segments.bounds(seq).1).max().unwrap_or(0),
-            None => self.dims.seqlen,
-        }
+        self.sequences().longest()
     }
 
     pub fn memory(&self) -> Memory {

@@ -296,7 +296,7 @@ impl<'a, T: Element, S: Storage> SelectiveScan<'a, T, S> {
         let dstate = A.layout.extents[1];
         A.layout.expect_shape(OP, "A", CONSTANT, [dim, dstate])?;
         let nseqs = match self.segments {
-            Some(segments) => check_segments(OP, segments, self.segments_table.as_ref(), batch, seqlen)?,
+            Some(segments) => check_segments((OP, "x"), segments, self.segments_table.as_ref(), batch, seqlen)?,
             None => batch,
         };
         let B = AlignedProjection::align("B", self.B, [batch, dim, seqlen, dstate])?;
