@@ -32,7 +32,7 @@ fn rms_norm(mut x: Array2<f32>, weight: &[f32]) -> Array2<f32> {
     x
 }
 
-/// Elements of rows, from some column of the first on.
+/// The elements of rows from a column of the first row on, where a view begins.
 fn from(column: usize, rows: &Array2<f32>) -> &[f32] {
     &rows.as_slice().expect("rows one after another")[column..]
 }
@@ -41,8 +41,8 @@ impl Layer {
     /// The mixer on rows of tokens, (batch seqlen, d_model).
     fn mixer(&self, hidden: Array2<f32>, batch: usize, state: &mut State) -> Result<Array2<f32>> {
         let [dim, dstate, dt_rank, width] = self.sizes;
-        let (rows, seqlen, columns) = (hidden.nrows(), hidden.nrows() / batch, dt_rank + 2 * dstate);
-        // Tokens `row` elements apart.
+        let (rows, seqlen, state_len) = (hidden.nrows(), hidden.nrows() / batch, width.saturating_sub(1));
+        // Where tokens are `row` elements apart, which may be more than a view takes of them.
         let tokens = |row: usize| [("batch", batch, (seqlen * row) as i64), ("seqlen", seqlen, row as i64)];
         let channels = |row| {
             let [batch, seqlen] = tokens(row);
@@ -50,13 +50,13 @@ impl Layer {
         };
         let prompt = state.is_none();
         let [conv_state, scan_state] =
-            state.get_or_insert_with(|| [dim * (width - 1), dim * dstate].map(|size| vec![0.0; batch * size]));
+            state.get_or_insert_with(|| [dim * state_len, dim * dstate].map(|size| vec![0.0; batch * size]));
 
-        let xz = linear(hidden.view(), &self.in_proj);
+        let xz = linear(hidden.view(), &self.in_proj); // rows of x, z
         let (x, z) = (View::strided(from(0, &xz), channels(2 * dim)), View::strided(from(dim, &xz), channels(2 * dim)));
         let weight = View::new(&self.conv_weight, [("dim", dim), ("width", width)]);
         let bias = View::new(&self.conv_bias, [("dim", dim)]);
-        let remembered = |rows| [(rows, batch), ("dim", dim), ("state_len", width - 1)];
+        let remembered = |rows| [(rows, batch), ("dim", dim), ("state_len", state_len)];
         let mut u = vec![0.0; rows * dim];
         let mut out = ViewMut::strided(&mut u, channels(dim));
         if prompt {
@@ -69,12 +69,12 @@ impl Layer {
             Cpu::new().forward(&conv, CausalConv1dUpdateOutputs::new(&mut out, &mut last))?;
         }
 
-        let dt_B_C = linear(ArrayView2::from_shape((rows, dim), &u)?, &self.x_proj);
-        let dt = linear(dt_B_C.slice(s![.., ..dt_rank]), &self.dt_proj);
+        let x_dbl = linear(ArrayView2::from_shape((rows, dim), &u)?, &self.x_proj); // rows of dt, B, C
+        let dt = linear(x_dbl.slice(s![.., ..dt_rank]), &self.dt_proj);
         let (x, dt) = (View::strided(&u, channels(dim)), View::strided(from(0, &dt), channels(dim)));
-        let [batch_axis, seqlen_axis] = tokens(columns);
+        let [batch_axis, seqlen_axis] = tokens(x_dbl.ncols());
         let group = [batch_axis, seqlen_axis, ("ngroups", 1, 0), ("dstate", dstate, 1)];
-        let [B, C] = [dt_rank, dt_rank + dstate].map(|column| View::strided(from(column, &dt_B_C), group));
+        let [B, C] = [dt_rank, dt_rank + dstate].map(|column| View::strided(from(column, &x_dbl), group));
         let A = View::new(&self.A, [("dim", dim), ("dstate", dstate)]);
         let [D, dt_bias] = [&self.D, &self.dt_bias].map(|data| View::new(data, [("dim", dim)]));
         let mut y = vec![0.0; rows * dim];
@@ -92,8 +92,8 @@ impl Layer {
 }
 
 /// Logits, (batch, seqlen, vocabulary), of tokens behind those that the states remember.
-fn logits(model: &Model, tokens: ArrayView2<'_, usize>, states: &mut [State]) -> Result<Array3<f32>> {
-    let mut hidden = model.embedding.select(Axis(0), &tokens.iter().copied().collect::<Vec<_>>());
+fn logits(model: &Model, tokens: ArrayView2<'_, i64>, states: &mut [State]) -> Result<Array3<f32>> {
+    let mut hidden = model.embedding.select(Axis(0), &tokens.iter().map(|&id| id as usize).collect::<Vec<_>>());
     for (layer, state) in model.layers.iter().zip(states) {
         hidden += &layer.mixer(rms_norm(hidden.clone(), &layer.norm), tokens.nrows(), state)?;
     }
@@ -101,7 +101,7 @@ fn logits(model: &Model, tokens: ArrayView2<'_, usize>, states: &mut [State]) ->
     Ok(logits.into_shape_with_order((tokens.nrows(), tokens.ncols(), model.lm_head.nrows()))?)
 }
 
-/// Prompts of two thirds of the file's tokens, then the rest; fails if logits are not the file's.
+/// Two thirds of the file's tokens as prompts, then the others; fails if logits are not the file's.
 pub fn run(path: &str) -> Result<String> {
     let (model, truth) = weights::read(path)?;
     let (mut states, prompt) = (vec![None; model.layers.len()], truth.ids.ncols() * 2 / 3);
@@ -112,6 +112,7 @@ pub fn run(path: &str) -> Result<String> {
     truth.judge(&all, prompt)
 }
 
+/// With the file that the command line names, or the small model.
 pub fn main() -> Result<()> {
     println!("{}", run(&std::env::args().nth(1).unwrap_or(MODEL.into()))?);
     Ok(())

@@ -1,15 +1,16 @@
 """Writes the model that 06_mamba_block.rs runs: python3 examples/06_mamba_block/model.py [OUT.safetensors]
 
-A small Mamba-1 language model in the upstream names, drawn from a seed; token ids; and two tensors of logits for them: `logits`
-in float64, which is the truth, and `logits_f32`, the same loops rounded to float32 after every operation, whose error says what
-may be asked of float32.
+A small Mamba-1 language model in upstream's names, drawn from a seed, token ids, and their logits twice: `logits` in
+float64 is the truth; `logits_f32` comes from the same loops with every result rounded to float32, and its error says
+what may be asked of float32. Weights are float32, as the loops and the example read them.
 
 The definition is that of state-spaces/mamba (Apache-2.0), written anew as loops:
-  mamba_ssm/modules/mamba_simple.py at 52f57d66f8d6d02a73b1e38f5f3708eb8ccfa39c (Mamba.forward, its path without fused kernels)
-  mamba_ssm/modules/block.py and mamba_ssm/models/mixer_seq_simple.py at 60dadf2e0ee730ac337035d5533de10bc26e4847
+  mamba_ssm/modules/mamba_simple.py at 52f57d66f8d6d02a73b1e38f5f3708eb8ccfa39c (Mamba.forward without fused kernels)
+  mamba_ssm/modules/block.py at 60dadf2e0ee730ac337035d5533de10bc26e4847 (Block.forward)
+  mamba_ssm/models/mixer_seq_simple.py at 60dadf2e0ee730ac337035d5533de10bc26e4847 (MambaLMHeadModel, its head not tied)
   mamba_ssm/ops/triton/layer_norm.py at 0f12d2c811687ebae68b1d9ef2dab5b1a91fce4e (rms_norm_ref)
 
-Python alone; exp and ln are decimal's, which rounds the same on every machine, so that the file is the same to the byte.
+Python 3.10 or later, and nothing else. exp and ln are decimal's, which make the same bytes on any platform.
 """
 
 import json
@@ -63,7 +64,6 @@ class Arithmetic:
         rstd = self.r(1 / self.r(math.sqrt(self.r(mean + NORM_EPSILON))))
         return [self.r(self.r(v * rstd) * w) for v, w in zip(x, weight, strict=True)]
 
-
     def convolution(self, w, rows):
         """conv1d and its activation for one token, from its row of channels and those before it."""
         taps = [self.dot(weight[0], channel) for weight, channel in zip(w["conv1d.weight"], zip(*rows), strict=True)]
@@ -102,7 +102,10 @@ def mixer(ar, w, hidden):
 
 def logits(ar, weights, ids):
     """MambaLMHeadModel.forward for one sequence."""
-    add = lambda a, b: [ar.r(x + y) for x, y in zip(a, b, strict=True)]
+
+    def add(a, b):
+        return [ar.r(x + y) for x, y in zip(a, b, strict=True)]
+
     residual = [weights["backbone.embedding.weight"][token] for token in ids]
     for i in range(N_LAYER):
         prefix = f"backbone.layers.{i}."
@@ -182,9 +185,10 @@ def main():
     tensors["input_ids"] = ("I64", ids)
     tensors["logits"] = ("F64", [logits(Arithmetic(float), weights, row) for row in ids])
     tensors["logits_f32"] = ("F32", [logits(Arithmetic(single), weights, row) for row in ids])
-    source = "MambaLMHeadModel of state-spaces/mamba, evaluated in float64 on the stored weights by examples/06_mamba_block/model.py"
+    source = "MambaLMHeadModel of state-spaces/mamba in float64 on these weights: examples/06_mamba_block/model.py"
     path = sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_suffix(".safetensors")
     Path(path).write_bytes(safetensors(tensors, {"source": source, "seed": str(SEED)}))
 
 
-main()
+if __name__ == "__main__":
+    main()

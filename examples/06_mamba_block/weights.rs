@@ -1,10 +1,8 @@
 //! What 06_mamba_block.rs reads from a .safetensors file: weights in upstream's names, and token ids with the logits they give.
 
 use bytemuck::AnyBitPattern;
-use half::{bf16, f16};
 use ndarray::{Array2, Array3, s};
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, Dtype::F32, SafeTensors};
 
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -32,7 +30,7 @@ pub struct Layer {
 
 /// Token ids, (batch, seqlen), and logits, (batch, seqlen, vocabulary), in f64 and by plain f32 loops.
 pub struct Truth {
-    pub ids: Array2<usize>,
+    pub ids: Array2<i64>,
     logits: Array3<f64>,
     logits_f32: Array3<f32>,
 }
@@ -43,96 +41,79 @@ struct File<'a>(SafeTensors<'a>);
 pub fn read(path: &str) -> Result<(Model, Truth)> {
     let bytes = std::fs::read(path).map_err(|error| format!("{path}: {error}"))?;
     let file = File(SafeTensors::deserialize(&bytes).map_err(|error| format!("{path}: {error}"))?);
-    let vocabulary_by_model @ [vocabulary, d_model] = file.shape("backbone.embedding.weight")?;
+    let [vocabulary, d_model] = file.shape("backbone.embedding.weight")?;
     let exists = |i: &usize| file.0.tensor(&format!("backbone.layers.{i}.norm.weight")).is_ok();
     let model = Model {
-        embedding: file.matrix("backbone.embedding.weight", vocabulary_by_model)?,
+        embedding: file.matrix("backbone.embedding.weight", [vocabulary, d_model])?,
         layers: (0..).take_while(exists).map(|i| file.layer(i, d_model)).collect::<Result<_>>()?,
-        norm_f: file.floats("backbone.norm_f.weight", [d_model])?,
-        lm_head: file.matrix("lm_head.weight", vocabulary_by_model)?,
+        norm_f: file.values("backbone.norm_f.weight", [d_model], F32)?,
+        lm_head: file.matrix("lm_head.weight", [vocabulary, d_model])?,
     };
     let [batch, seqlen] = file.shape("input_ids")?;
-    let ids: Vec<i64> = file.values("input_ids", [batch, seqlen], Dtype::I64)?;
-    if batch == 0 || seqlen < 2 || ids.iter().any(|&id| usize::try_from(id).map_or(true, |id| id >= vocabulary)) {
-        return Err(format!("input_ids: {batch}x{seqlen}, expected 1x2 or more, each 0 to {}", vocabulary - 1).into());
-    }
     let shape = [batch, seqlen, vocabulary];
     let truth = Truth {
-        ids: Array2::from_shape_vec([batch, seqlen], ids.into_iter().map(|id| id as usize).collect())?,
+        ids: Array2::from_shape_vec([batch, seqlen], file.values("input_ids", [batch, seqlen], Dtype::I64)?)?,
         logits: Array3::from_shape_vec(shape, file.values("logits", shape, Dtype::F64)?)?,
-        logits_f32: Array3::from_shape_vec(shape, file.values("logits_f32", shape, Dtype::F32)?)?,
+        logits_f32: Array3::from_shape_vec(shape, file.values("logits_f32", shape, F32)?)?,
     };
+    if batch == 0 || seqlen < 2 || truth.ids.iter().any(|id| !(0..vocabulary as i64).contains(id)) {
+        return Err(format!("input_ids: {batch}x{seqlen}, expected 1x2 or more, all below {vocabulary}").into());
+    }
     Ok((model, truth))
 }
 
 impl File<'_> {
-    fn tensor(&self, name: &str) -> Result<TensorView<'_>> {
-        self.0.tensor(name).map_err(|error| format!("{name}: {error}").into())
-    }
-
     fn shape<const N: usize>(&self, name: &str) -> Result<[usize; N]> {
-        let shape = self.tensor(name)?.shape().to_vec();
+        let shape = self.0.tensor(name).map_err(|error| format!("{name}: {error}"))?.shape().to_vec();
         shape.try_into().map_err(|shape| format!("{name} has shape {shape:?}, expected {N} dimensions").into())
     }
 
     fn values<T: AnyBitPattern, const N: usize>(&self, name: &str, shape: [usize; N], dtype: Dtype) -> Result<Vec<T>> {
-        let tensor = self.tensor(name)?;
-        if (tensor.dtype(), tensor.shape()) != (dtype, &shape[..]) {
-            let got = format!("{:?} of shape {:?}", tensor.dtype(), tensor.shape());
+        let (got, tensor) = (self.shape(name)?, self.0.tensor(name)?);
+        if (tensor.dtype(), got) != (dtype, shape) {
+            let got = format!("{:?} of shape {got:?}", tensor.dtype());
             return Err(format!("{name} is {got}, expected {dtype:?} of shape {shape:?}").into());
         }
         Ok(tensor.data().chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect())
     }
 
-    /// A weight, whatever its precision.
-    fn floats<const N: usize>(&self, name: &str, shape: [usize; N]) -> Result<Vec<f32>> {
-        match self.tensor(name)?.dtype() {
-            dtype @ Dtype::F16 => Ok(self.values(name, shape, dtype)?.into_iter().map(f16::to_f32).collect()),
-            dtype @ Dtype::BF16 => Ok(self.values(name, shape, dtype)?.into_iter().map(bf16::to_f32).collect()),
-            _ => self.values(name, shape, Dtype::F32),
-        }
-    }
-
     fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<Array2<f32>> {
-        Ok(Array2::from_shape_vec(shape, self.floats(name, shape)?)?)
+        Ok(Array2::from_shape_vec(shape, self.values(name, shape, F32)?)?)
     }
 
     fn layer(&self, i: usize, d_model: usize) -> Result<Layer> {
         let layer = |name: &str| format!("backbone.layers.{i}.{name}");
         let [dim, dstate] = self.shape(&layer("mixer.A_log"))?;
-        let [_, _, width] = self.shape(&layer("mixer.conv1d.weight"))?;
-        let [_, dt_rank] = self.shape(&layer("mixer.dt_proj.weight"))?;
+        let (conv, dt_proj) = (layer("mixer.conv1d.weight"), layer("mixer.dt_proj.weight"));
+        let ([_, _, width], [_, dt_rank]) = (self.shape(&conv)?, self.shape(&dt_proj)?);
+        let A_log: Vec<f32> = self.values(&layer("mixer.A_log"), [dim, dstate], F32)?;
         Ok(Layer {
             sizes: [dim, dstate, dt_rank, width],
-            norm: self.floats(&layer("norm.weight"), [d_model])?,
+            norm: self.values(&layer("norm.weight"), [d_model], F32)?,
             in_proj: self.matrix(&layer("mixer.in_proj.weight"), [2 * dim, d_model])?,
-            conv_weight: self.floats(&layer("mixer.conv1d.weight"), [dim, 1, width])?,
-            conv_bias: self.floats(&layer("mixer.conv1d.bias"), [dim])?,
+            conv_weight: self.values(&conv, [dim, 1, width], F32)?,
+            conv_bias: self.values(&layer("mixer.conv1d.bias"), [dim], F32)?,
             x_proj: self.matrix(&layer("mixer.x_proj.weight"), [dt_rank + 2 * dstate, dim])?,
-            dt_proj: self.matrix(&layer("mixer.dt_proj.weight"), [dim, dt_rank])?,
-            dt_bias: self.floats(&layer("mixer.dt_proj.bias"), [dim])?,
-            A: self.floats(&layer("mixer.A_log"), [dim, dstate])?.into_iter().map(|log| -log.exp()).collect(),
-            D: self.floats(&layer("mixer.D"), [dim])?,
+            dt_proj: self.matrix(&dt_proj, [dim, dt_rank])?,
+            dt_bias: self.values(&layer("mixer.dt_proj.bias"), [dim], F32)?,
+            A: A_log.into_iter().map(|log| -log.exp()).collect(),
+            D: self.values(&layer("mixer.D"), [dim], F32)?,
             out_proj: self.matrix(&layer("mixer.out_proj.weight"), [d_model, dim])?,
         })
     }
 }
 
 impl Truth {
-    /// Fails if logits are off by more than twice what plain f32 loops are; the largest errors of the prompt and behind it.
+    /// How far logits are off, up to the end of the prompts and behind it; fails beyond twice what plain f32 loops are.
     pub fn judge(&self, logits: &Array3<f32>, prompt: usize) -> Result<String> {
-        // NaN counts as infinite: `max` would drop it.
         let error = |logits: &Array3<f32>, steps: std::ops::Range<usize>| {
             let pairs = logits.slice(s![.., steps.clone(), ..]).into_iter().zip(self.logits.slice(s![.., steps, ..]));
             let errors = pairs.map(|(&got, truth)| (f64::from(got) - truth).abs());
-            errors.map(|error| if error.is_nan() { f64::INFINITY } else { error }).fold(0.0, f64::max)
+            errors.fold(0.0, |worst: f64, error| if error.is_nan() { f64::INFINITY } else { worst.max(error) })
         };
-        let seqlen = self.ids.ncols();
-        let (prefill, decode) = (error(logits, 0..prompt), error(logits, prompt..seqlen));
-        let allowed = 2.0 * error(&self.logits_f32, 0..seqlen);
-        let told = format!(
-            "logits are off by {prefill:.1e} in prompts and by {decode:.1e} in decoding, of {allowed:.1e} allowed"
-        );
-        if prefill <= allowed && decode <= allowed { Ok(told) } else { Err(told.into()) }
+        let [prompts, decoded] = [0..prompt, prompt..self.ids.ncols()].map(|steps| error(logits, steps));
+        let allowed = 2.0 * error(&self.logits_f32, 0..self.ids.ncols());
+        let told = format!("logits off by {prompts:.1e}, in decoding by {decoded:.1e}, of {allowed:.1e} allowed");
+        if prompts.max(decoded) <= allowed && allowed.is_finite() { Ok(told) } else { Err(told.into()) }
     }
 }
