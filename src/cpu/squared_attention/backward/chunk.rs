@@ -266,6 +266,7 @@ impl Work {
                 steps::take(weights, &mut memory.pairs[m * LANES..], &mut columns);
             }
         }
+        steps::project(memory.forward.q, &mut memory.dx_turned[..shape.dim * TILE]);
         let own_pairs = &memory.pairs[t * LANES..][..count * LANES];
         let dlogs = &mut memory.dlogs[t..t + count];
         steps::dlogs(own_pairs, memory.dweights, [&with_state, &columns], [later, &mut earlier], dlogs);

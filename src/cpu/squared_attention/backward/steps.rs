@@ -28,6 +28,21 @@ pub fn half_inner(a: &[f32], b: &[f32]) -> [f32; TILE] {
     sums.map(|sum| 0.5 * sum)
 }
 
+/// Takes from dq what lies along q: out does not change with the size of q, so that this is what roundings have left.
+#[inline(always)]
+pub fn project(q: &[f32], dq: &mut [f32]) {
+    let (along, size) = (half_inner(q, dq), half_inner(q, q));
+    let mut shares = [0.0; TILE];
+    for t in 0..TILE {
+        shares[t] = if size[t] == 0.0 { 0.0 } else { along[t] / size[t] };
+    }
+    for (q, dq) in q.chunks_exact(TILE).zip(dq.chunks_exact_mut(TILE)) {
+        for t in 0..TILE {
+            dq[t] -= shares[t] * q[t];
+        }
+    }
+}
+
 /// The sum of the products of two states.
 #[inline(always)]
 pub fn inner(shape: Shape, a: &[f32], b: &[f32]) -> f32 {
