@@ -75,6 +75,26 @@ const LEAST_STEPS: usize = 1 << 15;
 /// # Workspace of the state update
 /// For each of at most 128 tasks of at least 32768 state steps, 4 bytes times `2 dstate + 3 max(1, min(64, 1024 / dstate))
 /// dstate`: B and C, and blocks of A, of states, and of states as they are stored.
+///
+/// # Example
+/// ```
+/// use ssm_kernels::prelude::*;
+/// use ssm_kernels::Instructions;
+/// # let x: Vec<f32> = (0..600).map(|i| (i as f32).sin()).collect();
+/// # let sequence = [("batch", 2), ("dim", 3), ("seqlen", 100)];
+/// # let weight = [0.1f32, 0.2, 0.3, 0.1, 0.2, 0.3, 0.1, 0.2, 0.3];
+/// # let weight = View::new(&weight, [("dim", 3), ("width", 3)]);
+/// let conv = CausalConv1d::new(View::new(&x, sequence), weight)?.silu(true);
+/// let run = |cpu: Cpu| {
+///     let mut out = vec![0.0; 600];
+///     cpu.forward(&conv, CausalConv1dOutputs::new(&mut ViewMut::new(&mut out, sequence))).map(|()| out)
+/// };
+/// // The same bits on any number of threads, with any instructions.
+/// let out = run(Cpu::new())?;
+/// assert_eq!(out, run(Cpu::single_thread())?);
+/// assert_eq!(out, run(Cpu::new().instructions(Instructions::Scalar))?);
+/// # Ok::<(), ssm_kernels::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cpu {
     parallel: bool,
