@@ -23,6 +23,9 @@ pub struct Kind {
     pub dtype: &'static str,
 }
 
+/// Operator, direction (forward first) and tensor.
+type Row<'t> = (&'t str, Reverse<&'t str>, &'t str);
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Worst {
     judged: usize,
@@ -95,7 +98,7 @@ impl Tally {
     /// A table in Markdown with a line for each tensor and a column for each dtype of a call, and the failures. Errors are in
     /// ulp of the tensor's own dtype at its largest |truth|; a tensor that reaches the end of the range has no such number.
     pub fn markdown(&self, backend: Checked) -> String {
-        let mut rows: BTreeMap<(&str, Reverse<&str>, &str), [Option<Worst>; DTYPES.len()]> = BTreeMap::new();
+        let mut rows: BTreeMap<Row, [Option<Worst>; DTYPES.len()]> = BTreeMap::new();
         for ((Kind { op, direction, dtype }, tensor), worst) in &self.worst {
             let row = rows.entry((op, Reverse(direction), tensor)).or_default();
             DTYPES.iter().zip(row).filter(|(of, _)| of.name() == *dtype).for_each(|(_, cell)| *cell = Some(*worst));
