@@ -1,8 +1,14 @@
 //! Kernels for state space models (Mamba and its relatives) as a low-level crate that model crates link.
 //!
-//! An operator is a contract ([`ops`]): equation, shapes, dtypes, checks. A backend runs it: [`Cpu`]. The
-//! [`mod@reference`] holds the same equations as naive loops, generic over the arithmetic, and the accuracy rule that every
-//! backend is held to.
+//! An operator is a contract ([`ops`]): equation, shapes, dtypes, checks. A backend runs it: [`Cpu`], or the kernels for NVIDIA
+//! GPUs (`gpu`), which have been run on an emulator and **on no GPU yet**. The [`mod@reference`] holds the same equations as naive
+//! loops, generic over the arithmetic, and the accuracy rule that every backend is held to.
+//!
+#![cfg_attr(
+    doc,
+    doc = "The [`guide`] has a quick start for the CPU, for a GPU, for tensors of candle, burn and others, and the"
+)]
+#![cfg_attr(doc, doc = "tables: what is supported, limits, precision, speed, comparison.")]
 //!
 //! ```
 //! use ssm_kernels::prelude::*;
@@ -66,6 +72,8 @@ pub mod cpu;
 mod error;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 pub mod gpu;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 pub mod ops;
 mod plan;
 pub mod reference;

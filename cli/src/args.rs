@@ -101,6 +101,10 @@ pub struct CheckArgs {
     /// Where the cases come from: case i of seed S is case 0 of seed S + i. Without it, the clock.
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
+    /// Prints the table in Markdown: for each tensor and dtype of a call the largest error and that of the plain loops, both
+    /// in ulp, and the share of what is allowed.
+    #[arg(long)]
+    pub table: bool,
 }
 
 /// What `ssm bench` measures.

@@ -58,6 +58,13 @@ use crate::tensor::{Axes, Element, Host, Storage, View};
 const OP: &str = "discretise";
 
 /// The discretisation rule; the [module](self) has the table.
+///
+/// ```
+/// use ssm_kernels::prelude::Rule;
+/// assert_eq!("zoh".parse(), Ok(Rule::Zoh));
+/// let error = "zho".parse::<Rule>().unwrap_err().to_string();
+/// assert!(error.ends_with("expected one of euler, exp_euler, zoh, bilinear, exp_trapezoidal"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rule {

@@ -88,6 +88,21 @@ const OP: &str = "state_update";
 /// assert!((cache[4] - (4.0 * (-0.5f32).exp() + 0.5)).abs() < 1e-6 && out[0] == cache[4]);
 /// # Ok::<(), ssm_kernels::Error>(())
 /// ```
+///
+/// Heads with one A and one dt each, Mamba-2's:
+/// ```
+/// use ssm_kernels::prelude::*;
+/// let (x, dt, a, bc) = ([1.0f32; 6], [0.5f32; 2], [-1.0f32, -2.0], [1.0f32; 4]);
+/// let heads = [("batch", 1), ("nheads", 2), ("headdim", 3)];
+/// let rows = View::new(&bc, [("batch", 1), ("dstate", 4)]);
+/// let dt = View::new(&dt, [("batch", 1), ("nheads", 2)]);
+/// let update = StateUpdate::new(View::new(&x, heads), dt, View::new(&a, [("nheads", 2)]), rows, rows)?;
+/// let (mut cache, mut out) = ([1.0f32; 24], [0.0f32; 6]);
+/// let mut state = ViewMut::new(&mut cache, [("batch", 1), ("nheads", 2), ("headdim", 3), ("dstate", 4)]);
+/// Cpu::new().forward(&update, StateUpdateOutputs::new(&mut state, &mut ViewMut::new(&mut out, heads)))?;
+/// assert!((cache[23] - ((-1.0f32).exp() + 0.5)).abs() < 1e-6 && (out[5] - 4.0 * cache[23]).abs() < 1e-6);
+/// # Ok::<(), ssm_kernels::Error>(())
+/// ```
 #[derive(Debug)]
 #[doc(alias("selective_state_update", "decode", "step"))]
 pub struct StateUpdate<'a, T: 'a, H = f32, S: Storage = Host> {
