@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 
 /// One PTX file: an operator, a direction, a dtype.
 #[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Module {
     /// `<op>_<fwd|bwd|update>_<dtype>`.
     pub unit: &'static str,
