@@ -65,6 +65,8 @@
 //! they run. `cust`: memory and streams of the crate cust for the GPU backend; it links the driver when it is built.
 //! `nvtx`: a range for profilers around every call of the GPU backend.
 
+// docs.rs says which feature an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 // A, B, C and D are the field's names.
 #![allow(non_snake_case)]
 

@@ -8,6 +8,7 @@ use crate::tensor::Device;
 
 /// One kernel launch, complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Launch<'p> {
     /// The PTX that holds the kernel.
     pub module: &'static Module,

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 /// assert!(module.entries.contains(&"state_update_fwd_bf16_state_f32") && module.ptx.contains(".target sm_80"));
 /// ```
 #[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Module {
     /// `<op>_<fwd|bwd|update>_<dtype>`.
     pub unit: &'static str,

@@ -19,8 +19,13 @@ use crate::error::Result;
 use crate::plan::{Plan, WorkspaceBlock};
 use crate::tensor::{SliceMut, Storage};
 
-/// The arguments of one operator: what [`Forward`] takes beside the outputs.
-pub trait Operator {
+mod sealed {
+    pub trait Sealed {}
+}
+use sealed::Sealed;
+
+/// The arguments of one operator: what [`Forward`] takes beside the outputs. Sealed.
+pub trait Operator: Sealed {
     /// Where its tensors lie.
     type Storage: Storage;
     /// The tensors that the forward direction writes.
@@ -29,7 +34,7 @@ pub trait Operator {
     const NAME: &'static str;
 }
 
-/// An operator with a backward direction.
+/// An operator with a backward direction. Sealed, as [`Operator`] is.
 pub trait Differentiable: Operator {
     /// Gradients of the loss with respect to the outputs.
     type Upstream<'u>;

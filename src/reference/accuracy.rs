@@ -51,6 +51,7 @@ pub struct Yardstick {
 
 /// How one tensor did.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Verdict {
     /// Largest |got - truth| over elements whose truth is finite.
     pub largest_error: f64,
@@ -64,6 +65,7 @@ pub struct Verdict {
 
 /// The worst element of a tensor that breaks the rule.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Failure {
     /// Its place in the dense tensor.
     pub index: usize,

@@ -3,7 +3,7 @@
 use super::SEQUENCE;
 use super::checked::Weights;
 use crate::error::{Error, Result};
-use crate::ops::{Operator, check_slots};
+use crate::ops::{Operator, Sealed, check_slots};
 use crate::tensor::{Device, Element, Host, Memory, Slice, Storage, Strided, StridedMut, View, ViewMut};
 
 const OP: &str = "causal_conv1d_update";
@@ -170,6 +170,8 @@ impl<'a, T: Element, W: Element> CausalConv1dUpdate<'a, T, W, Device> {
         self
     }
 }
+
+impl<T: Element, W: Element, S: Storage> Sealed for CausalConv1dUpdate<'_, T, W, S> {}
 
 impl<T: Element, W: Element, S: Storage> Operator for CausalConv1dUpdate<'_, T, W, S> {
     type Storage = S;

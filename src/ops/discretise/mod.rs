@@ -51,7 +51,7 @@ mod tensors;
 pub(crate) use checked::Inputs;
 pub use tensors::{DiscretiseGradients, DiscretiseOutputs, DiscretiseUpstream};
 
-use super::{Differentiable, Operator, StepOptions};
+use super::{Differentiable, Operator, Sealed, StepOptions};
 use crate::error::{Error, Result};
 use crate::tensor::{Axes, Element, Host, Storage, View};
 
@@ -226,6 +226,8 @@ impl<'a, T: Element, S: Storage> Discretise<'a, T, S> {
         })
     }
 }
+
+impl<T: Element, S: Storage> Sealed for Discretise<'_, T, S> {}
 
 impl<T: Element, S: Storage> Operator for Discretise<'_, T, S> {
     type Storage = S;

@@ -2,7 +2,7 @@
 
 use super::{CONSTANT, STATE};
 use crate::error::Result;
-use crate::ops::Operator;
+use crate::ops::{Operator, Sealed};
 use crate::tensor::{Host, Memory, Storage, Strided, StridedMut, View, ViewMut};
 
 const OP: &str = "selective_scan_carry";
@@ -108,6 +108,8 @@ impl<'a, S: Storage> SelectiveScanCarry<'a, S> {
         })
     }
 }
+
+impl<S: Storage> Sealed for SelectiveScanCarry<'_, S> {}
 
 impl<S: Storage> Operator for SelectiveScanCarry<'_, S> {
     type Storage = S;

@@ -58,7 +58,7 @@ mod outputs;
 pub(crate) use checked::{CheckedOutputs, Grouped, Inputs};
 pub use outputs::StateUpdateOutputs;
 
-use super::{Operator, StepOptions};
+use super::{Operator, Sealed, StepOptions};
 use crate::error::{Error, Result};
 use crate::tensor::{Device, Element, Host, Storage, View};
 use form::{Form, extent, has};
@@ -244,6 +244,8 @@ impl<'a, T: Element, H: Element> StateUpdate<'a, T, H, Device> {
         self
     }
 }
+
+impl<T: Element, H: Element, S: Storage> Sealed for StateUpdate<'_, T, H, S> {}
 
 impl<T: Element, H: Element, S: Storage> Operator for StateUpdate<'_, T, H, S> {
     type Storage = S;
