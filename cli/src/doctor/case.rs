@@ -101,7 +101,10 @@ impl<'c> Case<'c> {
 
     /// Steps of the longest sequence.
     pub fn longest(&self) -> usize {
-        (0..self.dims.nseqs).map(|seq| self.span(seq).2).max().unwrap_or(0)
+        match &self.tensors.segments {
+            Some(segments) => (0..segments.nseqs()).map(|seq| segments.bounds(seq).1).max().unwrap_or(0),
+            None => self.dims.seqlen,
+        }
     }
 
     /// Some of the channels, all sequences.
@@ -195,11 +198,7 @@ fn rows<'t, const R: usize>(
 }
 
 /// In one group if the channels are of one, else with a group for each.
-fn projection<'t>(
-    projection: &'t Projected<'_, f32>,
-    dim: usize,
-    channels: &[usize],
-) -> Result<Projected<'t, f32>> {
+fn projection<'t>(projection: &'t Projected<'_, f32>, dim: usize, channels: &[usize]) -> Result<Projected<'t, f32>> {
     let tensor = match projection {
         Projected::Constant(tensor) => return Ok(Projected::Constant(rows(tensor, 0, channels)?)),
         Projected::Variable(tensor) => tensor,

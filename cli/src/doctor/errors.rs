@@ -176,8 +176,10 @@ fn extent(case: &Case<'_>, which: usize) -> usize {
 /// Every element of a channel: result, batch or sequence, time or state.
 fn each(case: &Case<'_>, mut visit: impl FnMut(usize, usize, usize)) {
     for (which, rows) in [case.dims.batch, case.dims.nseqs].into_iter().enumerate() {
-        for row in 0..rows {
-            (0..extent(case, which)).for_each(|i| visit(which, row, i));
+        // Without elements there may be rows beyond counting.
+        let extent = extent(case, which);
+        for row in 0..if extent == 0 { 0 } else { rows } {
+            (0..extent).for_each(|i| visit(which, row, i));
         }
     }
 }

@@ -76,7 +76,10 @@ fn of_range(range: &Range, findings: &mut Vec<Finding>) {
         }
         if underflow.count > 0 {
             let (count, place) = (underflow.count, range.place(underflow));
-            let text = format!("{name} is 0 or subnormal in {dtype}, and not 0 in the file, in {}, first {place}", elements(count));
+            let text = format!(
+                "{name} is 0 or subnormal in {dtype}, and not 0 in the file, in {}, first {place}",
+                elements(count)
+            );
             add(Severity::Note, "underflow", count, text);
         }
     }
@@ -112,8 +115,9 @@ fn of_results(report: &Report<'_>, findings: &mut Vec<Finding>) {
         }
         for (which, name) in RESULTS.iter().enumerate() {
             let rough = |error: f64, truth: f64| error > ROUGH * truth;
-            let mut bad = (0..report.channels.len())
-                .filter(|&c| rough(report.channels[c].errors[i][which].inputs, report.channels[c].errors[i][which].truth));
+            let mut bad = (0..report.channels.len()).filter(|&c| {
+                rough(report.channels[c].errors[i][which].inputs, report.channels[c].errors[i][which].truth)
+            });
             let Some(first) = bad.next() else { continue };
             let count = 1 + bad.count() as u64;
             let text = format!(

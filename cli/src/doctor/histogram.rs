@@ -1,6 +1,6 @@
 //! Histograms over many orders of magnitude.
 
-/// Bins of a decade: a quantile is within a tenth of a bin's width of 1/12 decade, or 10 %, of what it says.
+/// Bins of a decade: a quantile is within half of one, 10 %, of what it says.
 const FINE: usize = 12;
 const LOWEST: i32 = -48;
 const HIGHEST: i32 = 48;

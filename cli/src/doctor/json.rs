@@ -67,9 +67,7 @@ fn range(range: &Range) -> Value {
         });
         json!({"count": flagged.count, "first": first})
     };
-    let conversion = |one: &super::ranges::Conversion| {
-        json!({"dtype": one.dtype.name(), "overflow": flagged(&one.overflow), "underflow": flagged(&one.underflow)})
-    };
+    let conversion = |one: &super::ranges::Conversion| json!({"dtype": one.dtype.name(), "overflow": flagged(&one.overflow), "underflow": flagged(&one.underflow)});
     json!({
         "tensor": range.name,
         "dtype": range.dtype.name(),

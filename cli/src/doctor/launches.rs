@@ -92,11 +92,7 @@ impl Recorder {
         }
     }
 
-    fn scan<'s, T: Io>(
-        &self,
-        case: &Case<'_>,
-        tensors: &'s Tensors<'_, T>,
-    ) -> Result<SelectiveScan<'s, T, Device>> {
+    fn scan<'s, T: Io>(&self, case: &Case<'_>, tensors: &'s Tensors<'_, T>) -> Result<SelectiveScan<'s, T, Device>> {
         let sequence = |tensor| self.view(["batch", "dim", "seqlen"], tensor);
         let channel = |tensor| self.view(["dim"], tensor);
         let A = self.view(["dim", "dstate"], &tensors.A);

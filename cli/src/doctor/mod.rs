@@ -85,7 +85,11 @@ fn examine<T: Io>(args: &DoctorArgs, input: &Input<'_>, memory: &mut Memory) -> 
     let tensors = stored.converted::<f32>()?;
     let case = Case { tensors: &tensors, options: &options, dtype: T::DTYPE, dims };
     let mut dtypes = vec![];
-    args.dtype.iter().for_each(|dtype| if !dtypes.contains(dtype) { dtypes.push(*dtype) });
+    args.dtype.iter().for_each(|dtype| {
+        if !dtypes.contains(dtype) {
+            dtypes.push(*dtype)
+        }
+    });
     let report = speed::in_pool(args.threads, || gather(&case, &dtypes, args.threads, memory))?;
     Ok(Examined {
         text: text::text(&report, args.channels),
@@ -103,18 +107,15 @@ fn plan_memory(dims: &Dims, io_elements: usize, args: &DoctorArgs, memory: &mut 
     memory.plan(batch * dim * seqlen, args.dtype.len() * 2 * size_of::<f32>())?;
     memory.plan(states, args.dtype.len() * size_of::<f32>())?;
     memory.plan(dim, 1024)?;
+    // Chunk offsets, in the library and here.
+    memory.plan(nseqs.saturating_add(1), 3 * size_of::<usize>())?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let part = batch.saturating_mul(seqlen).max(ELEMENTS).saturating_add(nseqs.saturating_mul(dstate));
     memory.plan(args.threads.map_or(threads, usize::from).saturating_mul(part), 8 * size_of::<f64>())?;
     memory.reserve()
 }
 
-fn gather<'r>(
-    case: &'r Case<'r>,
-    dtypes: &[IoDtype],
-    threads: Option<u16>,
-    memory: &mut Memory,
-) -> Result<Report<'r>> {
+fn gather<'r>(case: &'r Case<'r>, dtypes: &[IoDtype], threads: Option<u16>, memory: &mut Memory) -> Result<Report<'r>> {
     let Dims { batch, dim, seqlen, .. } = case.dims;
     let each = (ELEMENTS / batch.saturating_mul(seqlen).max(1)).clamp(1, CHANNELS);
     let blocks: Vec<Vec<usize>> =
@@ -200,10 +201,6 @@ fn in_parallel<R: Send>(
 
 /// The work of all blocks, in their order.
 #[cfg(not(feature = "rayon"))]
-fn in_parallel<R>(
-    blocks: &[Vec<usize>],
-    _parallel: bool,
-    work: impl Fn(&[usize]) -> Result<R>,
-) -> Result<Vec<R>> {
+fn in_parallel<R>(blocks: &[Vec<usize>], _parallel: bool, work: impl Fn(&[usize]) -> Result<R>) -> Result<Vec<R>> {
     blocks.iter().map(|block| work(block)).collect()
 }

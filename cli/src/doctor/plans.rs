@@ -42,14 +42,8 @@ pub(super) struct Plans {
 pub(super) fn of<T: Io>(case: &Case<'_>, tensors: &Tensors<'_, T>) -> Result<Plans> {
     let scan = tensors.scan(case.options)?;
     let (dtype, checkpoint_bytes) = (T::DTYPE, checkpoint_bytes(case, &scan)?);
-    let planned = |backend, direction, plan, launches| Planned {
-        backend,
-        direction,
-        dtype,
-        plan,
-        checkpoint_bytes,
-        launches,
-    };
+    let planned =
+        |backend, direction, plan, launches| Planned { backend, direction, dtype, plan, checkpoint_bytes, launches };
     let mut plans = Plans::default();
     plans.planned.push(planned("cpu", "forward", Cpu::new().forward_plan(&scan)?, vec![]));
     plans.planned.push(planned("cpu", "backward", Cpu::new().backward_plan(&scan)?, vec![]));

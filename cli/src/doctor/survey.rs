@@ -80,12 +80,11 @@ impl Survey {
         let [batches, channels, seqlen] = part.x.extents;
         let dstate = part.A.extents[1];
         let bias = part.dt_bias.as_ref().map_or(0.0, |bias| f64::from(bias.data[c]));
-        let A: Vec<(f64, f64)> = part.A.data[c * dstate..][..dstate]
-            .iter()
-            .map(|&a| (f64::from(a), f64::from(a).abs().log10()))
-            .collect();
+        let A: Vec<(f64, f64)> =
+            part.A.data[c * dstate..][..dstate].iter().map(|&a| (f64::from(a), f64::from(a).abs().log10())).collect();
         let mut sum = 0.0;
-        for batch in 0..batches {
+        // Without elements there may be rows beyond counting.
+        for batch in 0..if seqlen == 0 { 0 } else { batches } {
             for (time, &dt) in part.dt.data[(batch * channels + c) * seqlen..][..seqlen].iter().enumerate() {
                 let place = || case.place(batch, channel, time);
                 let raw = f64::from(dt) + bias;

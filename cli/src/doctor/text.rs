@@ -2,7 +2,8 @@
 
 use super::errors::{ChannelError, RESULTS};
 use super::histogram::Histogram;
-use super::ranges::Range;
+use super::plans::Launched;
+use super::ranges::{Conversion, Range};
 use super::report::{Report, Source};
 use super::trace::Cause;
 use ssm_kernels::Dtype;
@@ -78,8 +79,16 @@ fn table(header: &[&str], rows: &[Vec<String>], words: usize) -> String {
     text
 }
 
+/// Three digits.
 fn short(value: f64) -> String {
-    if value == 0.0 { "0".into() } else { format!("{value:.2e}") }
+    match value.abs() {
+        0.0 => "0".into(),
+        0.001..1.0 => format!("{value:.*}", (2 - value.abs().log10().floor() as i32) as usize),
+        1.0..10.0 => format!("{value:.2}"),
+        10.0..100.0 => format!("{value:.1}"),
+        100.0..10_000.0 => format!("{value:.0}"),
+        _ => format!("{value:.2e}"),
+    }
 }
 
 fn percent(share: f64) -> String {
@@ -91,25 +100,23 @@ fn percent(share: f64) -> String {
 }
 
 fn ranges(report: &Report<'_>) -> String {
-    let tried: Vec<Dtype> = report.dtypes.clone();
+    let tried = &report.dtypes;
     let mut header = vec!["tensor".to_string(), "dtype".into(), "shape".into(), "smallest".into(), "largest".into()];
     header.push("non-finite".into());
-    header.extend(tried.iter().map(|dtype| format!("{dtype} over")));
-    header.extend(tried.iter().map(|dtype| format!("{dtype} under")));
+    header.extend(tried.iter().map(Dtype::to_string));
     let row = |range: &Range| {
         let shape = range.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("x");
         let mut row = vec![range.name.to_string(), range.dtype.to_string(), shape];
         row.extend((0..2).map(|i| range.extremes.map_or("-".into(), |ends| short(ends[i].into()))));
         row.push(range.nonfinite.count.to_string());
         let of = |dtype: &Dtype| range.conversions.iter().find(|conversion| conversion.dtype == *dtype);
-        let shown = |count: Option<u64>| count.map_or("-".into(), |count| count.to_string());
-        row.extend(tried.iter().map(|dtype| shown(of(dtype).map(|one| one.overflow.count))));
-        row.extend(tried.iter().map(|dtype| shown(of(dtype).map(|one| one.underflow.count))));
+        let counts = |one: &Conversion| format!("{} / {}", one.overflow.count, one.underflow.count);
+        row.extend(tried.iter().map(|dtype| of(dtype).map_or("-".into(), counts)));
         row
     };
     let rows: Vec<Vec<String>> = report.ranges.iter().map(row).collect();
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
-    let title = "inputs (over: elements beyond the largest of that dtype; under: not 0, and 0 or subnormal there)";
+    let title = "inputs (under a dtype: elements beyond its largest / not 0 in the file, and 0 or subnormal there)";
     format!("\n{title}\n{}", table(&header, &rows, 3))
 }
 
@@ -252,7 +259,9 @@ fn bars(histogram: &Histogram) -> String {
 }
 
 fn plans(report: &Report<'_>) -> String {
-    let mut text = String::from("\nplans (gpu: threads and shared bytes of a block; the workspace is transient)\n");
+    let mut text = String::from(
+        "\nplans (bytes of workspace and of the checkpoints that forward saves for backward, every so many steps)\n",
+    );
     let header = ["backend", "direction", "dtype", "lanes", "split", "part", "workspace", "checkpoints", "every"];
     let all = || report.plans.iter().flat_map(|plans| &plans.planned);
     let rows = all().map(|planned| {
@@ -263,16 +272,22 @@ fn plans(report: &Report<'_>) -> String {
         row
     });
     text += &table(&header, &rows.collect::<Vec<_>>(), 3);
-    let launches = all().flat_map(|planned| &planned.launches);
-    let rows = launches.map(|launch| {
-        let grid = launch.grid.map(|blocks| blocks.to_string()).join("x");
-        vec![launch.kernel.clone(), grid, launch.threads.to_string(), launch.shared_bytes.to_string()]
-    });
-    let rows: Vec<Vec<String>> = rows.collect();
+    let mut rows: Vec<Vec<String>> = vec![];
+    for planned in all() {
+        for same in planned.launches.chunk_by(|a, b| a == b) {
+            let Launched { kernel, grid, threads, shared_bytes } = &same[0];
+            let mut row = vec![planned.direction.to_string(), planned.dtype.to_string(), kernel.clone()];
+            row.push(same.len().to_string());
+            row.push(grid.map(|blocks| blocks.to_string()).join("x"));
+            row.extend([threads, shared_bytes].map(u32::to_string));
+            rows.push(row);
+        }
+    }
     if rows.is_empty() {
-        text += "  gpu: not in this build, or refused\n";
+        text += "  gpu: nothing is launched, or it is not in this build\n";
     } else {
-        text += &format!("\n{}", table(&["kernel", "blocks", "threads", "shared"], &rows, 1));
+        let header = ["direction", "dtype", "kernel of the gpu", "launches", "blocks", "threads", "shared"];
+        text += &format!("\n{}", table(&header, &rows, 3));
     }
     report.plans.iter().flat_map(|plans| &plans.refused).for_each(|why| text += &wrapped("  ", why));
     text

@@ -2,7 +2,7 @@
 
 use super::case::{Case, Place, rounded};
 use crate::error::Result;
-use crate::run::selective_scan::{Projected, Tensors};
+use crate::run::selective_scan::{Projected, Shaped, Tensors};
 use ssm_kernels::Dtype;
 use ssm_kernels::reference::{Real, silu};
 
@@ -45,10 +45,11 @@ struct Line<'l, 'c> {
     dtype: Option<Dtype>,
 }
 
-/// An input: the tensor, its place in words, the value computed with and the value stored.
+/// An input: the tensor, which of its elements, the value computed with and the value stored.
 struct Operand {
     tensor: &'static str,
-    place: String,
+    state: Option<usize>,
+    time: Option<usize>,
     used: f32,
     stored: f32,
 }
@@ -182,7 +183,9 @@ impl Line<'_, '_> {
 
     /// The first operand that is not finite: in the file, or once it has the dtype.
     fn blame(&self, operands: &[Operand]) -> Option<Cause> {
-        let Operand { tensor, place, used, stored } = operands.iter().find(|operand| !operand.used.is_finite())?;
+        let operand = operands.iter().find(|operand| !operand.used.is_finite())?;
+        let Operand { tensor, used, stored, .. } = *operand;
+        let place = self.place(operand);
         let (kind, text) = match (stored.is_finite(), self.dtype) {
             (true, Some(dtype)) => {
                 let range = format!("beyond {}, the largest {dtype}", largest(dtype));
@@ -191,6 +194,22 @@ impl Line<'_, '_> {
             _ => ("input", format!("{tensor} {place} is {used} in the file")),
         };
         Some(Cause { kind, tensor: Some(tensor), step: None, state: None, text, trail: vec![] })
+    }
+
+    /// Which element of its tensor an operand is.
+    fn place(&self, &Operand { tensor, state, time, .. }: &Operand) -> String {
+        let (channel, (batch, _, _)) = (self.channel, self.case.span(self.seq));
+        match (state, time) {
+            (None, None) => format!("(channel {channel})"),
+            (None, Some(time)) => format!("(batch {batch}, channel {channel}, time {time})"),
+            (Some(n), None) if tensor == "initial_state" => {
+                format!("(sequence {}, channel {channel}, state {n})", self.seq)
+            }
+            (Some(n), None) => format!("(channel {channel}, state {n})"),
+            (Some(n), Some(time)) => {
+                format!("(batch {batch}, group {}, state {n}, time {time})", self.case.group(tensor, channel))
+            }
+        }
     }
 
     /// What the state that overflows did before: its last values, and since when its decay is a growth.
@@ -213,7 +232,10 @@ impl Line<'_, '_> {
             0 => "; it does not grow by itself (exp(delta A) <= 1): the terms delta x B are that large".into(),
             steps => {
                 let why = if a > 0.0 { format!("A is {a:e} > 0") } else { format!("delta is {last_delta:.3e} < 0") };
-                format!("; it grows by itself (exp(delta A) > 1, since {why}), at this step and the {} before", steps - 1)
+                format!(
+                    "; it grows by itself (exp(delta A) > 1, since {why}), at this step and the {} before",
+                    steps - 1
+                )
             }
         };
     }
@@ -225,15 +247,13 @@ impl Line<'_, '_> {
     fn initial_operand(&self, n: usize) -> Operand {
         let index = self.seq * self.case.dims.dstate + n;
         let used = self.used.initial_state.as_ref().map_or(0.0, |state| state.data[index]);
-        let place = format!("(sequence {}, channel {}, state {n})", self.seq, self.channel);
-        Operand { tensor: "initial_state", place, used, stored: used }
+        Operand { tensor: "initial_state", state: Some(n), time: None, used, stored: used }
     }
 
     fn sequence(&self, tensor: &'static str, time: usize, used: &[f32], stored: &[f32]) -> Operand {
         let (batch, _, _) = self.case.span(self.seq);
         let index = batch * self.case.dims.seqlen + time;
-        let place = format!("(batch {batch}, channel {}, time {time})", self.channel);
-        Operand { tensor, place, used: used[index], stored: stored[index] }
+        Operand { tensor, state: None, time: Some(time), used: used[index], stored: stored[index] }
     }
 
     fn x(&self, time: usize) -> Operand {
@@ -251,36 +271,26 @@ impl Line<'_, '_> {
 
     fn A(&self, n: usize) -> Operand {
         let used = self.used.A.data[n];
-        Operand { tensor: "A", place: format!("(channel {}, state {n})", self.channel), used, stored: used }
+        Operand { tensor: "A", state: Some(n), time: None, used, stored: used }
     }
 
-    fn vector(
-        &self,
-        tensor: &'static str,
-        from: &Option<crate::run::selective_scan::Shaped<'_, f32, 1>>,
-    ) -> Option<Operand> {
+    fn vector(&self, tensor: &'static str, from: &Option<Shaped<'_, f32, 1>>) -> Option<Operand> {
         let used = from.as_ref()?.data[0];
-        Some(Operand { tensor, place: format!("(channel {})", self.channel), used, stored: used })
+        Some(Operand { tensor, state: None, time: None, used, stored: used })
     }
 
+    /// An element of B or C.
     fn projected(&self, tensor: &'static str, n: usize, time: usize) -> Operand {
         let pick = |tensors: &Tensors<'_, f32>| match if tensor == "B" { &tensors.B } else { &tensors.C } {
             Projected::Constant(tensor) => (tensor.data[n], None),
             Projected::Variable(tensor) => {
                 let (batch, _, _) = self.case.span(self.seq);
                 let [_, _, dstate, seqlen] = tensor.extents;
-                (tensor.data[(batch * dstate + n) * seqlen + time], Some(batch))
+                (tensor.data[(batch * dstate + n) * seqlen + time], Some(time))
             }
         };
-        let ((used, batch), (stored, _)) = (pick(self.used), pick(self.stored));
-        let place = match batch {
-            None => format!("(channel {}, state {n})", self.channel),
-            Some(batch) => {
-                let group = self.case.group(tensor, self.channel);
-                format!("(batch {batch}, group {group}, state {n}, time {time})")
-            }
-        };
-        Operand { tensor, place, used, stored }
+        let ((used, time), (stored, _)) = (pick(self.used), pick(self.stored));
+        Operand { tensor, state: Some(n), time, used, stored }
     }
 }
 
