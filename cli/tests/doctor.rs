@@ -131,7 +131,8 @@ fn a_nan_in_an_input_is_named() {
         assert!(cause["text"].as_str().unwrap().contains("x (batch 1, channel 2, time 5) is NaN in the file"));
     }
     assert_eq!(got.finding("nonfinite_input"), Some(("error", 1)));
-    assert!(got.text.contains("f64  out at (batch 1, channel 2, time 5)\n"), "{}", got.text);
+    assert!(got.text.contains("  f64, f32, bf16, f16: out at (batch 1, channel 2, time 5)\n"), "{}", got.text);
+    assert_eq!(got.text.lines().filter(|line| line.starts_with("  error")).count(), 2, "{}", got.text);
 }
 
 #[test]
@@ -171,20 +172,20 @@ fn packed_and_reverse_places_are_counted_from_the_sequence() {
 }
 
 /// One channel, one state, delta and x and B and C of 1.
-fn growing(A: f64, seqlen: usize) -> File {
+fn growing(a: f64, seqlen: usize) -> File {
     let ones = vec![1.0; seqlen];
     let file =
         ["x", "dt"].iter().fold(File::default(), |file, name| file.with(name, Dtype::F32, &[1, 1, seqlen], &ones));
     let file = ["B", "C"].iter().fold(file, |file, name| file.with(name, Dtype::F32, &[1, 1, 1, seqlen], &ones));
-    file.with("A", Dtype::F32, &[1, 1], &[A]).meta("op", "selective_scan")
+    file.with("A", Dtype::F32, &[1, 1], &[a]).meta("op", "selective_scan")
 }
 
 /// The first step at which a state that grows by e^A is beyond `limit`.
-fn beyond(A: f64, limit: f64) -> usize {
+fn beyond(a: f64, limit: f64) -> usize {
     let mut state = 0.0;
     (0..)
         .find(|_| {
-            state = state * A.exp() + 1.0;
+            state = state * a.exp() + 1.0;
             state > limit
         })
         .unwrap()
@@ -228,6 +229,7 @@ fn a_state_that_grows_overflows_where_its_dtype_ends() {
     let got = doctor("growing", &["--dtype", "f32"], &growing(100.0, 3));
     let cause = &got.source("f32")["cause"];
     assert_eq!((&cause["kind"], &cause["step"]), (&"decay".into(), &0.into()), "exp(100)");
+    assert!(cause["text"].as_str().unwrap().contains("the backend's first is step 1"), "{cause}");
 }
 
 #[test]
@@ -305,8 +307,9 @@ fn delta_and_horizons_are_counted() {
     assert!(below > 5 && above > 5 && below + above < 90, "{below} {above}");
     assert_eq!(got.finding("delta_at_min"), Some(("note", below)));
     assert_eq!(got.finding("delta_at_max"), Some(("note", above)));
-    let first = dt.iter().take(12).position(|dt| softplus(*dt) < low).unwrap();
-    assert_eq!(got.json["delta"]["at_min"]["first"]["time"].as_u64(), (first > 0).then_some(first as u64).or(Some(0)));
+    let first = (0..96).filter(|&i| softplus(dt[i]) < low).map(|i| (i % 12, i / 48, i / 12 % 4)).min().unwrap();
+    let (time, batch, channel) = first;
+    assert_eq!(got.json["delta"]["at_min"]["first"], place(batch, channel, time, batch, time));
     let histogram = &got.json["delta"]["positive"];
     let total: u64 = histogram["bins"].as_array().unwrap().iter().map(|bin| bin["count"].as_u64().unwrap()).sum();
     assert_eq!((total, &got.json["delta"]["steps"]), (96, &96.into()));

@@ -41,7 +41,7 @@ impl Display for Place {
 }
 
 /// How often something was seen, and where first.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Seen {
     pub count: u64,
     pub first: Option<Place>,

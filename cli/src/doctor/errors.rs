@@ -87,7 +87,7 @@ impl ChannelError {
 }
 
 /// What is not finite in a source: out by place; states, by the last place of their sequence, where out is finite.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Nonfinite {
     pub out: Seen,
     pub channels: u64,

@@ -1,9 +1,9 @@
 //! What is worth saying: each with how often and where first.
 
 use super::case::{Place, Seen};
-use super::errors::{Nonfinite, RESULTS};
+use super::errors::RESULTS;
 use super::ranges::Range;
-use super::report::Report;
+use super::report::{Report, Source};
 use super::trace::largest;
 use ssm_kernels::reference::softplus;
 
@@ -50,7 +50,8 @@ const ROUGH: f64 = 0.1;
 pub(super) fn all(report: &Report<'_>) -> Vec<Finding> {
     let mut findings = vec![];
     report.ranges.iter().for_each(|range| of_range(range, &mut findings));
-    of_results(report, &mut findings);
+    of_nonfinite(report, &mut findings);
+    of_errors(report, &mut findings);
     of_parameters(report, &mut findings);
     of_steps(report, &mut findings);
     of_memory(report, &mut findings);
@@ -85,23 +86,30 @@ fn of_range(range: &Range, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Of results: what is not finite, and errors.
-fn of_results(report: &Report<'_>, findings: &mut Vec<Finding>) {
-    for source in &report.sources {
-        let Nonfinite { out, channels, final_state, .. } = source.nonfinite;
-        if source.nonfinite.is_none() {
+/// Of what is not finite, and why; once for sources that have the same.
+fn of_nonfinite(report: &Report<'_>, findings: &mut Vec<Finding>) {
+    for same in report.sources.chunk_by(Source::is_like) {
+        let Source { nonfinite, cause, .. } = &same[0];
+        if nonfinite.is_none() {
             continue;
         }
+        let (out, states) = (nonfinite.out, nonfinite.final_state);
+        let names = same.iter().map(Source::name).collect::<Vec<_>>().join(", ");
         let place = out.first.map(|place| format!(", first {place}")).unwrap_or_default();
-        let cause = source.cause.as_ref().map(|cause| format!(": {}", cause.text)).unwrap_or_default();
+        let cause = cause.as_ref().map(|cause| format!(": {}", cause.text)).unwrap_or_default();
         let text = format!(
-            "in {} {} of out and {final_state} of final_state are not finite, in {channels} channels{place}{cause}",
-            source.name(),
-            elements(out.count)
+            "in {names} out is not finite in {} and final_state in {}, of {}{place}{cause}",
+            elements(out.count),
+            elements(states),
+            channels(nonfinite.channels)
         );
-        let count = out.count + final_state;
-        findings.push(Finding { severity: Severity::Error, kind: "nonfinite", text, count, first: out.first });
+        let (count, first) = (out.count + states, out.first);
+        findings.push(Finding { severity: Severity::Error, kind: "nonfinite", text, count, first });
     }
+}
+
+/// Of errors: the accuracy rule, and what rounding does.
+fn of_errors(report: &Report<'_>, findings: &mut Vec<Finding>) {
     for (i, judged) in report.judged.iter().enumerate() {
         let dtype = report.dtypes[i];
         for (name, verdict) in RESULTS.iter().zip(&judged.verdicts) {
@@ -122,7 +130,8 @@ fn of_results(report: &Report<'_>, findings: &mut Vec<Finding>) {
             let count = 1 + bad.count() as u64;
             let text = format!(
                 "rounding the inputs to {dtype} alone changes {name} by more than 10 % of the channel's largest |truth| \
-                 in {count} channels, first channel {first}"
+                 in {}, first channel {first}",
+                channels(count)
             );
             findings.push(Finding { severity: Severity::Warning, kind: "rounding", text, count, first: None });
         }
@@ -148,8 +157,9 @@ fn of_parameters(report: &Report<'_>, findings: &mut Vec<Finding>) {
     if let Some((channel, step)) = unusual.next() {
         let count = 1 + unusual.count() as u64;
         let text = format!(
-            "softplus(dt_bias) is outside {low} to {high} in {count} channels, first channel {channel}: {step:.3e} \
-             (Mamba's initialisation has 0.001 to 0.1)"
+            "softplus(dt_bias) is outside {low} to {high} in {}, first channel {channel}: {step:.3e} \
+             (Mamba's initialisation has 0.001 to 0.1)",
+            channels(count)
         );
         findings.push(Finding { severity: Severity::Note, kind: "dt_bias", text, count, first: None });
     }
@@ -195,6 +205,10 @@ fn of_memory(report: &Report<'_>, findings: &mut Vec<Finding>) {
     let beyond = format!("have a mean decay horizon beyond the longest sequence ({} steps)", report.case.longest());
     add("never_forgets", memory.beyond_sequence, &beyond);
     add("dead", memory.below_a_step, "have a mean decay horizon below one step: they forget at once");
+}
+
+fn channels(count: u64) -> String {
+    if count == 1 { "1 channel".into() } else { format!("{count} channels") }
 }
 
 fn elements(count: u64) -> String {

@@ -177,7 +177,7 @@ fn sources(case: &Case<'_>, dtypes: &[Dtype], channels: &[Channel]) -> Result<Ve
                 Some((seq, channel, place)) => {
                     let found = trace::cause(case, seq, channel, dtype)?;
                     // The plain recurrence may go on where the backend, which sums in another order, does not.
-                    Some(found.unwrap_or_else(|| Cause::of_backend(place)))
+                    Some(found.map_or_else(|| Cause::of_backend(place), |cause| cause.beside(place)))
                 }
             };
             Ok(Source { dtype, nonfinite, cause })

@@ -37,6 +37,11 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// The same is not finite, for the same reason.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.nonfinite == other.nonfinite && self.cause == other.cause
+    }
+
     pub fn name(&self) -> String {
         self.dtype.map_or("f64".into(), |dtype| dtype.to_string())
     }

@@ -91,6 +91,11 @@ fn short(value: f64) -> String {
     }
 }
 
+/// A count, to three digits where it is long.
+fn number(count: u64) -> String {
+    if count < 100_000 { count.to_string() } else { short(count as f64) }
+}
+
 fn percent(share: f64) -> String {
     match share {
         0.0 => "0".into(),
@@ -108,9 +113,9 @@ fn ranges(report: &Report<'_>) -> String {
         let shape = range.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("x");
         let mut row = vec![range.name.to_string(), range.dtype.to_string(), shape];
         row.extend((0..2).map(|i| range.extremes.map_or("-".into(), |ends| short(ends[i].into()))));
-        row.push(range.nonfinite.count.to_string());
+        row.push(number(range.nonfinite.count));
         let of = |dtype: &Dtype| range.conversions.iter().find(|conversion| conversion.dtype == *dtype);
-        let counts = |one: &Conversion| format!("{} / {}", one.overflow.count, one.underflow.count);
+        let counts = |one: &Conversion| format!("{} / {}", number(one.overflow.count), number(one.underflow.count));
         row.extend(tried.iter().map(|dtype| of(dtype).map_or("-".into(), counts)));
         row
     };
@@ -122,10 +127,11 @@ fn ranges(report: &Report<'_>) -> String {
 
 fn first_nonfinite(report: &Report<'_>) -> String {
     let mut text = String::from("\nfirst that is not finite, in scan order\n");
-    for Source { dtype, nonfinite, cause } in &report.sources {
-        let name = dtype.map_or("f64".into(), |dtype| dtype.to_string());
+    for same in report.sources.chunk_by(Source::is_like) {
+        let Source { nonfinite, cause, .. } = &same[0];
+        let name = same.iter().map(Source::name).collect::<Vec<_>>().join(", ");
         if nonfinite.is_none() {
-            text += &format!("  {name:<5}none\n");
+            text += &format!("  {name}: none\n");
             continue;
         }
         let place = match (nonfinite.out.first, nonfinite.first_state) {
@@ -133,7 +139,7 @@ fn first_nonfinite(report: &Report<'_>) -> String {
             (None, Some([seq, channel, n])) => format!("final_state at (sequence {seq}, channel {channel}, state {n})"),
             (None, None) => continue,
         };
-        text += &wrapped(&format!("  {name:<5}"), &place);
+        text += &format!("  {name}: {place}\n");
         cause.iter().for_each(|cause| text += &explained(cause));
     }
     text
@@ -175,7 +181,7 @@ fn errors(report: &Report<'_>, listed: usize) -> String {
             let mut row = vec![name.to_string(), dtype.to_string()];
             row.extend([largest(|one| one.error), largest(|one| one.inputs), largest(|one| one.kernel)]);
             row.extend(distribution(all().map(ChannelError::share)).map(percent));
-            row.push(all().map(|one| one.lost).sum::<u64>().to_string());
+            row.push(number(all().map(|one| one.lost).sum()));
             row.push(allowed(report, i, which));
             rows.push(row);
         }
@@ -259,16 +265,15 @@ fn bars(histogram: &Histogram) -> String {
 }
 
 fn plans(report: &Report<'_>) -> String {
-    let mut text = String::from(
-        "\nplans (bytes of workspace and of the checkpoints that forward saves for backward, every so many steps)\n",
-    );
+    let mut text =
+        String::from("\nplans (bytes of workspace, and of the checkpoints that forward saves for backward)\n");
     let header = ["backend", "direction", "dtype", "lanes", "split", "part", "workspace", "checkpoints", "every"];
     let all = || report.plans.iter().flat_map(|plans| &plans.planned);
     let rows = all().map(|planned| {
         let plan = &planned.plan;
         let mut row = vec![planned.backend.to_string(), planned.direction.into(), planned.dtype.to_string()];
-        row.extend([plan.lanes, plan.split, plan.part, plan.workspace_bytes].map(|number| number.to_string()));
-        row.extend([planned.checkpoint_bytes, plan.checkpoint_every].map(|number| number.to_string()));
+        row.extend([plan.lanes, plan.split, plan.part, plan.workspace_bytes].map(|extent| extent.to_string()));
+        row.extend([planned.checkpoint_bytes, plan.checkpoint_every].map(|extent| extent.to_string()));
         row
     });
     text += &table(&header, &rows.collect::<Vec<_>>(), 3);

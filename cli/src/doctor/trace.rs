@@ -33,6 +33,17 @@ impl Cause {
         let step = place.map(|place| [place.step, place.time]);
         Self { kind: "backend", tensor: None, step, state: None, text: text.into(), trail: vec![] }
     }
+
+    /// Says so if the plain recurrence is lost at another step than what was computed.
+    pub fn beside(mut self, first: Option<Place>) -> Self {
+        if let (Some([step, _]), Some(first)) = (self.step, first)
+            && step != first.step
+        {
+            self.text +=
+                &format!(" (in the plain f32 loop, at step {step}; the backend's first is step {})", first.step);
+        }
+        self
+    }
 }
 
 /// One channel of one sequence: its inputs as computed with, and as stored.
