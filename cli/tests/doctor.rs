@@ -347,8 +347,8 @@ fn parameters_that_are_unusual_are_noted() {
     let got = doctor("tiny", &["--dtype", "f32"], &forgets);
     assert_eq!((got.finding("decay_one_f32"), got.finding("decay_one_bf16")), (None, Some(("note", 24 * 11))));
     assert_eq!(got.finding("staying"), Some(("note", 24)));
-    let bias = scan_case(Dtype::F32).with("dt_bias", Dtype::F32, &[4], &[-5.0, -12.0, 3.0, -4.0]);
-    assert_eq!(doctor("bias", &["--dtype", "f32"], &bias).finding("dt_bias"), Some(("note", 2)));
+    let bias = scan_case(Dtype::F32).with("dt_bias", Dtype::F32, &[4], &[-5.0, -12.0, 3.0, 4.0]);
+    assert_eq!(doctor("bias", &["--dtype", "f32"], &bias).finding("dt_bias"), Some(("note", 3)));
 }
 
 #[test]

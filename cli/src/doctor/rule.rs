@@ -84,3 +84,67 @@ impl Loop for Naive<'_, '_> {
         vec![widened(forward.out), widened(forward.final_state)]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::errors::{self, ChannelError, Nonfinite};
+    use crate::memory::Memory;
+    use crate::run::selective_scan::{Options, Projected, Shaped};
+
+    fn shaped<const R: usize>(extents: [usize; R], low: f32, high: f32) -> Shaped<'static, f32, R> {
+        let value = |i: usize| low + (high - low) * ((i * 37 % 101) as f32 / 100.0);
+        Shaped { extents, data: (0..extents.iter().product()).map(value).collect() }
+    }
+
+    fn tensors(dim: usize, seqlen: usize) -> Tensors<'static, f32> {
+        Tensors {
+            layout: Default::default(),
+            x: shaped([2, dim, seqlen], -1.0, 1.0),
+            dt: shaped([2, dim, seqlen], 0.0, 1.0),
+            A: shaped([dim, 3], -2.0, -0.1),
+            B: Projected::Variable(shaped([2, 1, 3, seqlen], -1.0, 1.0)),
+            C: Projected::Constant(shaped([dim, 3], -1.0, 1.0)),
+            D: None,
+            z: None,
+            dt_bias: None,
+            initial_state: None,
+            segments: None,
+        }
+    }
+
+    #[test]
+    fn a_wrong_element_of_any_channel_breaks_the_rule() {
+        let (tensors, options) = (tensors(4, 10), Options::default());
+        let dims = tensors.scan(&options).unwrap().dims().unwrap();
+        let case = Case { tensors: &tensors, options: &options, dtype: Dtype::F32, dims };
+        let all: Vec<usize> = (0..4).collect();
+        for (which, index) in [(0, 37), (1, 20)] {
+            let mut computed = errors::compute::<f32>(&case, Some(1), &mut Memory::new(64)).unwrap();
+            for wrong in [0.0, 0.01] {
+                computed.results[which][index] += wrong;
+                let channels = errors::compare(&case, &tensors, &all, std::slice::from_ref(&computed)).unwrap();
+                let judged = judge(&case, &computed, &channels, 0).unwrap();
+                let broken: Vec<usize> = (0..2).filter(|&i| judged.verdicts[i].failure.is_some()).collect();
+                assert_eq!(broken, if wrong == 0.0 { vec![] } else { vec![which] });
+                assert_eq!(judged.channels, all);
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_large_call_the_worst_channels_are_judged() {
+        let (tensors, options) = (tensors(9, 2), Options::default());
+        let dims = Dims { batch: 64, dim: 9, seqlen: 1 << 13, dstate: 3, nseqs: 64 };
+        let case = Case { tensors: &tensors, options: &options, dtype: Dtype::F32, dims };
+        let channel = |kernel: f64, truth: f64, lost: u64| Channel {
+            nonfinite: vec![Nonfinite::default()],
+            errors: vec![[ChannelError { kernel, truth, lost, ..ChannelError::default() }, ChannelError::default()]],
+        };
+        let mut channels = vec![channel(1e-6, 1.0, 0); 9];
+        (channels[7], channels[2]) = (channel(1e-3, 1e6, 0), channel(1e-5, 1e-2, 0));
+        assert_eq!(choose(&case, &channels, 0), [2, 7], "two, by the error and by its share");
+        channels[5] = channel(0.0, 1.0, 3);
+        assert!(choose(&case, &channels, 0).contains(&5), "something lost is worse");
+    }
+}
