@@ -220,6 +220,11 @@ fn a_state_that_grows_overflows_where_its_dtype_ends() {
     assert_eq!((&source["cause"]["kind"], &source["out"]["first"]), (&"write".into(), &place(0, 0, step, 0, step)));
     assert_eq!(got.finding("A_positive"), Some(("warning", 1)));
     assert!(got.text.contains("growing (delta A > 0): 40\n"), "{}", got.text);
+    let found = &got.json["horizon"];
+    let pairs = ["pairs", "pairs_growing", "pairs_below_a_step", "pairs_beyond_sequence"].map(|key| &found[key]);
+    assert_eq!(pairs, [&json!(1), &json!(1), &json!(0), &json!(0)]);
+    let share = got.error("out", "f32")["share"]["largest"].as_f64().unwrap();
+    assert!((1e-8..1e-4).contains(&share), "of what f32 can hold: {share}");
 
     let negative = growing(-4.0, 40).with("dt", Dtype::F32, &[1, 1, 40], &[-1.0; 40]);
     let got = doctor("growing", &["--dtype", "f32"], &negative);

@@ -61,7 +61,7 @@ pub(super) struct ChannelError {
     pub inputs: f64,
     /// Largest distance from f64 on the rounded inputs: what the backend does, rounding of out included.
     pub kernel: f64,
-    /// Largest |f64 on the file's inputs|.
+    /// Largest |f64 on the file's inputs| where the result is finite.
     pub truth: f64,
     /// Not finite where f64 on the file's inputs is.
     pub lost: u64,
@@ -75,7 +75,9 @@ impl ChannelError {
 
     fn take(&mut self, at: [usize; 2], got: f64, truth: f64, own: f64) {
         let finite = |value: f64| if value.is_finite() { value } else { 0.0 };
-        self.truth = self.truth.max(finite(truth.abs()));
+        if got.is_finite() {
+            self.truth = self.truth.max(finite(truth.abs()));
+        }
         self.inputs = self.inputs.max(finite((own - truth).abs()));
         self.kernel = self.kernel.max(finite((got - own).abs()));
         let error = finite((got - truth).abs());

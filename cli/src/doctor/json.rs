@@ -189,6 +189,7 @@ fn horizon(report: &Report<'_>) -> Value {
         "pairs": memory.pairs,
         "pairs_beyond_sequence": memory.beyond_sequence,
         "pairs_below_a_step": memory.below_a_step,
+        "pairs_growing": memory.growing,
     })
 }
 

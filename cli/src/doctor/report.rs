@@ -47,27 +47,30 @@ impl Source {
     }
 }
 
-/// Pairs of channel and state by their mean horizon: steps over |A| times the sum of |delta|, over all sequences.
+/// Pairs of channel and state by their mean horizon: steps over -A times the sum of delta, over all sequences.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     pub pairs: u64,
     /// Beyond the longest sequence.
     pub beyond_sequence: u64,
     pub below_a_step: u64,
+    /// Growing on the whole: they have no horizon.
+    pub growing: u64,
 }
 
 impl Memory {
-    /// From the sum of |delta| of each channel.
+    /// From the sum of delta of each channel.
     pub fn new(case: &Case<'_>, sums: &[f64]) -> Self {
         let (dims, longest) = (case.dims, case.longest() as f64);
         let steps = (dims.batch * dims.seqlen) as f64;
         let mut memory = Self::default();
         for (channel, sum) in sums.iter().enumerate() {
             for &a in &case.tensors.A.data[channel * dims.dstate..][..dims.dstate] {
-                let horizon = steps / (f64::from(a).abs() * sum);
+                let decayed = -f64::from(a) * sum;
                 memory.pairs += 1;
-                memory.beyond_sequence += u64::from(horizon > longest);
-                memory.below_a_step += u64::from(horizon < 1.0);
+                memory.growing += u64::from(decayed < 0.0);
+                memory.beyond_sequence += u64::from(decayed >= 0.0 && steps > longest * decayed);
+                memory.below_a_step += u64::from(steps < decayed);
             }
         }
         memory

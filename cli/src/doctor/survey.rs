@@ -74,7 +74,7 @@ impl Survey {
         self.pairs += other.pairs;
     }
 
-    /// Takes in channel `channel` of the call, which is `c` of `part`. Returns the sum of |delta| over its steps, without
+    /// Takes in channel `channel` of the call, which is `c` of `part`. Returns the sum of delta over its steps, without
     /// those where it is no number.
     pub fn take(&mut self, case: &Case<'_>, part: &Tensors<'_, f32>, c: usize, channel: usize) -> f64 {
         let [batches, channels, seqlen] = part.x.extents;
@@ -99,7 +99,7 @@ impl Survey {
                     self.nonfinite.add(1, place);
                     continue;
                 }
-                sum += delta.abs();
+                sum += delta;
                 let logarithm = delta.abs().log10();
                 if delta > 0.0 {
                     self.delta.add(delta, logarithm);

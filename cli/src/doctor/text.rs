@@ -238,11 +238,12 @@ fn memory(report: &Report<'_>) -> String {
         "  ",
         &format!(
             "of {} (channel, state) pairs, by their mean over all steps: {} below one step, {} beyond the longest sequence \
-             ({} steps)",
+             ({} steps), {} growing",
             memory.pairs,
             share(memory.below_a_step),
             share(memory.beyond_sequence),
-            report.case.longest()
+            report.case.longest(),
+            share(memory.growing)
         ),
     )
 }
