@@ -66,7 +66,7 @@ impl Device {
             Some(machine) => format!("copy {:.1} GB/s, L2 {} MiB", machine.bandwidth / 1e9, l2_bytes >> 20),
             None => "this device is emulated: each call runs once, and nothing is timed".into(),
         };
-        format!("cuda device {ordinal}, {name}: {said}\nsquared_attention has no GPU kernels: not measured there\n")
+        format!("cuda device {ordinal}, {name}: {said}\n")
     }
 }
 

@@ -165,7 +165,16 @@ pub fn run(args: &BenchArgs) -> Result<String> {
     if let Some(path) = &args.svg {
         write(path, &chart::svg(&rows)?)?;
     }
-    Ok(table::text(&subjects, &rows))
+    Ok(left_out(args) + &table::text(&subjects, &rows))
+}
+
+/// A line for each operator that nobody asked for and a backend does not have.
+fn left_out(args: &BenchArgs) -> String {
+    let ops = Op::value_variants().iter().filter(|_| args.op.is_none());
+    let lacks = |op: &Op| Some((*op, args.backend.iter().find(|backend| !backend.has(*op))?));
+    ops.filter_map(lacks)
+        .map(|(op, backend)| format!("{op} is not measured on {backend}: it has no GPU kernels\n"))
+        .collect()
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
