@@ -42,6 +42,15 @@ struct conv_gradients {
     float *dx, *dweight, *dbias;
 };
 
+/* The arguments of a squared attention whose values are as wide as its keys. */
+struct attention {
+    size_t batch, nheads, seqlen, dim;
+    /* Steps between neighbours along batch, nheads and seqlen; q, k, v and out have dim elements for each step. */
+    size_t batch_stride, head_stride, time_stride;
+    const float *q, *k, *v, *log_decay;
+    float scale_squared;
+};
+
 static inline float softplus(float v) { return v > 20.0f ? v : log1pf(expf(v)); }
 
 static inline float sigmoid(float v) { return 1.0f / (1.0f + expf(-v)); }

@@ -1,6 +1,7 @@
 //! Compiles the C loops twice. Without a C compiler the crate builds all the same, and has none.
 
-const SOURCES: [&str; 5] = ["selective_scan.c", "discretise.c", "state_update.c", "causal_conv1d.c", "features.c"];
+const SOURCES: [&str; 6] =
+    ["selective_scan.c", "discretise.c", "state_update.c", "causal_conv1d.c", "squared_attention.c", "features.c"];
 
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(c_loops)");

@@ -25,7 +25,7 @@ pub enum Command {
     Run(RunArgs),
     /// Measures operators on this machine, beside plain C loops and a roofline.
     ///
-    /// A state step is one (batch, channel, state, time). The C loops are what people write: one thread, f32, compiled with
+    /// A state step is one (batch, channel, state, time); convolution and attention are counted by (batch, channel, time). The C loops are what people write: one thread, f32, compiled with
     /// -O3 and with -O3 -ffast-math -march=native. They run in the same process, turn by turn with the cpu backend, after a
     /// device; the machine's limits are measured first: the share is the time that a call cannot go below, max(bytes that it must read and
     /// write / bandwidth of a copy, operations / peak), over the time that it took. An operation is a lane of a fused
@@ -69,14 +69,15 @@ pub struct BenchArgs {
     /// Threads of the cpu backend. The C loops have one.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: u16,
-    /// The dtype of x, dt, z, B, C and their gradients. The C loops compute with the same values in f32.
+    /// The dtype of x, dt, z, B, C, or q, k, v, and their gradients. The C loops compute with the same values in f32.
     #[arg(long, value_enum, default_value_t = IoDtype::F32)]
     pub dtype: IoDtype,
     /// How tensors lie in memory.
     #[arg(long, value_enum, default_value_t = Layouts::Both)]
     pub layout: Layouts,
     /// The extents: 16 states, or of a convolution 4 taps, if not given; may be given several times. Without it, a few of
-    /// a model's.
+    /// a model's. Of attention BATCHxNHEADSxSEQLEN[xDIM]: heads, and as the last one, 64 if not given, what q, k and v of a
+    /// head have at a step.
     #[arg(long, value_name = "BATCHxDIMxSEQLEN[xDSTATE|xWIDTH]")]
     pub shape: Vec<Shape>,
     /// How often each is measured; without it, for 0.3 s and 3 times.
@@ -152,6 +153,14 @@ pub enum Measured {
     Cuda,
 }
 
+#[cfg(feature = "bench")]
+impl Measured {
+    /// Whether it has an operator.
+    pub fn has(self, op: Op) -> bool {
+        self == Self::Cpu || op.has_gpu_kernels()
+    }
+}
+
 /// What `ssm check` checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Checked {
@@ -181,9 +190,9 @@ pub enum Directions {
 #[cfg(feature = "bench")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Layouts {
-    /// (batch, dim, seqlen).
+    /// (batch, dim, seqlen); of attention (batch, nheads, seqlen, dim).
     Dense,
-    /// (batch, seqlen, dim).
+    /// (batch, seqlen, dim); of attention (batch, seqlen, nheads, dim).
     ChannelLast,
     /// Both.
     Both,
@@ -206,11 +215,11 @@ pub enum IoDtype {
 pub struct Shape {
     /// Rows of the batch.
     pub batch: usize,
-    /// Channels.
+    /// Channels, or heads of attention.
     pub dim: usize,
     /// Steps.
     pub seqlen: usize,
-    /// States per channel, or taps of a convolution, if they were given.
+    /// States per channel, taps of a convolution, or elements of a head, if they were given.
     pub inner: Option<usize>,
 }
 
@@ -254,7 +263,8 @@ pub struct RunArgs {
     /// Computes the gradients, from the upstream gradients in the file.
     #[arg(long)]
     pub backward: bool,
-    /// How x, dt, z, out and their gradients lie in memory during the run (files are always channel-first).
+    /// How x, dt, z, out and their gradients lie in memory during the run (files are always channel-first). Of attention q, k,
+    /// v, log_decay and out: channel-first is (batch, nheads, seqlen, dim), channel-last (batch, seqlen, nheads, dim).
     #[arg(long, value_enum)]
     pub layout: Option<Layout>,
     /// Also keeps the state after each full K steps of each sequence, as chunk_states and chunk_offsets.
@@ -264,6 +274,10 @@ pub struct RunArgs {
     /// parts.
     #[arg(long, value_name = "N")]
     pub split: Option<NonZeroUsize>,
+    /// Steps of squared_attention that are computed by pairs, from a state before them; without it, as the backend's plan
+    /// says. The naive loops have no chunks.
+    #[arg(long, value_name = "K")]
+    pub chunk_size: Option<NonZeroUsize>,
     /// Threads of the CPU backend or the emulator; without it, one per core.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -302,6 +316,10 @@ pub enum Op {
     CausalConv1dUpdate,
     /// The recurrence of Mamba-1 and Mamba-2 for one token, in a cache of states.
     StateUpdate,
+    /// Attention by squares with decay, the core of 2Mamba (cpu and reference only).
+    SquaredAttention,
+    /// Its form for decoding: a few tokens, in a cache of states (cpu and reference only).
+    SquaredAttentionUpdate,
 }
 
 impl Op {
@@ -311,9 +329,20 @@ impl Op {
         matches!(self, Op::CausalConv1d | Op::CausalConv1dUpdate)
     }
 
+    /// Whether it is attention, which has heads.
+    #[cfg(feature = "bench")]
+    pub fn has_heads(self) -> bool {
+        matches!(self, Op::SquaredAttention | Op::SquaredAttentionUpdate)
+    }
+
+    /// Whether GPUs have kernels of it.
+    pub fn has_gpu_kernels(self) -> bool {
+        !matches!(self, Op::SquaredAttention | Op::SquaredAttentionUpdate)
+    }
+
     /// Whether it has gradients: the forms for decoding have none.
     pub fn has_backward(self) -> bool {
-        !matches!(self, Op::StateUpdate | Op::CausalConv1dUpdate)
+        !matches!(self, Op::StateUpdate | Op::CausalConv1dUpdate | Op::SquaredAttentionUpdate)
     }
 }
 

@@ -19,7 +19,8 @@ pub fn text() -> String {
     text += &format!("backends      {backends}\ndtypes        f32, f16, bf16\n\noperator\n");
     for op in Op::value_variants() {
         let directions = if op.has_backward() { "forward, backward" } else { "forward" };
-        text += &format!("{:<22}{directions}\n", op.to_string());
+        let without = if op.has_gpu_kernels() { "" } else { " (no GPU kernels)" };
+        text += &format!("{:<26}{directions}{without}\n", op.to_string());
     }
     text + "\n" + &gpu()
 }

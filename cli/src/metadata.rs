@@ -29,6 +29,11 @@ impl Metadata {
         self.text(key).map(parse).transpose()
     }
 
+    /// A number.
+    pub fn number(&self, key: &str) -> Result<Option<f32>> {
+        self.text(key).map(|text| text.trim().parse().map_err(|_| refuse(key, text, "a number"))).transpose()
+    }
+
     /// A whole number that must be `actual`.
     pub fn check_number(&self, key: &str, actual: usize) -> Result<()> {
         match self.text(key) {
@@ -115,6 +120,14 @@ mod tests {
         assert_eq!(metadata("dt_limit", "(0.0, Infinity)").dt_limit().unwrap(), Some((0.0, f32::INFINITY)));
         for wrong in ["", "[", "1, 2", "[1, 2)", "[1,,2]", "[1, x]", "[1]", "[1, 2, 3]", "[]"] {
             assert!(metadata("dt_limit", wrong).dt_limit().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn numbers() {
+        assert_eq!(metadata("scale", " 2.5e-1").number("scale").unwrap(), Some(0.25));
+        for wrong in ["", "one", "1,5", "[1]"] {
+            assert!(metadata("scale", wrong).number("scale").is_err(), "{wrong}");
         }
     }
 

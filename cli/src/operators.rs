@@ -1,4 +1,5 @@
-//! What a backend has to be for `ssm bench` and `ssm check`: every operator, in the directions that it has.
+//! What a backend has to be for `ssm bench` and `ssm check`: every operator that has kernels everywhere, in the directions that
+//! it has; and what a backend may be without.
 
 use crate::tensor::Io;
 use half::{bf16, f16};
@@ -53,3 +54,27 @@ impl<T: Io, S: Storage, B> Runs<T, S> for B where
 pub trait RunsAll: Runs<f32> + Runs<f16> + Runs<bf16> {}
 
 impl<B: Runs<f32> + Runs<f16> + Runs<bf16>> RunsAll for B {}
+
+/// Squared attention of elements of `T`, both ways and for decoding. It has no GPU kernels: a backend may be without it.
+pub trait Attends<T: Io, S: Storage = Host>:
+    for<'a> Forward<SquaredAttention<'a, T, S>>
+    + for<'a> Backward<SquaredAttention<'a, T, S>>
+    + for<'a> Forward<SquaredAttentionUpdate<'a, T, f32, S>>
+    + for<'a> Forward<SquaredAttentionUpdate<'a, T, f16, S>>
+    + for<'a> Forward<SquaredAttentionUpdate<'a, T, bf16, S>>
+{
+}
+
+impl<T: Io, S: Storage, B> Attends<T, S> for B where
+    B: for<'a> Forward<SquaredAttention<'a, T, S>>
+        + for<'a> Backward<SquaredAttention<'a, T, S>>
+        + for<'a> Forward<SquaredAttentionUpdate<'a, T, f32, S>>
+        + for<'a> Forward<SquaredAttentionUpdate<'a, T, f16, S>>
+        + for<'a> Forward<SquaredAttentionUpdate<'a, T, bf16, S>>
+{
+}
+
+/// The same on every dtype.
+pub trait AttendsAll: Attends<f32> + Attends<f16> + Attends<bf16> {}
+
+impl<B: Attends<f32> + Attends<f16> + Attends<bf16>> AttendsAll for B {}

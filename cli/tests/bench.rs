@@ -6,7 +6,7 @@ mod common;
 use common::{folder, ssm};
 use serde_json::Value;
 
-const FIELDS: [&str; 19] = [
+const FIELDS: [&str; 20] = [
     "op",
     "direction",
     "backend",
@@ -14,6 +14,7 @@ const FIELDS: [&str; 19] = [
     "dtype",
     "layout",
     "batch",
+    "nheads",
     "dim",
     "dstate",
     "width",
@@ -39,22 +40,27 @@ fn json_and_picture() {
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2, "no temporary is left");
 
     let rows: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
-    // Three operators in two directions and two in one, two shapes, two layouts.
-    assert_eq!(rows.len(), 32);
+    // Four operators in two directions and three in one, two shapes, two layouts.
+    assert_eq!(rows.len(), 44);
     for row in &rows {
         let row = row.as_object().unwrap();
         assert!(row.len() == FIELDS.len() && FIELDS.iter().all(|field| row.contains_key(*field)), "{row:?}");
         assert!(row["cpu_ns_per_state_step"].as_f64().unwrap() >= 0.0 && row["reps"] == 2 && row["threads"] == 1);
         let taps = row["op"].as_str().unwrap().starts_with("causal_conv1d");
-        assert!(row["width"].is_u64() == taps && row["dstate"].is_null() == taps, "{row:?}");
-        let loops = ssm_baseline::loops().len() > 1 && (row["op"] != "discretise" || row["direction"] == "forward");
+        let heads = row["op"].as_str().unwrap().starts_with("squared_attention");
+        assert!(row["width"].is_u64() == taps && row["nheads"].is_u64() == heads, "{row:?}");
+        assert_eq!(row["dstate"].is_null(), taps || heads, "{row:?}");
+        let without = row["op"] == "discretise" || row["op"] == "squared_attention";
+        let loops = ssm_baseline::loops().len() > 1 && (!without || row["direction"] == "forward");
         assert_eq!(row["baseline_fastmath_ns"].is_f64(), loops, "{row:?}");
     }
     let usual = |op: &str| rows.iter().find(|row| row["op"] == op && row["batch"] == 2).unwrap();
     assert_eq!((&usual("causal_conv1d")["width"], &usual("state_update")["dstate"]), (&4.into(), &16.into()));
-    let ops = ["selective_scan", "discretise", "state_update", "causal_conv1d"];
+    let attention = usual("squared_attention");
+    assert_eq!((&attention["nheads"], &attention["dim"], &attention["seqlen"]), (&3.into(), &64.into(), &5.into()));
+    let ops = ["selective_scan", "discretise", "state_update", "causal_conv1d", "squared_attention"];
     let lines = ran.out.lines().filter(|line| ops.iter().any(|op| line.starts_with(op)));
-    assert_eq!(lines.count(), 32, "{}", ran.out);
+    assert_eq!(lines.count(), 44, "{}", ran.out);
 
     let svg = std::fs::read_to_string(svg).unwrap();
     let (opened, closed) = (svg.matches('<').count(), svg.matches('>').count());
@@ -101,6 +107,12 @@ fn refusals() {
         (vec!["--op", "state_update", "--direction", "backward"], vec!["state_update has none"]),
         (vec!["--op", "causal_conv1d_update", "--direction", "backward"], vec!["causal_conv1d_update has none"]),
         (vec!["--op", "causal_conv1d", "--shape", "1x2x3x17"], vec!["--shape 1x2x3x17", "of width 17", "from 1 to 16"]),
+        (
+            vec!["--op", "squared_attention_update", "--direction", "backward"],
+            vec!["squared_attention_update has none"],
+        ),
+        (vec!["--op", "squared_attention", "--shape", "1x1x1x99999999"], vec!["--shape 1x1x1x99999999", "2^40"]),
+        (vec!["--op", "squared_attention_update", "--shape", "64x64x1x64"], vec!["MiB", "--max-memory"]),
         (vec!["--json", absent], vec!["x.json", "no folder"]),
         (vec!["--svg", folder.to_str().unwrap()], vec!["not a regular file"]),
         (vec!["--json", file, "--svg", file], vec!["same file"]),
@@ -110,4 +122,14 @@ fn refusals() {
         words.iter().for_each(|word| assert!(ran.err.contains(word), "{word:?} is not in {}", ran.err));
     }
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "nothing is written");
+}
+
+#[cfg(feature = "cuda")]
+#[test]
+fn attention_on_a_gpu_is_refused() {
+    for op in ["squared_attention", "squared_attention_update"] {
+        let ran = ssm(["bench", "--backend", "cpu", "--backend", "cuda", "--op", op, "--shape", "1x1x1"]);
+        let expected = format!("ssm: --backend cuda: {op} has no GPU kernels, expected cpu\n");
+        assert_eq!((ran.status, ran.out.as_str(), ran.err), (2, "", expected));
+    }
 }

@@ -24,7 +24,7 @@ fn help_and_info() {
     for word in [env!("CARGO_PKG_VERSION"), std::env::consts::ARCH, "cores", "rayon", "gpu"] {
         assert!(text(&info.stdout).contains(word), "{word}");
     }
-    for line in ["causal_conv1d_update  forward", "selective_scan        forward, backward"] {
+    for line in ["causal_conv1d_update      forward", "selective_scan            forward, backward"] {
         assert!(text(&info.stdout).lines().any(|told| told == line), "{line}");
     }
 }

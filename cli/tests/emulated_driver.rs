@@ -78,8 +78,9 @@ fn bench_tells_no_time() {
     assert_eq!((status, err.as_str()), (0, ""), "{out}");
     assert!(out.contains("this device is emulated: each call runs once, and nothing is timed"), "{out}");
     let rows: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
-    // Three operators in two directions and two in one, two layouts.
+    // Three operators in two directions and two in one, two layouts; two have no kernels.
     assert_eq!(rows.len(), 16);
+    assert!(out.contains("squared_attention is not measured on cuda: it has no GPU kernels\n"), "{out}");
     for row in rows {
         assert!(row["backend"] == "cuda" && row["variant"] == "emulated" && row["reps"] == 1, "{row}");
         let timed = row.as_object().unwrap().iter().filter(|(key, _)| key.contains("_ns") || *key == "roofline_share");

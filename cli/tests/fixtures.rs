@@ -6,10 +6,18 @@ use common::{File, assert_close, fixtures, folder, precision, run};
 use safetensors::Dtype;
 
 fn runs(op: &str, backends: &[&[&str]], layouts: &[&[&str]]) {
+    runs_those(op, backends, layouts, |_| true);
+}
+
+/// Those that are of `interest`.
+fn runs_those(op: &str, backends: &[&[&str]], layouts: &[&[&str]], interest: impl Fn(&File) -> bool) {
     let folder = folder(&format!("fixtures_{op}_{}", layouts.concat().concat()));
     let output = folder.join("out.safetensors");
     for path in fixtures(op) {
         let input = File::read(&path);
+        if !interest(&input) {
+            continue;
+        }
         for options in backends {
             let backend = options[0];
             for layout in layouts {
@@ -35,8 +43,9 @@ fn check(input: &File, output: &File, backend: &str, backward: bool, what: &str)
         .filter(|name| name.starts_with('d') && input.dtype(name) == Dtype::F64)
         .collect();
     let results: &[&str] = match op {
-        "selective_scan" | "causal_conv1d" if backward => &gradients,
+        "selective_scan" | "causal_conv1d" | "squared_attention" if backward => &gradients,
         "selective_scan" | "causal_conv1d" | "causal_conv1d_update" => &["out", "final_state"],
+        "squared_attention" | "squared_attention_update" => &["out", "final_state", "final_norm"],
         _ if input.metadata["method"] == "exp_trapezoidal" => &["A_bar", "B_bar", "B_prev_bar"],
         _ => &["A_bar", "B_bar"],
     };
@@ -45,6 +54,10 @@ fn check(input: &File, output: &File, backend: &str, backward: bool, what: &str)
         assert_eq!(output.shape(name), input.shape(name), "{what} {name}");
         let dtype = match backend {
             "reference" => Dtype::F64,
+            _ if op.starts_with("squared_attention") => match *name {
+                "out" | "dq" | "dk" | "dv" => input.dtype("q"),
+                _ => Dtype::F32,
+            },
             _ if *name == "out" => input.dtype("x"),
             _ if ["dweight", "dbias"].contains(name) => input.dtype("weight"),
             _ if op.starts_with("causal_conv1d") => input.dtype("x"),
@@ -56,7 +69,11 @@ fn check(input: &File, output: &File, backend: &str, backward: bool, what: &str)
         let close = precision(dtype) * if backward { 1000.0 } else { 1.0 };
         assert_close(&output.values(name), &input.values(name), close, &format!("{what} {name}"));
     }
-    let option = if op.starts_with("causal_conv1d") { "silu" } else { "dt_softplus" };
+    let option = match op {
+        "causal_conv1d" | "causal_conv1d_update" => "silu",
+        "squared_attention" | "squared_attention_update" => "vdim",
+        _ => "dt_softplus",
+    };
     for key in ["op", "dtype", option] {
         assert_eq!(output.metadata[key], input.metadata[key], "{what}");
     }
@@ -106,6 +123,23 @@ fn causal_conv1d() {
 #[test]
 fn causal_conv1d_backward() {
     runs("causal_conv1d", BACKENDS, &[&["--backward"], &["--backward", "--layout", "channel-last"]]);
+}
+
+/// The operator has no GPU kernels.
+#[test]
+fn squared_attention() {
+    let options: &[&[&str]] = &[&[], &["--layout", "channel-last"]];
+    runs("squared_attention_update", &BACKENDS[..2], options);
+    runs("squared_attention", &BACKENDS[..2], options);
+    runs("squared_attention", &BACKENDS[..1], &[&["--chunk-size", "8"], &["--threads", "1"]]);
+}
+
+#[test]
+fn squared_attention_backward() {
+    let options: &[&[&str]] = &[&["--backward"], &["--backward", "--layout", "channel-last"]];
+    let has_dout = |file: &File| file.tensors.contains_key("dout");
+    runs_those("squared_attention", &BACKENDS[..2], options, has_dout);
+    runs_those("squared_attention", &BACKENDS[..1], &[&["--backward", "--chunk-size", "8"]], has_dout);
 }
 
 #[test]

@@ -46,6 +46,14 @@ const OPTIONS: [&[&str]; 6] = [
     &["--layout", "channel-last", "--backward", "--split", "3"],
 ];
 
+const ATTENTION_OPTIONS: [&[&str]; 5] = [
+    &[],
+    &["--backend", "reference"],
+    &["--backward", "--chunk-size", "1"],
+    &["--backend", "reference", "--backward"],
+    &["--layout", "channel-last"],
+];
+
 /// An extent that is small, or of a kind that overflows something.
 fn extent() -> impl Strategy<Value = u64> {
     prop_oneof![
@@ -103,6 +111,23 @@ fn consistent() -> impl Strategy<Value = Vec<u8>> {
             ("x", sequence),
         ];
         dense(r#""op":"selective_scan""#, &tensors)
+    })
+}
+
+/// Consistent attentions with extents of all kinds, and gradients of out.
+fn attentions() -> impl Strategy<Value = Vec<u8>> {
+    (prop::array::uniform5(extent()), any::<bool>()).prop_map(|([batch, nheads, seqlen, dim, vdim], update)| {
+        let (key, value, steps) =
+            (vec![batch, nheads, seqlen, dim], vec![batch, nheads, seqlen, vdim], vec![batch, nheads, seqlen]);
+        let mut tensors = vec![("k", key.clone()), ("log_decay", steps), ("q", key), ("v", value.clone())];
+        if update {
+            let features = dim.wrapping_mul(dim.wrapping_add(1)) / 2;
+            tensors.push(("initial_norm", vec![batch, nheads, features]));
+            tensors.push(("initial_state", vec![batch, nheads, features, vdim]));
+            return dense(r#""op":"squared_attention_update""#, &tensors);
+        }
+        tensors.push(("dout", value));
+        dense(r#""op":"squared_attention""#, &tensors)
     })
 }
 
@@ -214,6 +239,21 @@ proptest! {
         flips.iter().for_each(|(at, byte)| file[header + at.index(values)] = *byte);
         folder("fuzz_bytes");
         is_examined("fuzz_bytes", &file);
+    }
+
+    #[test]
+    fn consistent_attentions(file in attentions(), options in select(ATTENTION_OPTIONS.to_vec())) {
+        folder("fuzz_attentions");
+        survives("fuzz_attentions", options, &file);
+    }
+
+    #[test]
+    fn hostile_attentions(
+        file in hostile("squared_attention", &["dout", "initial_norm", "initial_state", "k", "log_decay", "q", "v"]),
+        options in select(ATTENTION_OPTIONS.to_vec()),
+    ) {
+        folder("fuzz_hostile_attentions");
+        survives("fuzz_hostile_attentions", options, &file);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The C side: structs as in `baseline.h`, and the functions of each compilation.
 
-use super::{Conv, ConvGradients, Loops, Scan, ScanGradients, Shape, Zoh, expect};
+use super::{Attention, Conv, ConvGradients, Loops, Scan, ScanGradients, Shape, Zoh, expect};
 
 #[repr(C)]
 #[derive(Debug)]
@@ -65,6 +65,18 @@ pub struct RawConvGradients {
     tensors: [*mut f32; 3],
 }
 
+/// `struct attention`.
+#[repr(C)]
+#[derive(Debug)]
+pub struct RawAttention {
+    /// batch, nheads, seqlen, dim.
+    extents: [usize; 4],
+    strides: [usize; 3],
+    /// q, k, v, log_decay.
+    inputs: [*const f32; 4],
+    scale_squared: f32,
+}
+
 impl Scan<'_> {
     pub(super) fn raw(&self) -> RawScan {
         let inputs = [self.x, self.dt, self.A, self.B, self.C, self.D, self.z, self.dt_bias].map(<[f32]>::as_ptr);
@@ -118,6 +130,18 @@ impl ConvGradients<'_> {
     }
 }
 
+impl Attention<'_> {
+    pub(super) fn raw(&self) -> RawAttention {
+        let Shape { batch, dim: nheads, seqlen, dstate: dim, .. } = self.shape;
+        RawAttention {
+            extents: [batch, nheads, seqlen, dim],
+            strides: self.shape.strides(nheads),
+            inputs: [self.q, self.k, self.v, self.log_decay].map(<[f32]>::as_ptr),
+            scale_squared: 1.0 / dim as f32,
+        }
+    }
+}
+
 /// Declares the functions, and the table of them for each compilation.
 macro_rules! compilations {
     ($($field:ident($($name:ident: $type:ty),*) $(-> $returned:ty)?: $o3:ident, $fast_math:ident;)+) => {
@@ -151,6 +175,12 @@ compilations! {
         ssm_baseline_conv_backward_o3, ssm_baseline_conv_backward_fast_math;
     conv_update(conv: *const RawConv, out: *mut f32, states: *mut f32):
         ssm_baseline_conv_update_o3, ssm_baseline_conv_update_fast_math;
+    attention_pairs(attention: *const RawAttention, out: *mut f32):
+        ssm_baseline_attention_pairs_o3, ssm_baseline_attention_pairs_fast_math;
+    attention_states(attention: *const RawAttention, out: *mut f32, state: *mut f32):
+        ssm_baseline_attention_states_o3, ssm_baseline_attention_states_fast_math;
+    attention_update(attention: *const RawAttention, out: *mut f32, states: *mut f32, norms: *mut f32):
+        ssm_baseline_attention_update_o3, ssm_baseline_attention_update_fast_math;
     features() -> u32:
         ssm_baseline_features_o3, ssm_baseline_features_fast_math;
 }

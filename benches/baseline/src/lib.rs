@@ -6,9 +6,11 @@
 // A, B, C and D are the field's names.
 #![allow(non_snake_case)]
 
+mod attention;
 mod clock;
 mod ffi;
 
+pub use attention::Attention;
 pub use clock::{HAS_CPU_CLOCK, cpu_time};
 
 /// How (batch, dim, seqlen) tensors lie, and with them B and C, (batch, dstate, seqlen).

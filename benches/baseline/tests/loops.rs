@@ -1,9 +1,9 @@
 //! The C loops compute what the reference does.
 #![allow(non_snake_case)]
 
-use ssm_baseline::{Conv, ConvGradients, Layout, Loops, Scan, ScanGradients, Shape, Zoh, loops};
+use ssm_baseline::{Attention, Conv, ConvGradients, Layout, Loops, Scan, ScanGradients, Shape, Zoh, loops};
 use ssm_kernels::prelude::*;
-use ssm_kernels::reference::{causal_conv1d, discretise, selective_scan};
+use ssm_kernels::reference::{causal_conv1d, discretise, selective_scan, squared_attention};
 
 /// A fixed pattern from `low` to `high`.
 fn pattern(count: usize, phase: usize, (low, high): (f32, f32)) -> Vec<f32> {
@@ -222,4 +222,46 @@ fn conv_update_is_the_convolution() {
             close("states", &states, &truth.final_state);
         }
     }
+}
+
+/// Both ways against the reference; the update from zeros in two calls.
+#[test]
+fn attention_every_way() {
+    each(|loops, case, text| {
+        let Shape { batch, dim: nheads, seqlen, dstate: dim, layout } = case.shape;
+        let elements = case.shape.sequence() * dim;
+        let [q, k, v]: [Vec<f32>; 3] = std::array::from_fn(|i| pattern(elements, i, (-1.0, 1.2)));
+        let log_decay = pattern(case.shape.sequence(), 3, (-0.5, 0.0));
+        let attention = Attention { shape: case.shape, q: &q, k: &k, v: &v, log_decay: &log_decay };
+        let steps = match layout {
+            Layout::Dense => [("batch", batch), ("nheads", nheads), ("seqlen", seqlen)],
+            Layout::ChannelLast => [("batch", batch), ("seqlen", seqlen), ("nheads", nheads)],
+        };
+        let view = |data, inner| View::new(data, [steps[0], steps[1], steps[2], (inner, dim)]);
+        let op =
+            SquaredAttention::new(view(&q, "dim"), view(&k, "dim"), view(&v, "vdim"), View::new(&log_decay, steps));
+        let truth = squared_attention::forward::<f64, f32>(&op.unwrap()).unwrap();
+        let canonical = |out: &[f32]| -> Vec<f32> {
+            if layout == Layout::Dense {
+                return out.to_vec();
+            }
+            let place = |i: usize| (i / (nheads * seqlen) * seqlen + i % seqlen) * nheads + i / seqlen % nheads;
+            (0..elements).map(|i| out[place(i / dim) * dim + i % dim]).collect()
+        };
+        let (mut out, mut scratch) = (vec![f32::NAN; elements], vec![f32::NAN; attention.scratch()]);
+        loops.attention_pairs(&attention, &mut out);
+        close(&format!("out by pairs, {text}"), &canonical(&out), &truth.out);
+        out.fill(f32::NAN);
+        loops.attention_states(&attention, &mut out, &mut scratch);
+        close(&format!("out by states, {text}"), &canonical(&out), &truth.out);
+        out.fill(f32::NAN);
+        let (mut states, mut norms) = (vec![0.0; truth.final_state.len()], vec![0.0; truth.final_norm.len()]);
+        loops.attention_update(&attention, &mut out, &mut states, &mut norms);
+        close(&format!("out of the update, {text}"), &canonical(&out), &truth.out);
+        close(&format!("states, {text}"), &states, &truth.final_state);
+        close(&format!("norms, {text}"), &norms, &truth.final_norm);
+        let before = states.clone();
+        loops.attention_update(&attention, &mut out, &mut states, &mut norms);
+        assert_ne!(states, before, "the second call goes on");
+    });
 }

@@ -4,7 +4,7 @@ use super::case::Direction;
 use super::inputs::{Inputs, view};
 use super::place::{Buffer, Place};
 use crate::args::Op;
-use crate::error::Result;
+use crate::error::{CliError, Result};
 use crate::memory::filled;
 use crate::operators::Runs;
 use crate::tensor::Io;
@@ -24,9 +24,9 @@ pub fn in_turn(mut runners: Vec<Runner<'_>>) -> Runner<'_> {
 }
 
 /// A backend, the memory that it works in, and what it reads.
-struct Setting<'c, P: Place, T> {
-    place: P,
-    inputs: Inputs<'c, T, P::Storage>,
+pub struct Setting<'c, P: Place, T> {
+    pub place: P,
+    pub inputs: Inputs<'c, T, P::Storage>,
 }
 
 /// The call of a case on a backend.
@@ -49,20 +49,25 @@ where
         (Op::CausalConv1d, Direction::Forward) => setting.conv_forward(),
         (Op::CausalConv1d, Direction::Backward) => setting.conv_backward(),
         (Op::CausalConv1dUpdate, _) => setting.conv_update(),
+        (Op::SquaredAttention | Op::SquaredAttentionUpdate, _) => {
+            Err(CliError::new(format!("{op} has no GPU kernels, expected --backend cpu")))
+        }
     }
 }
 
-impl<'c, T: Io, P: Place + Runs<T, P::Storage> + Send + 'c> Setting<'c, P, T> {
+impl<T: Io, P: Place> Setting<'_, P, T> {
     /// A tensor of the I/O dtype, all 0.
-    fn zeros(&self, elements: usize) -> Result<P::Buffer<T>> {
+    pub fn zeros(&self, elements: usize) -> Result<P::Buffer<T>> {
         self.place.store(filled(elements, T::from_f32(0.0))?)
     }
 
     /// A tensor of f32, all `value`.
-    fn floats(&self, elements: usize, value: f32) -> Result<P::Buffer<f32>> {
+    pub fn floats(&self, elements: usize, value: f32) -> Result<P::Buffer<f32>> {
         self.place.store(filled(elements, value)?)
     }
+}
 
+impl<'c, T: Io, P: Place + Runs<T, P::Storage> + Send + 'c> Setting<'c, P, T> {
     fn scan_forward(self) -> Result<Runner<'c>> {
         let scan = self.inputs.scan()?;
         let plan = self.place.forward_plan(&scan)?;

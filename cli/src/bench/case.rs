@@ -1,12 +1,13 @@
 //! The inputs of a measurement: random, from a fixed seed, the same for backend and loops.
 
+use super::attention;
 use super::inputs::Inputs;
 use crate::args::Op;
 use crate::error::Result;
 use crate::memory::{Memory, elements, filled};
 use crate::random::Random;
 use crate::tensor::Io;
-use ssm_baseline::{Conv, Scan, Shape, Zoh};
+use ssm_baseline::{Attention, Conv, Scan, Shape, Zoh};
 use ssm_kernels::prelude::*;
 use ssm_kernels::{Host, Slice};
 
@@ -29,10 +30,11 @@ impl Direction {
     }
 }
 
-/// Tensors of the I/O dtype, in the memory order of the layout; of a convolution only x and dout have elements.
+/// Tensors of the I/O dtype, in the memory order of the layout; of a convolution only x and dout have elements, and attention
+/// has no rows.
 #[derive(Debug)]
 pub struct Tensors<T> {
-    /// x, dt, z and dout.
+    /// x, dt, z and dout; of attention q, k, v and dout.
     pub sequences: [Vec<T>; 4],
     /// B and C.
     pub rows: [Vec<T>; 2],
@@ -41,13 +43,14 @@ pub struct Tensors<T> {
 /// The inputs of a call.
 #[derive(Debug)]
 pub struct Case<T> {
-    /// Extents and layout. The taps of a convolution stand for states.
+    /// Extents and layout. The taps of a convolution stand for states; of attention dim is heads, and dstate the elements of
+    /// a head's q, k and v.
     pub shape: Shape,
     /// What the backend reads.
     pub io: Tensors<T>,
     /// The same values for the loops.
     pub plain: Tensors<f32>,
-    /// A, or the weight of a convolution: (dim, dstate).
+    /// A, or the weight of a convolution: (dim, dstate). Of attention log_decay, which lies like x.
     pub matrix: Vec<f32>,
     /// (dim).
     pub D: Vec<f32>,
@@ -57,6 +60,9 @@ pub struct Case<T> {
 
 /// Plans what a measurement allocates.
 pub fn plan<T: Io>(op: Op, direction: Direction, shape: &Shape, memory: &mut Memory) -> Result<()> {
+    if op.has_heads() {
+        return attention::plan::<T>(op, direction, shape, memory);
+    }
     let Shape { batch, dim, seqlen, dstate, .. } = *shape;
     let (io, plain) = (size_of::<T>(), size_of::<f32>());
     let sequence = elements("x", &[batch, dim, seqlen])?;
@@ -86,6 +92,8 @@ pub fn plan<T: Io>(op: Op, direction: Direction, shape: &Shape, memory: &mut Mem
             memory.plan(shape.states().saturating_mul(2).saturating_mul(shape.batch * (seqlen / 128 + 1)), plain)?;
         }
         (Op::CausalConv1dUpdate, _) => memory.plan(sequence.saturating_add(batch * shape.states()), io + plain)?,
+        // Planned above.
+        (Op::SquaredAttention | Op::SquaredAttentionUpdate, _) => {}
         (Op::Discretise, Direction::Forward) => memory.plan(domain, 4 * plain)?,
         (Op::Discretise, Direction::Backward) => memory.plan(domain, 3 * plain + 2 * io)?,
     }
@@ -99,9 +107,13 @@ impl<T: Io> Case<T> {
         let ranges = [(-1.7, 1.7), (-4.0, 0.0), (-3.0, 3.0), (-1.7, 1.7)];
         let (mut io, mut plain) = (Vec::new(), Vec::new());
         let (sequence, rows) = (shape.sequence(), shape.rows());
-        let lengths = match op.has_taps() {
-            true => [sequence, 0, 0, sequence, 0, 0],
-            false => [sequence, sequence, sequence, sequence, rows, rows],
+        let lengths = match op {
+            _ if op.has_taps() => [sequence, 0, 0, sequence, 0, 0],
+            _ if op.has_heads() => {
+                let elements = sequence * shape.dstate;
+                [elements, elements, elements, elements, 0, 0]
+            }
+            _ => [sequence, sequence, sequence, sequence, rows, rows],
         };
         for (length, (low, high)) in lengths.into_iter().zip(ranges.into_iter().chain([(-1.7, 1.7); 2])) {
             let (mut given, mut rounded) = (filled(length, T::from_f32(0.0))?, filled(length, 0.0f32)?);
@@ -118,10 +130,14 @@ impl<T: Io> Case<T> {
             Ok(values)
         };
         let (D, bias) = (channel(-1.0, 1.0)?, channel(-1.0, 0.0)?);
-        let mut matrix = filled(shape.states(), 0.0)?;
+        let mut matrix = filled(if op.has_heads() { sequence } else { shape.states() }, 0.0)?;
         matrix.iter_mut().enumerate().for_each(|(i, value)| {
-            // A as Mamba begins its training; the weight as models do.
-            *value = if op.has_taps() { random.uniform(-0.5, 0.5) } else { -((i % shape.dstate + 1) as f32) };
+            // A as Mamba begins its training; the weight as models do; decays that leave some hundred steps.
+            *value = match op {
+                _ if op.has_taps() => random.uniform(-0.5, 0.5),
+                _ if op.has_heads() => random.uniform(-0.02, 0.0),
+                _ => -((i % shape.dstate + 1) as f32),
+            };
         });
         Ok(Self { shape, io: Tensors::of(io), plain: Tensors::of(plain), matrix, D, bias })
     }
@@ -145,6 +161,12 @@ impl<T: Io> Case<T> {
     pub fn plain_conv(&self) -> Conv<'_> {
         let (x, weight, bias) = (&self.plain.sequences[0], &self.matrix, &self.bias);
         Conv { shape: self.shape, width: self.shape.dstate, x, weight, bias }
+    }
+
+    /// The attention for the loops.
+    pub fn plain_attention(&self) -> Attention<'_> {
+        let [q, k, v, _] = &self.plain.sequences;
+        Attention { shape: self.shape, q, k, v, log_decay: &self.matrix }
     }
 
     /// The discretisation for the loops.

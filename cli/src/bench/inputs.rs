@@ -9,13 +9,14 @@ use ssm_kernels::{Axes, Slice, Storage};
 /// The tensors of a case in memory of one kind.
 #[derive(Debug, Clone, Copy)]
 pub struct Inputs<'c, T, S: Storage> {
-    /// Extents and layout. The taps of a convolution stand for states.
+    /// Extents and layout. The taps of a convolution stand for states; of attention dim is heads, and dstate the elements of
+    /// a head's q, k and v.
     pub shape: Shape,
-    /// x, dt, z and dout.
+    /// x, dt, z and dout; of attention q, k, v and dout.
     pub sequences: [Slice<'c, T, S>; 4],
     /// B and C.
     pub rows: [Slice<'c, T, S>; 2],
-    /// A, or the weight of a convolution: (dim, dstate).
+    /// A, or the weight of a convolution: (dim, dstate). Of attention log_decay, which lies like x.
     pub matrix: Slice<'c, f32, S>,
     /// (dim).
     pub D: Slice<'c, f32, S>,
@@ -108,6 +109,50 @@ impl<'c, T: Io, S: Storage> Inputs<'c, T, S> {
     pub fn conv_update(&self) -> Result<CausalConv1dUpdate<'c, T, f32, S>> {
         let update = CausalConv1dUpdate::new(self.sequence(0), self.weight())?;
         Ok(update.bias(self.channels(self.bias)).silu(true))
+    }
+
+    /// The dimensions of log_decay.
+    pub fn decay_dims(&self) -> [(&'static str, usize); 3] {
+        let Shape { batch, dim: nheads, seqlen, layout, .. } = self.shape;
+        match layout {
+            Layout::Dense => [("batch", batch), ("nheads", nheads), ("seqlen", seqlen)],
+            Layout::ChannelLast => [("batch", batch), ("seqlen", seqlen), ("nheads", nheads)],
+        }
+    }
+
+    /// The dimensions of q and k, whose last one is dim, or of v and out, whose last one is vdim.
+    pub fn head_dims(&self, inner: &'static str) -> [(&'static str, usize); 4] {
+        let [first, second, third] = self.decay_dims();
+        [first, second, third, (inner, self.shape.dstate)]
+    }
+
+    /// The dimensions of a state of attention whose rows have this name; without the last one those of a norm.
+    pub fn attention_state_dims(&self, rows: &'static str) -> [(&'static str, usize); 4] {
+        let Shape { batch, dim: nheads, dstate: dim, .. } = self.shape;
+        [(rows, batch), ("nheads", nheads), ("features", dim * (dim + 1) / 2), ("vdim", dim)]
+    }
+
+    /// The upstream gradient of attention.
+    pub fn attention_dout(&self) -> View<'c, T, S> {
+        view(self.sequences[3], self.head_dims("vdim"))
+    }
+
+    /// A squared attention from nothing.
+    pub fn attention(&self) -> Result<SquaredAttention<'c, T, S>> {
+        let [q, k, v] = self.heads();
+        Ok(SquaredAttention::new(q, k, v, view(self.matrix, self.decay_dims()))?)
+    }
+
+    /// Its steps as tokens of an update.
+    pub fn attention_update(&self) -> Result<SquaredAttentionUpdate<'c, T, f32, S>> {
+        let [q, k, v] = self.heads();
+        Ok(SquaredAttentionUpdate::new(q, k, v, view(self.matrix, self.decay_dims()))?)
+    }
+
+    /// q, k and v.
+    fn heads(&self) -> [View<'c, T, S>; 3] {
+        let of = |i: usize, inner| view(self.sequences[i], self.head_dims(inner));
+        [of(0, "dim"), of(1, "dim"), of(2, "vdim")]
     }
 
     /// x, dt, z, B and C.

@@ -1,5 +1,6 @@
 //! The C loops on the same values.
 
+use super::attention;
 use super::backends::Runner;
 use super::case::{Case, Direction};
 use crate::args::Op;
@@ -19,6 +20,9 @@ pub fn runners<'c, T: Io>(op: Op, direction: Direction, case: &'c Case<T>) -> Re
         (Op::CausalConv1d, Direction::Forward) => conv_forward(loops, case).map(Some),
         (Op::CausalConv1d, Direction::Backward) => conv_backward(loops, case).map(Some),
         (Op::CausalConv1dUpdate, _) => conv_update(loops, case).map(Some),
+        (Op::SquaredAttention, Direction::Forward) => attention_forward(loops, case).map(Some),
+        (Op::SquaredAttention, Direction::Backward) => Ok(None),
+        (Op::SquaredAttentionUpdate, _) => attention_update(loops, case).map(Some),
     };
     ssm_baseline::loops().iter().filter_map(|loops| runner(loops).transpose()).collect()
 }
@@ -88,6 +92,35 @@ fn conv_update<'c, T: Io>(loops: &'static Loops, case: &'c Case<T>) -> Result<Ru
     let (mut out, mut states) = (filled(shape.sequence(), 0.0)?, filled(states, 0.0)?);
     Ok(Box::new(move || {
         loops.conv_update(&case.plain_conv(), &mut out, &mut states);
+        Ok(())
+    }))
+}
+
+/// By pairs or by states, whichever is less work.
+fn attention_forward<'c, T: Io>(loops: &'static Loops, case: &'c Case<T>) -> Result<Runner<'c>> {
+    let attention = case.plain_attention();
+    let mut out = filled(attention.elements(), 0.0)?;
+    let (pairs, states) = attention::loop_operations(&case.shape);
+    if pairs <= states {
+        return Ok(Box::new(move || {
+            loops.attention_pairs(&attention, &mut out);
+            Ok(())
+        }));
+    }
+    let mut scratch = filled(attention.scratch(), 0.0)?;
+    Ok(Box::new(move || {
+        loops.attention_states(&attention, &mut out, &mut scratch);
+        Ok(())
+    }))
+}
+
+fn attention_update<'c, T: Io>(loops: &'static Loops, case: &'c Case<T>) -> Result<Runner<'c>> {
+    let attention = case.plain_attention();
+    let rows = case.shape.batch * case.shape.dim * attention.features();
+    let mut out = filled(attention.elements(), 0.0)?;
+    let (mut states, mut norms) = (filled(rows * case.shape.dstate, 0.0)?, filled(rows, 0.0)?);
+    Ok(Box::new(move || {
+        loops.attention_update(&attention, &mut out, &mut states, &mut norms);
         Ok(())
     }))
 }

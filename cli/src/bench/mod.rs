@@ -1,5 +1,6 @@
 //! `ssm bench`: backends, C loops and the limits of the machine, measured in one process.
 
+mod attention;
 mod backends;
 mod case;
 mod chart;
@@ -36,6 +37,14 @@ const SCAN_SHAPES: [Shape; 4] = [shape(1, 1536, 2048), shape(1, 1536, 512), shap
 const CONV_SHAPES: [Shape; 2] = [shape(1, 1536, 2048), shape(8, 768, 1024)];
 const DISCRETISE_SHAPES: [Shape; 2] = [shape(1, 768, 512), shape(1, 1536, 1)];
 const UPDATE_SHAPES: [Shape; 3] = [shape(1, 1536, 1), shape(32, 1536, 1), shape(1, 1536, 4)];
+
+/// Heads of 64 elements unless there are four extents: what is computed by pairs, what by states, and tokens.
+const ATTENTION_SHAPES: [Shape; 3] = [shape(1, 8, 1024), shape(8, 8, 256), headed(1, 8, 4096, 32)];
+const ATTENTION_UPDATE_SHAPES: [Shape; 2] = [shape(1, 8, 1), shape(8, 8, 1)];
+
+const fn headed(batch: usize, nheads: usize, seqlen: usize, dim: usize) -> Shape {
+    Shape { batch, dim: nheads, seqlen, inner: Some(dim) }
+}
 
 const fn shape(batch: usize, dim: usize, seqlen: usize) -> Shape {
     Shape { batch, dim, seqlen, inner: None }
@@ -114,8 +123,9 @@ impl Row {
             "dtype": self.dtype.to_string(),
             "layout": self.task.layout(),
             "batch": batch,
-            "dim": dim,
-            "dstate": (!op.has_taps()).then_some(inner),
+            "nheads": op.has_heads().then_some(dim),
+            "dim": if op.has_heads() { inner } else { dim },
+            "dstate": (!op.has_taps() && !op.has_heads()).then_some(inner),
             "width": op.has_taps().then_some(inner),
             "seqlen": seqlen,
             "threads": self.threads,
@@ -155,7 +165,16 @@ pub fn run(args: &BenchArgs) -> Result<String> {
     if let Some(path) = &args.svg {
         write(path, &chart::svg(&rows)?)?;
     }
-    Ok(table::text(&subjects, &rows))
+    Ok(left_out(args) + &table::text(&subjects, &rows))
+}
+
+/// A line for each operator that nobody asked for and a backend does not have.
+fn left_out(args: &BenchArgs) -> String {
+    let ops = Op::value_variants().iter().filter(|_| args.op.is_none());
+    let lacks = |op: &Op| Some((*op, args.backend.iter().find(|backend| !backend.has(*op))?));
+    ops.filter_map(lacks)
+        .map(|(op, backend)| format!("{op} is not measured on {backend}: it has no GPU kernels\n"))
+        .collect()
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
@@ -163,6 +182,9 @@ fn write(path: &Path, text: &str) -> Result<()> {
 }
 
 fn measured<T: Io>(args: &BenchArgs) -> Result<(Vec<Subject>, Vec<Row>)> {
+    if let Some((op, backend)) = args.op.and_then(|op| Some((op, args.backend.iter().find(|one| !one.has(op))?))) {
+        return Err(CliError::new(format!("--backend {backend}: {op} has no GPU kernels, expected cpu")));
+    }
     let tasks = tasks(args);
     if tasks.is_empty() {
         let op = args.op.map(|op| op.to_string()).unwrap_or_default();
@@ -213,15 +235,21 @@ fn tasks(args: &BenchArgs) -> Vec<Task> {
             Op::Discretise => &DISCRETISE_SHAPES,
             Op::StateUpdate | Op::CausalConv1dUpdate => &UPDATE_SHAPES,
             Op::CausalConv1d => &CONV_SHAPES,
+            Op::SquaredAttention => &ATTENTION_SHAPES,
+            Op::SquaredAttentionUpdate => &ATTENTION_UPDATE_SHAPES,
         };
-        let usual = if op.has_taps() { 4 } else { 16 };
+        let usual = match op {
+            _ if op.has_taps() => 4,
+            _ if op.has_heads() => 64,
+            _ => 16,
+        };
         let has = |direction: &&Direction| op.has_backward() || **direction == Direction::Forward;
         for &direction in directions.iter().filter(has) {
             for &Shape { batch, dim, seqlen, inner } in shapes {
                 for &layout in layouts {
                     let dstate = inner.unwrap_or(usual);
                     let shape = ssm_baseline::Shape { batch, dim, seqlen, dstate, layout };
-                    let backends = args.backend.iter().enumerate();
+                    let backends = args.backend.iter().enumerate().filter(|(_, backend)| backend.has(op));
                     tasks.extend(backends.map(|(subject, &backend)| Task { backend, subject, op, direction, shape }));
                 }
             }

@@ -1,5 +1,6 @@
 //! What this machine can do at most, measured, and what a call needs at least, counted. docs/benchmarks.md has the counts.
 
+use super::attention;
 use super::case::Direction;
 use crate::args::Op;
 use crate::error::Result;
@@ -25,7 +26,7 @@ pub struct Machine {
 /// What a call reads, writes and computes at least.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Work {
-    /// (batch, channel, state, time); of a convolution (batch, channel, time).
+    /// (batch, channel, state, time); of a convolution or attention (batch, channel, time).
     pub state_steps: f64,
     /// Each input once, each output once.
     pub bytes: f64,
@@ -50,6 +51,9 @@ impl Work {
     /// Of one call.
     pub fn new(op: Op, direction: Direction, shape: &Shape, dtype: Dtype) -> Self {
         let io = if dtype == Dtype::F32 { 4.0 } else { 2.0 };
+        if op.has_heads() {
+            return attention::work(op, direction, shape, io);
+        }
         let (sequence, rows) = (shape.sequence() as f64, shape.rows() as f64);
         let (states, dim) = (4.0 * shape.states() as f64, 4.0 * shape.dim as f64);
         let taps = if op.has_taps() { shape.dstate as f64 } else { 0.0 };
@@ -79,6 +83,8 @@ impl Work {
                 let state = 2.0 * io * (shape.batch * shape.dim) as f64 * (taps - 1.0);
                 (io * 2.0 * sequence + states + dim + state, taps + 17.0, 0.0)
             }
+            // Counted above.
+            (Op::SquaredAttention | Op::SquaredAttentionUpdate, _) => (0.0, 0.0, 0.0),
             // dt; B; A; dt_bias; A_bar, B_bar.
             (Op::Discretise, Direction::Forward) => {
                 (io * (sequence + rows) + states + dim + 8.0 * state_steps, 20.0, 17.0)

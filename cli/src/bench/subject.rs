@@ -1,13 +1,14 @@
 //! What is measured: a backend as it is here, with what its machine can do at most.
 
 use super::Task;
+use super::attention;
 use super::backends::{self, Runner};
 use super::case::Case;
 #[cfg(feature = "cuda")]
 use super::device::{Device, Stored};
 use super::measure::Stopwatch;
 use super::roofline::{Machine, Work};
-use crate::args::{BenchArgs, Measured};
+use crate::args::{BenchArgs, Measured, Op};
 use crate::error::Result;
 use crate::tensor::Io;
 use ssm_kernels::Cpu;
@@ -108,10 +109,15 @@ impl<T: Io> Placed<'_, T> {
     pub fn runner(&self, task: &Task, threads: Option<u16>) -> Result<Runner<'_>> {
         let Task { op, direction, .. } = *task;
         match self {
-            Self::Host(case) if threads == Some(1) => {
-                backends::runner(Cpu::single_thread(), op, direction, case.inputs())
+            Self::Host(case) => {
+                let cpu = if threads == Some(1) { Cpu::single_thread() } else { Cpu::new() };
+                match op {
+                    Op::SquaredAttention | Op::SquaredAttentionUpdate => {
+                        attention::runner(cpu, op, direction, case.inputs())
+                    }
+                    _ => backends::runner(cpu, op, direction, case.inputs()),
+                }
             }
-            Self::Host(case) => backends::runner(Cpu::new(), op, direction, case.inputs()),
             #[cfg(feature = "cuda")]
             Self::Device(device, sets) => {
                 let runner = |set| backends::runner(device.gpu, op, direction, Stored::inputs(set));

@@ -35,7 +35,7 @@ pub fn text(subjects: &[Subject], rows: &[Row]) -> String {
     } else if ssm_baseline::has_foreign_loops() {
         text += "built for another CPU: no C loops with -ffast-math -march=native beside the backend\n";
     }
-    text += "ns per state step, of a convolution per step of a channel; fast: the C loops with -ffast-math; vs fast: their CPU time over the backend's, or the device's time\n\n";
+    text += "ns per state step, of convolution and attention per step of a channel; fast: the C loops with -ffast-math; vs fast: their CPU time over the backend's, or the device's time\n\n";
     let mut lines = vec![HEADER.map(String::from)];
     lines.extend(rows.iter().map(cells));
     let widths: [usize; 15] = std::array::from_fn(|i| lines.iter().map(|line| line[i].len()).max().unwrap_or(0));

@@ -5,6 +5,8 @@ mod causal_conv1d_update;
 mod discretise;
 mod scan;
 mod scan_backward;
+mod squared_attention;
+mod squared_attention_update;
 mod state_update;
 mod subject;
 mod tally;
@@ -12,7 +14,7 @@ mod tensor;
 
 use crate::args::CheckArgs;
 use crate::error::Result;
-use crate::operators::{Runs, RunsAll};
+use crate::operators::{Attends, AttendsAll, Runs, RunsAll};
 use crate::progress::Progress;
 use crate::random::Random;
 use crate::tensor::Io;
@@ -31,6 +33,7 @@ pub fn run(args: &CheckArgs) -> Result<(String, bool)> {
     let subjects = args.backend.iter().map(|&backend| Ok((backend, Subject::new(backend, args)?)));
     for (backend, subject) in subjects.collect::<Result<Vec<_>>>()? {
         let tally = subject.check(seed, args.cases.map(usize::from));
+        text += if subject.attends() { "" } else { "\nsquared_attention has no GPU kernels: not checked\n" };
         text += &subject.place().map(|place| format!("\n{place}\n")).unwrap_or_default();
         text += &format!("\n{}", if args.table { tally.markdown(backend) } else { tally.text(backend) });
         passes &= tally.passes();
@@ -38,8 +41,14 @@ pub fn run(args: &CheckArgs) -> Result<(String, bool)> {
     Ok((text, passes))
 }
 
+/// A backend, and the same if it has squared attention.
+struct Checks<'b, B, A> {
+    backend: &'b B,
+    attends: Option<&'b A>,
+}
+
 /// Runs so many cases; case i is that of seed + i.
-fn check(backend: &impl RunsAll, arguments: &str, seed: u64, cases: usize) -> Tally {
+fn check(checks: &Checks<'_, impl RunsAll, impl AttendsAll>, arguments: &str, seed: u64, cases: usize) -> Tally {
     let (mut tally, progress) = (Tally::default(), Progress::new(cases));
     progress.begin(&format!("cases, {arguments}"));
     for i in 0..cases {
@@ -48,19 +57,52 @@ fn check(backend: &impl RunsAll, arguments: &str, seed: u64, cases: usize) -> Ta
         // Neighbouring seeds are the same sequence, one step on: the case begins elsewhere.
         let mut random = Random::new(Random::new(seed).bits());
         match random.below(3) {
-            0 => case::<f32>(backend, &mut random, &again, &mut tally),
-            1 => case::<f16>(backend, &mut random, &again, &mut tally),
-            _ => case::<bf16>(backend, &mut random, &again, &mut tally),
+            0 => case::<f32>(checks, &mut random, &again, &mut tally),
+            1 => case::<f16>(checks, &mut random, &again, &mut tally),
+            _ => case::<bf16>(checks, &mut random, &again, &mut tally),
         }
         progress.step();
     }
     tally
 }
 
-/// Of thirteen cases five are scans, and one is a convolution's update.
-fn case<T: Io>(backend: &impl Runs<T>, random: &mut Random, again: &str, tally: &mut Tally) {
-    let (kind, forward) = (random.below(13), random.chance(0.5));
-    let (dtype, direction) = (T::DTYPE.name(), if forward { "forward" } else { "backward" });
+/// Of sixteen cases five are scans, two are squared attention, and one is the update of each of the operators that have one.
+/// A backend without squared attention has another operator's case instead; all others are those of every backend.
+fn case<T: Io>(
+    checks: &Checks<'_, impl Runs<T>, impl Attends<T>>,
+    random: &mut Random,
+    again: &str,
+    tally: &mut Tally,
+) {
+    match (random.below(16), checks.attends) {
+        (kind @ 13.., Some(backend)) => attention_case::<T>(backend, kind == 15, random, again, tally),
+        (13.., None) => {
+            let kind = random.below(13);
+            usual_case::<T>(checks.backend, kind, random, again, tally);
+        }
+        (kind, _) => usual_case::<T>(checks.backend, kind, random, again, tally),
+    }
+}
+
+fn attention_case<T: Io>(backend: &impl Attends<T>, update: bool, random: &mut Random, again: &str, tally: &mut Tally) {
+    let (dtype, forward) = (T::DTYPE.name(), random.chance(0.5));
+    if update {
+        let kind = Kind { op: "squared_attention_update", direction: "forward", dtype };
+        let (mut judge, spec) = (tally.judge(kind), squared_attention_update::Spec::draw(random));
+        squared_attention_update::forward::<T>(backend, &spec, &mut judge);
+        return judge.end(&spec, again);
+    }
+    let direction = if forward { "forward" } else { "backward" };
+    let kind = Kind { op: "squared_attention", direction, dtype };
+    let (mut judge, spec) = (tally.judge(kind), squared_attention::Spec::draw(random));
+    let run = if forward { squared_attention::forward::<T> } else { squared_attention::backward::<T> };
+    run(backend, &spec, &mut judge);
+    judge.end(&spec, again);
+}
+
+fn usual_case<T: Io>(backend: &impl Runs<T>, kind: usize, random: &mut Random, again: &str, tally: &mut Tally) {
+    let (forward, dtype) = (random.chance(0.5), T::DTYPE.name());
+    let direction = if forward { "forward" } else { "backward" };
     let both = |op| Kind { op, direction, dtype };
     let alone = |op| Kind { op, direction: "forward", dtype };
     match kind {
@@ -111,6 +153,8 @@ mod tests {
     /// A backend that plans like the CPU and then computes nothing.
     struct Idle;
 
+    const IDLE: Checks<'static, Idle, Idle> = Checks { backend: &Idle, attends: Some(&Idle) };
+
     impl<Op: Operator> Forward<Op> for Idle
     where
         Cpu: Forward<Op>,
@@ -150,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_backend_that_computes_nothing_fails() {
-        let tally = check(&Idle, "--backend cpu", 1, 120);
+        let tally = check(&IDLE, "--backend cpu", 1, 240);
         assert!(!tally.passes());
         let text = tally.text(Checked::Cpu);
         for kind in [
@@ -162,6 +206,9 @@ mod tests {
             ("causal_conv1d", "forward"),
             ("causal_conv1d", "backward"),
             ("causal_conv1d_update", "forward"),
+            ("squared_attention", "forward"),
+            ("squared_attention", "backward"),
+            ("squared_attention_update", "forward"),
         ] {
             let of = |line: &&str| line.split_whitespace().take(2).eq([kind.0, kind.1]);
             let mut lines = text.lines().filter(of).peekable();
@@ -170,9 +217,19 @@ mod tests {
         assert!(text.contains("FAIL") && text.contains("again: ssm check --backend cpu --cases 1 --seed "), "{text}");
     }
 
+    /// What a backend without squared attention runs instead is what another draw gives.
+    #[test]
+    fn a_backend_may_be_without_attention() {
+        let without = Checks { backend: &Idle, attends: None::<&Idle> };
+        let (all, some) = (check(&IDLE, "--backend cpu", 1, 60), check(&without, "--backend cpu", 1, 60));
+        let [all, some] = [all, some].map(|tally| tally.text(Checked::Cpu));
+        assert!(all.contains("squared_attention") && !some.contains("squared_attention"), "{all}{some}");
+        assert!(some.contains("backend cpu: 60 cases"), "{some}");
+    }
+
     #[test]
     fn a_case_is_repeated_by_its_own_seed() {
-        let text = |seed, cases| check(&Idle, "--backend cpu", seed, cases).failures();
+        let text = |seed, cases| check(&IDLE, "--backend cpu", seed, cases).failures();
         let (all, alone) = (text(5, 3), text(6, 1));
         assert!(!alone.is_empty() && alone.iter().all(|failure| all.contains(failure)), "{all:?} {alone:?}");
     }

@@ -1,6 +1,6 @@
 //! A backend that is checked, opened.
 
-use super::{check, tally::Tally};
+use super::{Checks, check, tally::Tally};
 use crate::args::{CheckArgs, Checked};
 #[cfg(feature = "cuda")]
 use crate::cuda;
@@ -60,18 +60,37 @@ impl Subject {
         }
     }
 
+    /// Whether it has squared attention.
+    pub fn attends(&self) -> bool {
+        matches!(self, Self::Cpu)
+    }
+
     /// Checks so many cases, or as many as there is time for.
     pub fn check(&self, seed: u64, cases: Option<usize>) -> Tally {
         let again = self.arguments();
         match self {
-            Self::Cpu => check(&Cpu::new(), &again, seed, cases.unwrap_or(MANY)),
+            Self::Cpu => {
+                let cpu = Cpu::new();
+                let checks = Checks { backend: &cpu, attends: Some(&cpu) };
+                check(&checks, &again, seed, cases.unwrap_or(MANY))
+            }
             #[cfg(feature = "emulator")]
-            Self::Emulator => check(&ssm_kernels::gpu::Emulator::new().on_host(), &again, seed, cases.unwrap_or(FEW)),
+            Self::Emulator => {
+                let emulator = ssm_kernels::gpu::Emulator::new();
+                check(&without_attention(&emulator.on_host()), &again, seed, cases.unwrap_or(FEW))
+            }
             #[cfg(feature = "cuda")]
             Self::Cuda(driver) => {
                 let usual = if driver.info().is_emulated() { FEW } else { MANY };
-                check(&driver.on(Stream::null()).on_host(), &again, seed, cases.unwrap_or(usual))
+                let stream = driver.on(Stream::null());
+                check(&without_attention(&stream.on_host()), &again, seed, cases.unwrap_or(usual))
             }
         }
     }
+}
+
+/// A backend of GPU kernels.
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+fn without_attention<B>(backend: &B) -> Checks<'_, B, Cpu> {
+    Checks { backend, attends: None }
 }

@@ -82,7 +82,7 @@ impl Tally {
     pub fn text(&self, backend: Checked) -> String {
         let mut text = format!("{}\n\n", self.summary(backend));
         text += &format!(
-            "{:<22}{:<11}{:<7}{:<15}{:>7}{:>15}{:>19}\n",
+            "{:<26}{:<11}{:<7}{:<15}{:>7}{:>15}{:>19}\n",
             "op", "direction", "dtype", "tensor", "judged", "largest error", "share of allowed"
         );
         for ((Kind { op, direction, dtype }, tensor), worst) in &self.worst {
@@ -90,7 +90,7 @@ impl Tally {
             let word = if worst.failed { "FAIL" } else { "ok" };
             let (judged, error) = (worst.judged, worst.error);
             text +=
-                &format!("{op:<22}{direction:<11}{dtype:<7}{tensor:<15}{judged:>7}{error:>15.3e}{share:>19}  {word}\n");
+                &format!("{op:<26}{direction:<11}{dtype:<7}{tensor:<15}{judged:>7}{error:>15.3e}{share:>19}  {word}\n");
         }
         text + &self.failures_text()
     }

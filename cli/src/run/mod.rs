@@ -7,6 +7,7 @@ mod emulator;
 pub(crate) mod results;
 pub(crate) mod selective_scan;
 mod shaped;
+mod squared_attention;
 mod state_update;
 
 use crate::args::{Backend, Op, RunArgs};
@@ -104,6 +105,9 @@ fn compute(args: &RunArgs, err: &mut dyn Write) -> Result<(Op, Dtype, Finished)>
     let bytes = input::read(&args.input, &mut memory)?;
     let input = Input::parse(&bytes)?;
     let op = choose_op(args.op, &input)?;
+    if args.chunk_size.is_some() && op != Op::SquaredAttention {
+        return Err(CliError::new(format!("{op}: --chunk-size does not apply, expected none")));
+    }
     let (input, dtype) = for_op(op, input, err)?;
     let finished = match dtype {
         Dtype::F16 => dispatch::<f16>(op, args, &input, &mut memory),
@@ -121,6 +125,8 @@ pub(crate) fn for_op<'f>(op: Op, input: Input<'f>, err: &mut dyn Write) -> Resul
         Op::CausalConv1d => causal_conv1d::CONTENTS,
         Op::CausalConv1dUpdate => causal_conv1d::UPDATE_CONTENTS,
         Op::StateUpdate => state_update::CONTENTS,
+        Op::SquaredAttention => squared_attention::CONTENTS,
+        Op::SquaredAttentionUpdate => squared_attention::UPDATE_CONTENTS,
     };
     let name = op.to_string();
     for warning in input.metadata.warnings(&name, &[contents.keys, COMMON_KEYS.as_slice()].concat()) {
@@ -147,6 +153,8 @@ fn dispatch<T: Io>(op: Op, args: &RunArgs, input: &Input<'_>, memory: &mut Memor
         Op::Discretise => discretise::run::<T>(args, input, memory),
         Op::CausalConv1d | Op::CausalConv1dUpdate => causal_conv1d::run::<T>(op, args, input, memory),
         Op::StateUpdate => state_update::run::<T>(args, input, memory),
+        Op::SquaredAttention => squared_attention::run::<T>(args, input, memory),
+        Op::SquaredAttentionUpdate => squared_attention::run_update::<T>(args, input, memory),
     }
 }
 
@@ -171,6 +179,7 @@ fn case_dtype(op: Op, input: &Input<'_>) -> Result<Dtype> {
     let name = match op {
         Op::SelectiveScan | Op::CausalConv1d | Op::CausalConv1dUpdate | Op::StateUpdate => "x",
         Op::Discretise => discretise::step_name(input)?,
+        Op::SquaredAttention | Op::SquaredAttentionUpdate => "q",
     };
     match input.required(name)?.dtype {
         safetensors::Dtype::F32 => Ok(Dtype::F32),

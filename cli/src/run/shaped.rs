@@ -15,6 +15,8 @@ pub(crate) struct Shaped<'f, T: Clone, const R: usize> {
     pub data: Cow<'f, [T]>,
 }
 
+const SEQUENCE: [&str; 3] = ["batch", "dim", "seqlen"];
+
 impl<T: Clone, const R: usize> Shaped<'_, T, R> {
     /// The same elements.
     pub fn lent(&self) -> Shaped<'_, T, R> {
@@ -51,7 +53,18 @@ pub(super) fn sequence<'f, T: Io>(
     layout: Layout,
     memory: &mut Memory,
 ) -> Result<Option<Shaped<'f, T, 3>>> {
-    let Some(tensor) = shaped::<T, 3>(input, name, ["batch", "dim", "seqlen"])? else { return Ok(None) };
+    ordered(input, name, SEQUENCE, layout, memory)
+}
+
+/// A tensor of (batch, channels, seqlen) and what every channel has at a step, in the memory order of `layout`.
+pub(super) fn ordered<'f, T: Io, const R: usize>(
+    input: &Input<'f>,
+    name: &str,
+    names: [&str; R],
+    layout: Layout,
+    memory: &mut Memory,
+) -> Result<Option<Shaped<'f, T, R>>> {
+    let Some(tensor) = shaped::<T, R>(input, name, names)? else { return Ok(None) };
     if layout == Layout::ChannelLast {
         memory.plan(tensor.data.len(), size_of::<T>())?;
         memory.reserve()?;
@@ -60,12 +73,21 @@ pub(super) fn sequence<'f, T: Io>(
     Ok(Some(Shaped { extents: tensor.extents, data }))
 }
 
-pub(super) fn sequence_view<'v, T: Io>(tensor: &'v Shaped<'_, T, 3>, layout: Layout) -> View<'v, T> {
-    let [batch, dim, seqlen] = tensor.extents;
-    match layout {
-        Layout::ChannelFirst => View::new(&tensor.data, [("batch", batch), ("dim", dim), ("seqlen", seqlen)]),
-        Layout::ChannelLast => View::new(&tensor.data, [("batch", batch), ("seqlen", seqlen), ("dim", dim)]),
+/// The dimensions in the memory order of `layout`.
+pub(super) fn order<const R: usize>(
+    names: [&'static str; R],
+    extents: [usize; R],
+    layout: Layout,
+) -> [(&'static str, usize); R] {
+    let mut dims = std::array::from_fn(|i| (names[i], extents[i]));
+    if layout == Layout::ChannelLast {
+        dims.swap(1, 2);
     }
+    dims
+}
+
+pub(super) fn sequence_view<'v, T: Io>(tensor: &'v Shaped<'_, T, 3>, layout: Layout) -> View<'v, T> {
+    View::new(&tensor.data, order(SEQUENCE, tensor.extents, layout))
 }
 
 pub(super) fn shaped<'f, T: Scalar, const R: usize>(
@@ -106,18 +128,21 @@ pub(super) fn segments(input: &Input<'_>) -> Result<Option<Segments>> {
     }
 }
 
-/// A dense copy of (outer, rows, columns) as (outer, columns, rows).
-fn reordered<T: Io>(data: &[T], [outer, rows, columns]: [usize; 3]) -> Result<Vec<T>> {
+/// A dense copy of (outer, rows, columns, ..) as (outer, columns, rows, ..).
+fn reordered<T: Io, const R: usize>(data: &[T], extents: [usize; R]) -> Result<Vec<T>> {
     let mut copy = filled(data.len(), T::from_f32(0.0))?;
     // Without elements the loops below would still visit the other extents.
     if data.is_empty() {
         return Ok(copy);
     }
+    let ([outer, rows, columns], block) =
+        ([extents[0], extents[1], extents[2]], extents[3..].iter().product::<usize>());
     for o in 0..outer {
         let matrix = o * rows * columns;
         for row in 0..rows {
             for column in 0..columns {
-                copy[matrix + column * rows + row] = data[matrix + row * columns + column];
+                let (to, from) = ((matrix + column * rows + row) * block, (matrix + row * columns + column) * block);
+                copy[to..to + block].copy_from_slice(&data[from..from + block]);
             }
         }
     }
@@ -125,7 +150,11 @@ fn reordered<T: Io>(data: &[T], [outer, rows, columns]: [usize; 3]) -> Result<Ve
 }
 
 /// Data of a file in the memory order of `layout`.
-fn laid_out<'f, T: Io>(data: Cow<'f, [T]>, extents: [usize; 3], layout: Layout) -> Result<Cow<'f, [T]>> {
+fn laid_out<'f, T: Io, const R: usize>(
+    data: Cow<'f, [T]>,
+    extents: [usize; R],
+    layout: Layout,
+) -> Result<Cow<'f, [T]>> {
     match layout {
         Layout::ChannelFirst => Ok(data),
         Layout::ChannelLast => Ok(Cow::Owned(reordered(&data, extents)?)),
@@ -133,19 +162,40 @@ fn laid_out<'f, T: Io>(data: Cow<'f, [T]>, extents: [usize; 3], layout: Layout) 
 }
 
 /// A result in the memory order of `layout`, as files have it.
-pub(super) fn channel_first<T: Io>(data: Vec<T>, [batch, dim, seqlen]: [usize; 3], layout: Layout) -> Result<Vec<T>> {
+pub(super) fn channel_first<T: Io, const R: usize>(
+    data: Vec<T>,
+    mut extents: [usize; R],
+    layout: Layout,
+) -> Result<Vec<T>> {
     match layout {
         Layout::ChannelFirst => Ok(data),
-        Layout::ChannelLast => reordered(&data, [batch, seqlen, dim]),
+        Layout::ChannelLast => {
+            extents.swap(1, 2);
+            reordered(&data, extents)
+        }
     }
 }
 
 /// A (batch, dim, seqlen) result in the memory order of `layout`.
-pub(super) fn sequence_view_mut<T>(data: &mut [T], [batch, dim, seqlen]: [usize; 3], layout: Layout) -> ViewMut<'_, T> {
-    match layout {
-        Layout::ChannelFirst => ViewMut::new(data, [("batch", batch), ("dim", dim), ("seqlen", seqlen)]),
-        Layout::ChannelLast => ViewMut::new(data, [("batch", batch), ("seqlen", seqlen), ("dim", dim)]),
+pub(super) fn sequence_view_mut<T>(data: &mut [T], extents: [usize; 3], layout: Layout) -> ViewMut<'_, T> {
+    ViewMut::new(data, order(SEQUENCE, extents, layout))
+}
+
+/// Integers, one for each row of the batch, that the metadata may repeat under one of `keys`.
+pub(super) fn list<'f>(input: &Input<'f>, name: &str, keys: &[&str]) -> Result<Option<Cow<'f, [i32]>>> {
+    let tensor = input.optional::<i32>(name)?;
+    for key in keys {
+        let Some(listed) = input.metadata.list::<i32>(key)? else { continue };
+        let said = input.metadata.text(key).unwrap_or_default();
+        match &tensor {
+            None => return Err(refuse(key, said, format!("none because `{name}` is not in the file"))),
+            Some(tensor) if *tensor.data != *listed => {
+                return Err(refuse(key, said, format!("the values of the tensor `{name}`")));
+            }
+            Some(_) => {}
+        }
     }
+    tensor.map(|tensor| tensor.extents(input.op(), name, ["batch"]).map(|_| tensor.data)).transpose()
 }
 
 #[cfg(test)]
@@ -158,6 +208,8 @@ mod tests {
         let once = reordered(&data, [2, 3, 4]).unwrap();
         assert_eq!(once[..4], [0.0, 4.0, 8.0, 1.0]);
         assert_eq!(reordered(&once, [2, 4, 3]).unwrap(), data);
-        assert!(reordered::<f32>(&[], [1 << 40, 1 << 40, 0]).unwrap().is_empty());
+        assert!(reordered::<f32, 3>(&[], [1 << 40, 1 << 40, 0]).unwrap().is_empty());
+        let heads = reordered(&data, [2, 2, 3, 2]).unwrap();
+        assert_eq!(heads[..8], [0.0, 1.0, 6.0, 7.0, 2.0, 3.0, 8.0, 9.0]);
     }
 }

@@ -83,8 +83,8 @@ pub fn decays_within<S: Simd>(simd: S, logs: &[f32], scale: f32, memory: &mut [f
     let mut pairs = Decays::new(FLOATS, memory);
     for m in 0..logs.len() {
         let mut sum = 0.0;
-        for t in m + 1..logs.len() {
-            sum += f64::from(logs[t]);
+        for (t, &log) in logs.iter().enumerate().skip(m + 1) {
+            sum += f64::from(log);
             pairs.set(m * TILE + t, sum);
         }
     }

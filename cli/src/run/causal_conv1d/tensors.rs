@@ -5,8 +5,7 @@ use crate::args::Layout;
 use crate::error::Result;
 use crate::input::Input;
 use crate::memory::Memory;
-use crate::metadata::refuse;
-use crate::run::shaped::{Shaped, needed, segments, sequence, sequence_view, shaped};
+use crate::run::shaped::{Shaped, list, needed, segments, sequence, sequence_view, shaped};
 use crate::tensor::Io;
 use ssm_kernels::prelude::*;
 use std::borrow::Cow;
@@ -136,21 +135,4 @@ impl<'f, T: Io, W: Io> UpdateTensors<'f, T, W> {
             None => op,
         })
     }
-}
-
-/// Integers, one for each row of the batch, that the metadata may repeat under one of `keys`.
-fn list<'f>(input: &Input<'f>, name: &str, keys: &[&str]) -> Result<Option<Cow<'f, [i32]>>> {
-    let tensor = input.optional::<i32>(name)?;
-    for key in keys {
-        let Some(listed) = input.metadata.list::<i32>(key)? else { continue };
-        let said = input.metadata.text(key).unwrap_or_default();
-        match &tensor {
-            None => return Err(refuse(key, said, format!("none because `{name}` is not in the file"))),
-            Some(tensor) if *tensor.data != *listed => {
-                return Err(refuse(key, said, format!("the values of the tensor `{name}`")));
-            }
-            Some(_) => {}
-        }
-    }
-    tensor.map(|tensor| tensor.extents(input.op(), name, ["batch"]).map(|_| tensor.data)).transpose()
 }
