@@ -8,7 +8,9 @@ mod kernels;
 pub mod math;
 mod runs;
 mod selective_scan;
+mod squared_attention;
 mod state_update;
+mod tasks;
 mod transpose;
 mod writer;
 

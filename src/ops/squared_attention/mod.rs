@@ -207,7 +207,8 @@ impl<'a, T: Element, S: Storage> SquaredAttention<'a, T, S> {
 
 /// Its square: as given, or 1 / dim.
 fn scale_squared(op: &'static str, scale: Option<f32>, dim: usize) -> Result<f32> {
-    let Some(scale) = scale else { return Ok((1.0 / dim as f64) as f32) };
+    // Without elements there is nothing to scale.
+    let Some(scale) = scale else { return Ok((1.0 / dim.max(1) as f64) as f32) };
     if !(scale * scale).is_finite() {
         let expected = "a number whose square is finite".into();
         return Err(Error::Value { op, arg: "scale", got: scale.to_string(), expected });

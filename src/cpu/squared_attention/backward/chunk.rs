@@ -1,0 +1,274 @@
+//! One chunk on the way back.
+
+use super::memory::{Memory, Pitches};
+use super::{Pass, steps};
+use crate::cpu::squared_attention::decays::{self, Decays};
+use crate::cpu::squared_attention::features::{self, Shape, Steps};
+use crate::cpu::squared_attention::forward::{Chunk, decays_of_tile};
+use crate::cpu::squared_attention::products::{Right, Sums};
+use crate::cpu::squared_attention::rows::{Head, add_turned, load, store, turn};
+use crate::cpu::squared_attention::{LANES, TILE, tile};
+use crate::tensor::Element;
+use pulp::Simd;
+use std::ops::Range;
+
+impl<T: Element> Pass<'_, '_, T> {
+    /// The chunk of number `number`, of these steps. `lives`: there is a state before it; a gradient by that behind it, which
+    /// becomes that by the one before it if it `goes_on`.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "one caller")]
+    pub(super) fn chunk<S: Simd>(
+        &self,
+        simd: S,
+        at: Head,
+        range: Range<usize>,
+        lives: [bool; 2],
+        number: usize,
+        goes_on: bool,
+        memory: &mut Memory<'_>,
+    ) {
+        let (inputs, shape, count) = (self.inputs, self.inputs.dims.shape(), range.len());
+        let pitches = Pitches::new(shape);
+        Chunk::load(inputs, at, range.clone(), lives[0], &mut memory.forward);
+        self.load_rows(at, range.clone(), memory);
+        for (rows, pitch) in
+            [(&mut *memory.dk, pitches.dim), (&mut *memory.dv, pitches.value), (&mut *memory.pairs, LANES)]
+        {
+            rows[..count * pitch].fill(0.0);
+        }
+        let finite = |rows: &[f32]| rows.iter().all(|value| value.is_finite());
+        let own = &memory.forward;
+        let all_finite = finite(&memory.q[..count * pitches.dim])
+            && finite(&memory.dsums[..count * pitches.values])
+            && finite(&own.k[..count * shape.dim])
+            && finite(&own.v[..count * shape.values]);
+        let work = Work { at, range, shape, pitches, lives, number, scale: inputs.scale_squared, finite: all_finite };
+        let across = work.through_state(simd, goes_on, memory);
+        let mut later = across;
+        for t in (0..count).step_by(TILE).rev() {
+            work.tile(simd, t, &mut later, memory);
+            self.store_dq(&work, t, memory);
+        }
+        self.store_rows(&work, memory);
+    }
+
+    /// q and the gradient by the sums that out is made of, and nothing behind them.
+    #[inline(always)]
+    fn load_rows(&self, at: Head, range: Range<usize>, memory: &mut Memory<'_>) {
+        let shape = self.inputs.dims.shape();
+        let (pitches, vdim) = (Pitches::new(shape), shape.values - 1);
+        memory.q[..range.len() * pitches.dim].fill(0.0);
+        load(&self.inputs.q, at, range.clone(), memory.q, pitches.dim);
+        memory.dsums[..range.len() * pitches.values].fill(0.0);
+        let Some(dout) = &self.upstream.dout else { return };
+        load(dout, at, range.clone(), memory.dsums, pitches.values);
+        for (t, row) in range.zip(memory.dsums.chunks_exact_mut(pitches.values)) {
+            let norm = memory.norms[t];
+            if norm == 0.0 {
+                row.fill(0.0);
+                continue;
+            }
+            row[..vdim].iter_mut().for_each(|dout| *dout /= norm);
+            row[vdim] = memory.dnorms[t];
+        }
+    }
+
+    #[inline(always)]
+    fn store_dq(&self, work: &Work, t: usize, memory: &mut Memory<'_>) {
+        let (Some(dq), dim) = (&self.dq, work.shape.dim) else { return };
+        if dim == 0 {
+            return;
+        }
+        let count = TILE.min(work.range.len() - t);
+        let rows = &mut memory.forward.rows[..count * dim];
+        rows.fill(0.0);
+        add_turned(memory.dx_turned, &[1.0; TILE], [count, dim], rows, dim);
+        let first = work.range.start + t;
+        // SAFETY: a head's steps are of one task.
+        unsafe { store(dq, work.at, first..first + count, rows, dim) };
+    }
+
+    #[inline(always)]
+    fn store_rows(&self, work: &Work, memory: &mut Memory<'_>) {
+        // SAFETY: a head's steps are of one task.
+        unsafe {
+            if let Some(dk) = &self.dk {
+                store(dk, work.at, work.range.clone(), memory.dk, work.pitches.dim);
+            }
+            if let Some(dv) = &self.dv {
+                store(dv, work.at, work.range.clone(), memory.dv, work.pitches.value);
+            }
+            if let Some(dlog_decay) = &self.dlog_decay {
+                let first = [work.at.batch, work.at.head, work.at.start + work.range.start];
+                dlog_decay.run(first, 2, &memory.dlogs[..work.range.len()]);
+            }
+        }
+    }
+}
+
+/// What a chunk is.
+pub(super) struct Work {
+    pub at: Head,
+    pub range: Range<usize>,
+    pub shape: Shape,
+    pub pitches: Pitches,
+    pub lives: [bool; 2],
+    pub number: usize,
+    pub scale: f32,
+    /// All rows are.
+    pub finite: bool,
+}
+
+impl Work {
+    /// The gradients through the state behind the chunk, and that by the state before it, if it `goes_on`. Returns the sum of
+    /// all pairs, weight times gradient, that reach over the chunk.
+    #[inline(always)]
+    fn through_state<S: Simd>(&self, simd: S, goes_on: bool, memory: &mut Memory<'_>) -> f32 {
+        let (shape, count) = (self.shape, self.range.len());
+        let whole = decays::behind(simd, &memory.forward.logs[..count], self.scale, memory.forward.decays);
+        let mut across = 0.0;
+        if self.lives[1] {
+            for t in (0..count).step_by(TILE) {
+                self.written(simd, t, memory);
+            }
+            if self.lives[0] {
+                let state = &memory.states[self.number * shape.state()..][..shape.state()];
+                across = whole * steps::inner(shape, state, memory.dstate);
+            }
+        }
+        if goes_on {
+            let mut decays = Decays::new(count, memory.forward.decays);
+            let mut sum = 0.0;
+            for (t, &log) in memory.forward.logs[..count].iter().enumerate() {
+                sum += f64::from(log);
+                decays.set(t, sum);
+            }
+            let steps = Steps {
+                x: memory.q,
+                x_pitch: self.pitches.dim,
+                values: memory.dsums,
+                values_pitch: self.pitches.values,
+                factors: decays.powers(simd),
+                count,
+            };
+            let decay = self.lives[1].then_some(whole);
+            simd.vectorize(features::Write {
+                shape,
+                decay,
+                steps,
+                state: memory.dstate,
+                block: memory.forward.scratch,
+            });
+        }
+        across
+    }
+
+    /// What the tile at `t` gets from the gradient by the state that it was written into.
+    #[inline(always)]
+    fn written<S: Simd>(&self, simd: S, t: usize, memory: &mut Memory<'_>) {
+        let (shape, count) = (self.shape, TILE.min(self.range.len() - t));
+        let own = &mut memory.forward;
+        let factors = &own.decays[t..][..count];
+        turn(&own.k[t * shape.dim..], shape.dim, [count, shape.dim], own.q);
+        turn(&own.v[t * shape.values..], shape.values, [count, shape.values], memory.dsums_turned);
+        let dk = &mut memory.dx_turned[..shape.dim * TILE];
+        dk.fill(0.0);
+        simd.vectorize(features::ReadBackward {
+            shape,
+            state: memory.dstate,
+            x: own.q,
+            dvalues: memory.dsums_turned,
+            dx: dk,
+            block: own.scratch,
+        });
+        let pitch = self.pitches.dim;
+        add_turned(dk, factors, [count, shape.dim], &mut memory.dk[t * pitch..], pitch);
+        // By Euler: a sum of products of two elements is half of what its gradient makes with them.
+        let half = steps::half_inner(own.q, dk);
+        for m in 0..count {
+            memory.pairs[(t + m) * LANES] = factors[m] * half[m];
+        }
+        let sums = &mut own.sums[..shape.values * TILE];
+        sums.fill(0.0);
+        simd.vectorize(features::Read { shape, state: memory.dstate, x: own.q, sums, block: own.scratch });
+        let pitch = self.pitches.value;
+        add_turned(sums, factors, [count, shape.values - 1], &mut memory.dv[t * pitch..], pitch);
+    }
+
+    /// The tile at `t`: its dq, and what it gives to the earlier steps. `later`: the pairs of all later steps, and of those
+    /// behind the chunk, with what came before the chunk.
+    #[inline(always)]
+    fn tile<S: Simd>(&self, simd: S, t: usize, later: &mut f32, memory: &mut Memory<'_>) {
+        let (shape, pitches, count) = (self.shape, self.pitches, TILE.min(self.range.len() - t));
+        let own = &mut memory.forward;
+        turn(&memory.q[t * pitches.dim..], pitches.dim, [count, shape.dim], own.q);
+        turn(&memory.dsums[t * pitches.values..], pitches.values, [count, shape.values], memory.dsums_turned);
+        let from_chunk = decays::behind(simd, &own.logs[..t], self.scale, own.decays);
+        let factors = decays_of_tile(simd, &own.logs[t..t + count]);
+        let dq = &mut memory.dx_turned[..shape.dim * TILE];
+        dq.fill(0.0);
+        let mut with_state = [0.0; TILE];
+        if self.lives[0] {
+            let state = &memory.states[self.number * shape.state()..][..shape.state()];
+            simd.vectorize(features::ReadBackward {
+                shape,
+                state,
+                x: own.q,
+                dvalues: memory.dsums_turned,
+                dx: dq,
+                block: own.scratch,
+            });
+            let mut factors = factors;
+            factors.iter_mut().for_each(|factor| *factor *= from_chunk);
+            tile::scale_steps(dq, &factors);
+            with_state = steps::half_inner(own.q, dq);
+        }
+        let mut earlier = steps::total(&memory.pairs[..t * LANES]);
+        let mut columns = [0.0; TILE];
+        for m in (0..t + 1).step_by(TILE) {
+            let diagonal = m == t;
+            let rows = if diagonal { count } else { TILE };
+            if diagonal {
+                let logs = &memory.forward.logs[t..t + count];
+                tile::decays_within(simd, logs, self.scale, memory.forward.scratch, memory.forward.within);
+            } else {
+                tile::decays_between(&memory.forward.decays[m..m + TILE], &factors, memory.forward.within);
+            }
+            self.pairs(simd, [m, t], [rows, count], memory);
+            let weights = &memory.dweights[..rows * TILE];
+            if !diagonal {
+                steps::take(weights, &mut memory.pairs[m * LANES..], &mut columns);
+            }
+        }
+        let own_pairs = &memory.pairs[t * LANES..][..count * LANES];
+        let dlogs = &mut memory.dlogs[t..t + count];
+        steps::dlogs(own_pairs, memory.dweights, [&with_state, &columns], [later, &mut earlier], dlogs);
+    }
+
+    /// The pairs of the steps at `m` with the later ones at `t`, of which there are so many: dq in rows of steps, dk and dv, and
+    /// in `dweights` weight times gradient.
+    #[inline(always)]
+    fn pairs<S: Simd>(&self, simd: S, [m, t]: [usize; 2], [rows, count]: [usize; 2], memory: &mut Memory<'_>) {
+        let (shape, pitches, own) = (self.shape, self.pitches, &mut memory.forward);
+        let (k, v) = (&own.k[m * shape.dim..], &own.v[m * shape.values..]);
+        let mixed = m == t && !self.finite;
+        let [products, within] = [&mut *own.products, &mut *own.within].map(|tile| &mut tile[..rows * TILE]);
+        let [dweights, dproducts] =
+            [&mut *memory.dweights, &mut *memory.dproducts].map(|tile| &mut tile[..rows * TILE]);
+        tile::dot(simd, k, shape.dim, [rows, shape.dim], own.q, products);
+        tile::dot(simd, v, shape.values, [rows, shape.values], memory.dsums_turned, dweights);
+        if m == t {
+            for tile in [&mut *products, &mut *dweights, &mut *within] {
+                tile::mask(tile);
+            }
+        }
+        steps::gradients(products, within, dweights, dproducts);
+        tile::gather(simd, dproducts, k, shape.dim, [rows, shape.dim], memory.dx_turned, mixed);
+        let q = Right { memory: &memory.q[t * pitches.dim..], pitch: pitches.dim };
+        let dk = Sums { memory: &mut memory.dk[m * pitches.dim..], pitch: pitches.dim };
+        tile::scatter(simd, dproducts, q, [rows, count, pitches.dim], dk, mixed);
+        let dsums = Right { memory: &memory.dsums[t * pitches.values..], pitch: pitches.values };
+        let dv = Sums { memory: &mut memory.dv[m * pitches.value..], pitch: pitches.value };
+        tile::scatter(simd, products, dsums, [rows, count, pitches.value], dv, mixed);
+    }
+}
