@@ -245,6 +245,12 @@ impl<T: Element> AttentionCase<T> {
         Ok(op)
     }
 
+    /// The dimensions of out.
+    pub fn value_dims(&self) -> [(&'static str, usize); 4] {
+        let dims = self.op().and_then(|op| op.dims()).expect("a valid case");
+        [("batch", dims.batch), ("nheads", dims.nheads), ("seqlen", dims.seqlen), ("vdim", dims.vdim)]
+    }
+
     /// The dimensions of the states; all but the last are those of the norms.
     pub fn state_dims(&self) -> [(&'static str, usize); 4] {
         let dims = self.op().and_then(|op| op.dims()).expect("a valid case");
@@ -291,7 +297,7 @@ impl<T: Element> AttentionBuffers<T> {
     pub fn new(case: &AttentionCase<T>, [state, norm]: [bool; 2], order: Order) -> Self {
         let dims = case.state_dims();
         Self {
-            out: Buffer::poisoned(&case.v.dims(), order),
+            out: Buffer::poisoned(&case.value_dims(), order),
             final_state: state.then(|| Buffer::poisoned(&dims, order)),
             final_norm: norm.then(|| Buffer::poisoned(&dims[..3], order)),
         }

@@ -26,7 +26,7 @@ impl<T: Element> AttentionUpstream<T> {
         let wanted = dout || !(state || norm);
         let dims = case.state_dims();
         Self {
-            dout: wanted.then(|| Buffer::filled(&case.v.dims(), order, || random.normal())),
+            dout: wanted.then(|| Buffer::filled(&case.value_dims(), order, || random.normal())),
             dfinal_state: state.then(|| Buffer::filled(&dims, order, || random.normal())),
             dfinal_norm: norm.then(|| Buffer::filled(&dims[..3], order, || random.normal())),
         }
@@ -82,8 +82,8 @@ impl<T: Element> AttentionGradients<T> {
     pub fn new(case: &AttentionCase<T>, wanted: &[&str], order: Order) -> Self {
         let want = |i: usize| wanted.contains(&ATTENTION_GRADIENTS[i]);
         let state = case.state_dims();
-        let [keys, values] = [&case.k, &case.v].map(Buffer::dims);
-        let io = [&keys, &keys, &values];
+        let (keys, values) = (case.q.dims(), case.value_dims());
+        let io = [&keys[..], &keys, &values];
         let wide = [&keys[..3], &state, &state[..3]];
         Self {
             io: std::array::from_fn(|i| want(i).then(|| Buffer::poisoned(io[i], order))),
