@@ -4,7 +4,6 @@
 use super::Cpu;
 use super::causal_conv1d::{BackwardPass, ForwardPass, UpdatePass};
 use super::selective_scan::{BackwardWorker, ForwardWorker};
-use super::squared_attention as attention;
 use super::tasks::Tasks;
 use crate::tensor::Element;
 
@@ -26,14 +25,6 @@ pub trait Kernels: Sized {
         Self: Element;
 
     fn causal_conv1d_update(cpu: Cpu, tasks: Tasks<'_, UpdatePass<'_, '_, Self>>)
-    where
-        Self: Element;
-
-    fn squared_attention_forward(cpu: Cpu, tasks: Tasks<'_, attention::ForwardPass<'_, '_, Self>>)
-    where
-        Self: Element;
-
-    fn squared_attention_backward(cpu: Cpu, tasks: Tasks<'_, attention::BackwardPass<'_, '_, Self>>)
     where
         Self: Element;
 }
@@ -58,14 +49,6 @@ macro_rules! kernels {
             }
 
             fn causal_conv1d_update(cpu: Cpu, tasks: Tasks<'_, UpdatePass<'_, '_, Self>>) {
-                cpu.dispatch(tasks);
-            }
-
-            fn squared_attention_forward(cpu: Cpu, tasks: Tasks<'_, attention::ForwardPass<'_, '_, Self>>) {
-                cpu.dispatch(tasks);
-            }
-
-            fn squared_attention_backward(cpu: Cpu, tasks: Tasks<'_, attention::BackwardPass<'_, '_, Self>>) {
                 cpu.dispatch(tasks);
             }
         }

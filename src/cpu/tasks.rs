@@ -57,17 +57,3 @@ pub fn take<'m>(memory: &mut &'m mut [f32], floats: usize) -> &'m mut [f32] {
     *memory = rest;
     own
 }
-
-/// Calls `run` with each task by itself, in `floats` of memory: as many at a time as `memory` has room for, and threads.
-pub fn each<P: Sync>(
-    cpu: Cpu,
-    pass: &P,
-    count: usize,
-    memory: &mut [f32],
-    floats: usize,
-    run: impl for<'t> Fn(Cpu, Tasks<'t, P>) + Sync + Send,
-) {
-    cpu.for_each_with(0..count, memory, floats, |task, memory| {
-        run(cpu, Tasks { pass, tasks: (task..task + 1).step_by(1), memory });
-    });
-}

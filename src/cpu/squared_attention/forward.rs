@@ -5,14 +5,14 @@ use super::features::{self, Shape, Steps};
 use super::rows::{Head, load, load_state, store_state, turn, turn_floats};
 use super::{Chunks, LANES, MOST_WORKERS, TILE, plan, tile};
 use crate::cpu::Cpu;
-use crate::cpu::tasks::{self, take};
+use crate::cpu::tasks::take;
 use crate::cpu::writer::Writer;
 use crate::error::Result;
 use crate::ops::squared_attention::{CheckedOutputs, Inputs, SquaredAttention, SquaredAttentionOutputs};
 use crate::ops::{Forward, Operator, Workspace};
 use crate::plan::{Plan, as_f32};
 use crate::tensor::{Element, Host};
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
 type Attention<'a, T> = SquaredAttention<'a, T, Host>;
@@ -77,11 +77,12 @@ fn run<T: Element>(cpu: Cpu, inputs: &Inputs<'_, T, Host>, outputs: CheckedOutpu
         final_state: outputs.final_state.map(Writer::new),
         final_norm: outputs.final_norm.map(Writer::new),
     };
-    tasks::each(cpu, &pass, inputs.dims.tasks(), memory, floats(inputs), T::squared_attention_forward);
+    let floats = floats(inputs);
+    cpu.for_each_with(0..inputs.dims.tasks(), memory, floats, |task, memory| pass.task(cpu, task, memory));
 }
 
 /// One call.
-pub struct Pass<'p, 'a, T: 'a> {
+struct Pass<'p, 'a, T: 'a> {
     inputs: &'p Inputs<'a, T, Host>,
     chunks: Chunks,
     out: Writer<'p, T, 4>,
@@ -135,9 +136,9 @@ impl<'m> Memory<'m> {
     }
 }
 
-impl<T: Element> tasks::Pass for Pass<'_, '_, T> {
-    #[inline(always)]
-    fn task<S: Simd>(&self, simd: S, task: usize, mut memory: &mut [f32]) {
+impl<T: Element> Pass<'_, '_, T> {
+    /// One head of one sequence.
+    fn task(&self, cpu: Cpu, task: usize, mut memory: &mut [f32]) {
         let (inputs, dims) = (self.inputs, self.inputs.dims);
         let span = inputs.sequences().span(task / dims.nheads);
         let at = Head { batch: span.batch, head: task % dims.nheads, seq: task / dims.nheads, start: span.start };
@@ -153,11 +154,11 @@ impl<T: Element> tasks::Pass for Pass<'_, '_, T> {
             let last = (first + size).min(span.len);
             let mut chunk = Chunk::load(inputs, at, first..last, lives, &mut memory);
             for t in (0..last - first).step_by(TILE) {
-                chunk.attend(simd, inputs, t);
+                chunk.attend(cpu, inputs, t);
                 self.store(at, first + t, (last - first - t).min(TILE), chunk.memory);
             }
             if kept || last < span.len {
-                chunk.remember(simd, inputs.scale_squared);
+                chunk.remember(cpu, inputs.scale_squared);
                 lives = true;
             }
         }
@@ -166,11 +167,8 @@ impl<T: Element> tasks::Pass for Pass<'_, '_, T> {
             store_state(shape, memory.state, at, self.final_state.as_ref(), self.final_norm.as_ref(), memory.rows)
         };
     }
-}
 
-impl<T: Element> Pass<'_, '_, T> {
     /// Divides the sums of a tile by their norm and writes them, as `count` steps from `first` on.
-    #[inline(always)]
     fn store(&self, at: Head, first: usize, count: usize, memory: &mut Memory<'_>) {
         let vdim = self.inputs.dims.vdim;
         if vdim == 0 {
@@ -188,8 +186,7 @@ impl<T: Element> Pass<'_, '_, T> {
 }
 
 /// Each row of steps but the last divided by the last, which is the norm; 0 where that is 0.
-#[inline(always)]
-pub(super) fn normalise(sums: &mut [f32], vdim: usize) {
+fn normalise(sums: &mut [f32], vdim: usize) {
     let (values, norm) = sums.split_at_mut(vdim * TILE);
     for row in values.chunks_exact_mut(TILE) {
         for (value, &norm) in row.iter_mut().zip(norm.iter()) {
@@ -212,7 +209,6 @@ pub(super) struct Chunk<'c, 'm> {
 }
 
 impl<'c, 'm> Chunk<'c, 'm> {
-    #[inline(always)]
     pub fn load<T: Element>(
         inputs: &Inputs<'_, T, Host>,
         at: Head,
@@ -231,16 +227,48 @@ impl<'c, 'm> Chunk<'c, 'm> {
     }
 
     /// Sums over all steps before or at those of the tile at `t`: rows of steps, one for each value and one for the norm.
-    #[inline(always)]
-    pub fn attend<S: Simd, T: Element>(&mut self, simd: S, inputs: &Inputs<'_, T, Host>, t: usize) {
-        let (shape, scale) = (self.shape, inputs.scale_squared);
+    pub fn attend<T: Element>(&mut self, cpu: Cpu, inputs: &Inputs<'_, T, Host>, t: usize) {
         let count = (self.steps.len() - t).min(TILE);
         let first = self.steps.start + t;
-        load(&inputs.q, self.at, first..first + count, self.memory.rows, shape.dim);
-        turn(self.memory.rows, shape.dim, [count, shape.dim], self.memory.q);
-        let from_chunk = decays::behind(simd, &self.memory.logs[..t], scale, self.memory.decays);
-        let later = decays_of_tile(simd, &self.memory.logs[t..t + count]);
-        let Memory { state, k, v, logs, decays, q, sums, products, within, scratch, .. } = &mut *self.memory;
+        load(&inputs.q, self.at, first..first + count, self.memory.rows, self.shape.dim);
+        let (shape, lives, finite, scale) = (self.shape, self.lives, self.finite, inputs.scale_squared);
+        Attend { shape, lives, finite, scale, t, count, memory: self.memory }.run(cpu);
+    }
+
+    /// Takes the chunk's steps into the state.
+    pub fn remember(&mut self, cpu: Cpu, scale: f32) {
+        let (shape, lives, count) = (self.shape, self.lives, self.steps.len());
+        Remember { shape, lives, scale, count, memory: self.memory }.run(cpu);
+    }
+}
+
+/// [`Chunk::attend`], the rows of q being in memory.
+struct Attend<'c, 'm> {
+    shape: Shape,
+    lives: bool,
+    finite: bool,
+    scale: f32,
+    t: usize,
+    count: usize,
+    memory: &'c mut Memory<'m>,
+}
+
+impl Attend<'_, '_> {
+    fn run(self, cpu: Cpu) {
+        cpu.dispatch(self);
+    }
+}
+
+impl WithSimd for Attend<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { shape, scale, t, count, .. } = self;
+        let Memory { state, k, v, logs, decays, q, sums, products, within, scratch, rows } = self.memory;
+        turn(rows, shape.dim, [count, shape.dim], q);
+        let from_chunk = decays::behind(simd, &logs[..t], scale, decays);
+        let later = decays_of_tile(simd, &logs[t..t + count]);
         sums[..shape.values * TILE].fill(0.0);
         if self.lives {
             simd.vectorize(features::Read { shape, state, x: q, sums, block: scratch });
@@ -255,22 +283,41 @@ impl<'c, 'm> Chunk<'c, 'm> {
             tile::weights(products, within);
             tile::gather(simd, products, v, shape.values, [TILE, shape.values], sums, false);
         }
-        let (k, v) = (&k[t * shape.dim..], &v[t * shape.values..]);
+        let (k, v, products) = (&k[t * shape.dim..], &v[t * shape.values..], &mut products[..count * TILE]);
         tile::dot(simd, k, shape.dim, [count, shape.dim], q, products);
         tile::decays_within(simd, &logs[t..t + count], scale, scratch, within);
-        tile::weights(&mut products[..count * TILE], within);
-        tile::mask(&mut products[..count * TILE]);
+        tile::weights(products, within);
+        tile::mask(products);
         tile::gather(simd, products, v, shape.values, [count, shape.values], sums, !self.finite);
     }
+}
 
-    /// Takes the chunk's steps into the state.
+/// [`Chunk::remember`].
+struct Remember<'c, 'm> {
+    shape: Shape,
+    lives: bool,
+    scale: f32,
+    count: usize,
+    memory: &'c mut Memory<'m>,
+}
+
+impl Remember<'_, '_> {
+    fn run(self, cpu: Cpu) {
+        cpu.dispatch(self);
+    }
+}
+
+impl WithSimd for Remember<'_, '_> {
+    type Output = ();
+
     #[inline(always)]
-    pub fn remember<S: Simd>(&mut self, simd: S, scale: f32) {
-        let (shape, count) = (self.shape, self.steps.len());
-        let whole = decays::behind(simd, &self.memory.logs[..count], scale, self.memory.decays);
-        let Memory { state, k, v, decays, scratch, .. } = &mut *self.memory;
-        let steps = Steps { x: k, x_pitch: shape.dim, values: v, values_pitch: shape.values, factors: decays, count };
-        let decay = self.lives.then_some(whole);
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { shape, lives, scale, count, memory } = self;
+        let whole = decays::behind(simd, &memory.logs[..count], scale, memory.decays);
+        let Memory { state, k, v, decays, scratch, .. } = memory;
+        let (x_pitch, values_pitch) = (shape.dim, shape.values);
+        let steps = Steps { x: k, x_pitch, values: v, values_pitch, factors: decays, count };
+        let decay = lives.then_some(whole);
         simd.vectorize(features::Write { shape, decay, steps, state, block: scratch });
     }
 }

@@ -1,5 +1,7 @@
 //! Squared attention on the CPU: a head of a sequence is a task, worked on in chunks of steps. Inside a chunk steps meet pair
 //! by pair, in tiles; what comes before it is in the state. Vectors lie along the steps of a tile, or along features.
+//!
+//! What knows the dtype of the call loads rows as f32 and stores them; what is done with them is compiled once.
 
 mod backward;
 mod decays;
@@ -9,9 +11,6 @@ mod products;
 mod rows;
 mod tile;
 mod update;
-
-pub use backward::Pass as BackwardPass;
-pub use forward::Pass as ForwardPass;
 
 use crate::ops::squared_attention::{Dims, Inputs};
 use crate::plan::Plan;

@@ -20,7 +20,6 @@ pub struct Head {
 }
 
 /// The elements of steps `steps` as rows, `pitch` apart; what lies behind the elements of a row stays as it is.
-#[inline(always)]
 pub fn load<T: Element>(tensor: &Strided<'_, T, Host, 4>, at: Head, steps: Range<usize>, to: &mut [f32], pitch: usize) {
     let width = tensor.layout.extents[3];
     if width == 0 {
@@ -35,7 +34,6 @@ pub fn load<T: Element>(tensor: &Strided<'_, T, Host, 4>, at: Head, steps: Range
 ///
 /// # Safety
 /// Nobody else writes these elements at the same time.
-#[inline(always)]
 pub unsafe fn store<T: Element>(writer: &Writer<'_, T, 4>, at: Head, steps: Range<usize>, from: &[f32], pitch: usize) {
     let width = writer.layout().extents[3];
     if width == 0 {
@@ -80,7 +78,6 @@ pub fn add_turned(from: &[f32], factors: &[f32], [count, width]: [usize; 2], to:
 }
 
 /// A state (features, vdim) and its norm as rows of features.
-#[inline(always)]
 pub fn load_state(
     shape: Shape,
     state: Option<&Strided<'_, f32, Host, 4>>,
@@ -112,7 +109,6 @@ pub fn load_state(
 ///
 /// # Safety
 /// Nobody else writes the state of this head at the same time.
-#[inline(always)]
 pub unsafe fn store_state(
     shape: Shape,
     from: &[f32],

@@ -2,6 +2,7 @@
 
 use super::memory::{Memory, Pitches};
 use super::{Pass, steps};
+use crate::cpu::Cpu;
 use crate::cpu::squared_attention::decays::{self, Decays};
 use crate::cpu::squared_attention::features::{self, Shape, Steps};
 use crate::cpu::squared_attention::forward::{Chunk, decays_of_tile};
@@ -9,54 +10,37 @@ use crate::cpu::squared_attention::products::{Right, Sums};
 use crate::cpu::squared_attention::rows::{Head, add_turned, load, store, turn};
 use crate::cpu::squared_attention::{LANES, TILE, tile};
 use crate::tensor::Element;
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
 impl<T: Element> Pass<'_, '_, T> {
-    /// The chunk of number `number`, of these steps. `lives`: there is a state before it; a gradient by that behind it, which
-    /// becomes that by the one before it if it `goes_on`.
-    #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "one caller")]
-    pub(super) fn chunk<S: Simd>(
-        &self,
-        simd: S,
-        at: Head,
-        range: Range<usize>,
-        lives: [bool; 2],
-        number: usize,
-        goes_on: bool,
-        memory: &mut Memory<'_>,
-    ) {
-        let (inputs, shape, count) = (self.inputs, self.inputs.dims.shape(), range.len());
-        let pitches = Pitches::new(shape);
-        Chunk::load(inputs, at, range.clone(), lives[0], &mut memory.forward);
-        self.load_rows(at, range.clone(), memory);
-        for (rows, pitch) in
-            [(&mut *memory.dk, pitches.dim), (&mut *memory.dv, pitches.value), (&mut *memory.pairs, LANES)]
-        {
+    /// The chunk of these steps.
+    pub(super) fn chunk(&self, cpu: Cpu, at: Head, range: Range<usize>, work: Work, memory: &mut Memory<'_>) {
+        let (shape, pitches, count) = (work.shape, work.pitches, work.count);
+        Chunk::load(self.inputs, at, range.clone(), work.lives[0], &mut memory.forward);
+        self.load_rows(at, range.clone(), pitches, memory);
+        let gradients = [(&mut *memory.dk, pitches.dim), (&mut *memory.dv, pitches.value), (&mut *memory.pairs, LANES)];
+        for (rows, pitch) in gradients {
             rows[..count * pitch].fill(0.0);
         }
         let finite = |rows: &[f32]| rows.iter().all(|value| value.is_finite());
         let own = &memory.forward;
-        let all_finite = finite(&memory.q[..count * pitches.dim])
+        let finite = finite(&memory.q[..count * pitches.dim])
             && finite(&memory.dsums[..count * pitches.values])
             && finite(&own.k[..count * shape.dim])
             && finite(&own.v[..count * shape.values]);
-        let work = Work { at, range, shape, pitches, lives, number, scale: inputs.scale_squared, finite: all_finite };
-        let across = work.through_state(simd, goes_on, memory);
-        let mut later = across;
+        let work = Work { finite, ..work };
+        let mut later = ThroughState { work, memory }.run(cpu);
         for t in (0..count).step_by(TILE).rev() {
-            work.tile(simd, t, &mut later, memory);
-            self.store_dq(&work, t, memory);
+            later = Tile { work, t, later, memory }.run(cpu);
+            self.store_dq(at, range.start + t, TILE.min(count - t), work, memory);
         }
-        self.store_rows(&work, memory);
+        self.store_rows(at, range, work, memory);
     }
 
     /// q and the gradient by the sums that out is made of, and nothing behind them.
-    #[inline(always)]
-    fn load_rows(&self, at: Head, range: Range<usize>, memory: &mut Memory<'_>) {
-        let shape = self.inputs.dims.shape();
-        let (pitches, vdim) = (Pitches::new(shape), shape.values - 1);
+    fn load_rows(&self, at: Head, range: Range<usize>, pitches: Pitches, memory: &mut Memory<'_>) {
+        let vdim = self.inputs.dims.vdim;
         memory.q[..range.len() * pitches.dim].fill(0.0);
         load(&self.inputs.q, at, range.clone(), memory.q, pitches.dim);
         memory.dsums[..range.len() * pitches.values].fill(0.0);
@@ -73,58 +57,102 @@ impl<T: Element> Pass<'_, '_, T> {
         }
     }
 
-    #[inline(always)]
-    fn store_dq(&self, work: &Work, t: usize, memory: &mut Memory<'_>) {
+    fn store_dq(&self, at: Head, first: usize, count: usize, work: Work, memory: &mut Memory<'_>) {
         let (Some(dq), dim) = (&self.dq, work.shape.dim) else { return };
         if dim == 0 {
             return;
         }
-        let count = TILE.min(work.range.len() - t);
         let rows = &mut memory.forward.rows[..count * dim];
         rows.fill(0.0);
         add_turned(memory.dx_turned, &[1.0; TILE], [count, dim], rows, dim);
-        let first = work.range.start + t;
         // SAFETY: a head's steps are of one task.
-        unsafe { store(dq, work.at, first..first + count, rows, dim) };
+        unsafe { store(dq, at, first..first + count, rows, dim) };
     }
 
-    #[inline(always)]
-    fn store_rows(&self, work: &Work, memory: &mut Memory<'_>) {
+    fn store_rows(&self, at: Head, range: Range<usize>, work: Work, memory: &mut Memory<'_>) {
         // SAFETY: a head's steps are of one task.
         unsafe {
             if let Some(dk) = &self.dk {
-                store(dk, work.at, work.range.clone(), memory.dk, work.pitches.dim);
+                store(dk, at, range.clone(), memory.dk, work.pitches.dim);
             }
             if let Some(dv) = &self.dv {
-                store(dv, work.at, work.range.clone(), memory.dv, work.pitches.value);
+                store(dv, at, range.clone(), memory.dv, work.pitches.value);
             }
             if let Some(dlog_decay) = &self.dlog_decay {
-                let first = [work.at.batch, work.at.head, work.at.start + work.range.start];
-                dlog_decay.run(first, 2, &memory.dlogs[..work.range.len()]);
+                dlog_decay.run([at.batch, at.head, at.start + range.start], 2, &memory.dlogs[..work.count]);
             }
         }
     }
 }
 
 /// What a chunk is.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Work {
-    pub at: Head,
-    pub range: Range<usize>,
     pub shape: Shape,
     pub pitches: Pitches,
-    pub lives: [bool; 2],
+    /// Its number, and how many steps it has.
     pub number: usize,
+    pub count: usize,
+    /// There is a state before it; a gradient by that behind it.
+    pub lives: [bool; 2],
+    /// The gradient by the state before it is wanted.
+    pub goes_on: bool,
     pub scale: f32,
     /// All rows are.
     pub finite: bool,
 }
 
-impl Work {
-    /// The gradients through the state behind the chunk, and that by the state before it, if it `goes_on`. Returns the sum of
-    /// all pairs, weight times gradient, that reach over the chunk.
+/// The gradients through the state behind a chunk, and that by the state before it. Returns the sum of all pairs, weight times
+/// gradient, that reach over the chunk.
+struct ThroughState<'c, 'm> {
+    work: Work,
+    memory: &'c mut Memory<'m>,
+}
+
+impl ThroughState<'_, '_> {
+    fn run(self, cpu: Cpu) -> f32 {
+        cpu.dispatch(self)
+    }
+}
+
+impl WithSimd for ThroughState<'_, '_> {
+    type Output = f32;
+
     #[inline(always)]
-    fn through_state<S: Simd>(&self, simd: S, goes_on: bool, memory: &mut Memory<'_>) -> f32 {
-        let (shape, count) = (self.shape, self.range.len());
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        self.work.through_state(simd, self.memory)
+    }
+}
+
+/// The tile at `t`: its dq, and what it gives to the earlier steps. `later`: the pairs of all later steps, and of those behind
+/// the chunk, with what came before the chunk; it returns the same with its own.
+struct Tile<'c, 'm> {
+    work: Work,
+    t: usize,
+    later: f32,
+    memory: &'c mut Memory<'m>,
+}
+
+impl Tile<'_, '_> {
+    fn run(self, cpu: Cpu) -> f32 {
+        cpu.dispatch(self)
+    }
+}
+
+impl WithSimd for Tile<'_, '_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) -> f32 {
+        self.work.tile(simd, self.t, &mut self.later, self.memory);
+        self.later
+    }
+}
+
+impl Work {
+    #[inline(always)]
+    fn through_state<S: Simd>(self, simd: S, memory: &mut Memory<'_>) -> f32 {
+        let Self { shape, count, .. } = self;
         let whole = decays::behind(simd, &memory.forward.logs[..count], self.scale, memory.forward.decays);
         let mut across = 0.0;
         if self.lives[1] {
@@ -136,7 +164,7 @@ impl Work {
                 across = whole * steps::inner(shape, state, memory.dstate);
             }
         }
-        if goes_on {
+        if self.goes_on {
             let mut decays = Decays::new(count, memory.forward.decays);
             let mut sum = 0.0;
             for (t, &log) in memory.forward.logs[..count].iter().enumerate() {
@@ -165,8 +193,8 @@ impl Work {
 
     /// What the tile at `t` gets from the gradient by the state that it was written into.
     #[inline(always)]
-    fn written<S: Simd>(&self, simd: S, t: usize, memory: &mut Memory<'_>) {
-        let (shape, count) = (self.shape, TILE.min(self.range.len() - t));
+    fn written<S: Simd>(self, simd: S, t: usize, memory: &mut Memory<'_>) {
+        let (shape, count) = (self.shape, TILE.min(self.count - t));
         let own = &mut memory.forward;
         let factors = &own.decays[t..][..count];
         turn(&own.k[t * shape.dim..], shape.dim, [count, shape.dim], own.q);
@@ -195,11 +223,9 @@ impl Work {
         add_turned(sums, factors, [count, shape.values - 1], &mut memory.dv[t * pitch..], pitch);
     }
 
-    /// The tile at `t`: its dq, and what it gives to the earlier steps. `later`: the pairs of all later steps, and of those
-    /// behind the chunk, with what came before the chunk.
     #[inline(always)]
-    fn tile<S: Simd>(&self, simd: S, t: usize, later: &mut f32, memory: &mut Memory<'_>) {
-        let (shape, pitches, count) = (self.shape, self.pitches, TILE.min(self.range.len() - t));
+    fn tile<S: Simd>(self, simd: S, t: usize, later: &mut f32, memory: &mut Memory<'_>) {
+        let (shape, pitches, count) = (self.shape, self.pitches, TILE.min(self.count - t));
         let own = &mut memory.forward;
         turn(&memory.q[t * pitches.dim..], pitches.dim, [count, shape.dim], own.q);
         turn(&memory.dsums[t * pitches.values..], pitches.values, [count, shape.values], memory.dsums_turned);
@@ -248,7 +274,7 @@ impl Work {
     /// The pairs of the steps at `m` with the later ones at `t`, of which there are so many: dq in rows of steps, dk and dv, and
     /// in `dweights` weight times gradient.
     #[inline(always)]
-    fn pairs<S: Simd>(&self, simd: S, [m, t]: [usize; 2], [rows, count]: [usize; 2], memory: &mut Memory<'_>) {
+    fn pairs<S: Simd>(self, simd: S, [m, t]: [usize; 2], [rows, count]: [usize; 2], memory: &mut Memory<'_>) {
         let (shape, pitches, own) = (self.shape, self.pitches, &mut memory.forward);
         let (k, v) = (&own.k[m * shape.dim..], &own.v[m * shape.values..]);
         let mixed = m == t && !self.finite;

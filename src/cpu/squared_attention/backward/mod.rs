@@ -10,7 +10,6 @@ use super::forward::Chunk as ForwardChunk;
 use super::rows::{Head, load, load_state, store_state, turn};
 use super::{Chunks, MOST_WORKERS, TILE, plan};
 use crate::cpu::Cpu;
-use crate::cpu::tasks;
 use crate::cpu::writer::Writer;
 use crate::error::Result;
 use crate::ops::squared_attention::{
@@ -19,8 +18,8 @@ use crate::ops::squared_attention::{
 use crate::ops::{Backward, Operator, Workspace};
 use crate::plan::{Plan, as_f32};
 use crate::tensor::{Element, Host};
-use memory::Memory;
-use pulp::Simd;
+use chunk::Work;
+use memory::{Memory, Pitches};
 
 type Attention<'a, T> = SquaredAttention<'a, T, Host>;
 
@@ -103,11 +102,12 @@ fn run<T: Element>(
         dinitial_state: gradients.dinitial_state.map(Writer::new),
         dinitial_norm: gradients.dinitial_norm.map(Writer::new),
     };
-    tasks::each(cpu, &pass, inputs.dims.tasks(), memory, floats(inputs), T::squared_attention_backward);
+    let floats = floats(inputs);
+    cpu.for_each_with(0..inputs.dims.tasks(), memory, floats, |task, memory| pass.task(cpu, task, memory));
 }
 
 /// One call.
-pub struct Pass<'p, 'a, T: 'a> {
+struct Pass<'p, 'a, T: 'a> {
     inputs: &'p Inputs<'a, T, Host>,
     upstream: CheckedUpstream<'p, T, Host>,
     chunks: Chunks,
@@ -119,37 +119,42 @@ pub struct Pass<'p, 'a, T: 'a> {
     dinitial_norm: Option<Writer<'p, f32, 3>>,
 }
 
-impl<T: Element> tasks::Pass for Pass<'_, '_, T> {
-    #[inline(always)]
-    fn task<S: Simd>(&self, simd: S, task: usize, mut memory: &mut [f32]) {
+impl<T: Element> Pass<'_, '_, T> {
+    /// One head of one sequence.
+    fn task(&self, cpu: Cpu, task: usize, mut memory: &mut [f32]) {
         let (inputs, dims) = (self.inputs, self.inputs.dims);
         let span = inputs.sequences().span(task / dims.nheads);
         let at = Head { batch: span.batch, head: task % dims.nheads, seq: task / dims.nheads, start: span.start };
         let (shape, size) = (dims.shape(), self.chunks.steps(span.len));
         let count = span.len.div_ceil(size);
         let mut memory = Memory::new(shape, [size.min(span.len), count, span.len], &mut memory);
-        self.forward(simd, at, (span.len, size), &mut memory);
+        self.forward(cpu, at, (span.len, size), &mut memory);
         let (dstate, dnorm) = (self.upstream.dfinal_state.as_ref(), self.upstream.dfinal_norm.as_ref());
         load_state(shape, dstate, dnorm, at, memory.dstate, memory.forward.rows);
         let mut lives = dstate.is_some() || dnorm.is_some();
         let asked = self.dinitial_state.is_some() || self.dinitial_norm.is_some();
         for chunk in (0..count).rev() {
             let steps = chunk * size..((chunk + 1) * size).min(span.len);
-            let before = chunk > 0 || inputs.initial.is_some();
-            let state = before.then_some(chunk);
-            self.chunk(simd, at, steps, [state.is_some(), lives], chunk, chunk > 0 || asked, &mut memory);
+            let work = Work {
+                shape,
+                pitches: Pitches::new(shape),
+                number: chunk,
+                count: steps.len(),
+                lives: [chunk > 0 || inputs.initial.is_some(), lives],
+                goes_on: chunk > 0 || asked,
+                scale: inputs.scale_squared,
+                finite: false,
+            };
+            self.chunk(cpu, at, steps, work, &mut memory);
             lives = true;
         }
         let (state, norm) = (self.dinitial_state.as_ref(), self.dinitial_norm.as_ref());
         // SAFETY: a head's state is of one task.
         unsafe { store_state(shape, memory.dstate, at, state, norm, memory.forward.rows) };
     }
-}
 
-impl<T: Element> Pass<'_, '_, T> {
     /// The states before all chunks but those that begin from nothing, and all norms.
-    #[inline(always)]
-    fn forward<S: Simd>(&self, simd: S, at: Head, (len, size): (usize, usize), memory: &mut Memory<'_>) {
+    fn forward(&self, cpu: Cpu, at: Head, (len, size): (usize, usize), memory: &mut Memory<'_>) {
         let (inputs, shape) = (self.inputs, self.inputs.dims.shape());
         let mut lives = inputs.initial.is_some();
         if let Some(initial) = &inputs.initial {
@@ -166,20 +171,19 @@ impl<T: Element> Pass<'_, '_, T> {
                 if self.upstream.dout.is_none() {
                     break;
                 }
-                rows.attend(simd, inputs, t);
+                rows.attend(cpu, inputs, t);
                 let (steps, count) = (first + t, (last - first - t).min(TILE));
                 let [norms, dnorms] = [&mut *memory.norms, &mut *memory.dnorms].map(|all| &mut all[steps..][..count]);
                 self.norms(at, steps, shape, rows.memory, memory.dsums_turned, [norms, dnorms]);
             }
             if last < len {
-                rows.remember(simd, inputs.scale_squared);
+                rows.remember(cpu, inputs.scale_squared);
                 lives = true;
             }
         }
     }
 
     /// The norms of a tile whose sums are in memory, and the gradients by them.
-    #[inline(always)]
     fn norms(
         &self,
         at: Head,
