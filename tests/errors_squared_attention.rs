@@ -191,7 +191,7 @@ fn gradients() {
         );
     }
     let wanted = SquaredAttentionGradients::new;
-    fn shaped<const N: usize>(memory: &mut [f32], dims: [(&'static str, usize); N]) -> ViewMut<'_, f32> {
+    fn shaped<'a, const N: usize>(memory: &'a mut [f32], dims: [(&'static str, usize); N]) -> ViewMut<'a, f32> {
         ViewMut::new(&mut memory[..dims.iter().map(|dim| dim.1).product()], dims)
     }
     let keys = "expected [2, 3, 5, 2] (batch, nheads, seqlen, dim)";
