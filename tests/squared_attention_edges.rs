@@ -117,9 +117,9 @@ fn resets_forget<B: Backend, T: Element>() {
             let upstream = AttentionUpstream { dout: Some(dout), ..upstream };
             let gradients = run_backward(&backend, &case, &upstream);
             let none = |buffer: &Buffer<f32>| buffer.dense().iter().all(|&value| value == 0.0);
-            let early = gradients.slice("seqlen", 0..reset);
+            let early = gradients.steps(0..reset);
             let keys = early.io.iter().flatten().all(|buffer| buffer.dense().iter().all(|&value| value == 0.0));
-            assert!(keys, "keys and values before a {text}");
+            assert!(keys, "queries, keys and values before a {text}");
             assert!(none(&gradients.wide[0].as_ref().expect("asked").slice("seqlen", 0..reset + 1)), "decays, {text}");
             assert!(gradients.wide[1..].iter().flatten().all(none), "initial states, {text}");
         }
@@ -192,7 +192,7 @@ fn causality_backward<B: Backend, T: Element>() {
             other.dout = other.dout.map(|dout| with(&dout, |i, old| if i == at * 4 + 2 { value } else { old }));
             let (clean, got) = (run_backward(&backend, &case, &upstream), run_backward(&backend, &case, &other));
             let text = format!("dout {value} at step {at}, {spec:?}");
-            clean.slice("seqlen", at + 1..67).expect_late(&got.slice("seqlen", at + 1..67), &text);
+            clean.steps(at + 1..67).expect_same_bits(&text, &got.steps(at + 1..67));
             let dq = |gradients: &AttentionGradients<T>, range| {
                 gradients.io[0].as_ref().expect("asked for").slice("seqlen", range)
             };
@@ -237,12 +237,3 @@ fn padding<B: Backend, T: Element>() {
 }
 
 suites!(only cpu: zero_queries, no_scale, resets_forget, causality, causality_backward, padding);
-
-impl<T: Element> AttentionGradients<T> {
-    /// The same bits by keys, values and decays, of steps after the one that differs.
-    fn expect_late(&self, other: &Self, text: &str) {
-        for (i, name) in ATTENTION_GRADIENTS.into_iter().enumerate().take(4) {
-            assert!(self.bits()[i] == other.bits()[i], "{name} of later steps: {text}");
-        }
-    }
-}

@@ -106,7 +106,7 @@ impl AttentionSpec {
 
     /// As many rows and steps as the naive loops run in a moment, and as few as do not leave the yardstick to luck.
     fn resolve(mut self) -> Self {
-        const MOST: usize = 150_000;
+        const MOST: usize = 50_000;
         const ROWS: usize = 8;
         if let Some(lengths) = self.packed.take() {
             self = self.packed(&lengths);

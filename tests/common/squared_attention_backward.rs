@@ -133,7 +133,16 @@ impl<T: Element> AttentionGradients<T> {
         }
     }
 
-    /// Those of one head, row of a batch or stretch of steps.
+    /// Those of some steps, without states and norms.
+    pub fn steps(&self, range: std::ops::Range<usize>) -> Self {
+        let [dlog_decay, ..] = &self.wide;
+        Self {
+            io: self.io.each_ref().map(|by| by.as_ref().map(|by| by.slice("seqlen", range.clone()))),
+            wide: [dlog_decay.as_ref().map(|by| by.slice("seqlen", range)), None, None],
+        }
+    }
+
+    /// Those of some heads or rows of a batch.
     pub fn slice(&self, name: &str, range: std::ops::Range<usize>) -> Self {
         self.mapped(|buffer| buffer.slice(name, range.clone()), |buffer| buffer.slice(name, range.clone()))
     }
