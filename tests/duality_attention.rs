@@ -10,9 +10,7 @@ use common::squared_attention::{AttentionBuffers, AttentionCase, AttentionSpec, 
 use common::squared_attention_backward::{
     ATTENTION_GRADIENTS, AttentionGradients, AttentionUpstream, NaiveAttentionBackward,
 };
-use common::squared_attention_update::{
-    AttentionUpdateBuffers, AttentionUpdateCase, AttentionUpdateSpec, update_spec,
-};
+use common::squared_attention_update::{AttentionUpdateBuffers, AttentionUpdateCase, AttentionUpdateSpec, update_spec};
 use common::{property, shared_property};
 use half::bf16;
 use proptest::prelude::*;

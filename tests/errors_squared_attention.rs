@@ -18,11 +18,7 @@ fn zeros<const N: usize>(dims: [(&'static str, usize); N]) -> View<'static, f32>
 }
 
 /// The same dimensions, one of them of another extent.
-fn with<const N: usize>(
-    mut dims: [(&'static str, usize); N],
-    at: usize,
-    extent: usize,
-) -> [(&'static str, usize); N] {
+fn with<const N: usize>(mut dims: [(&'static str, usize); N], at: usize, extent: usize) -> [(&'static str, usize); N] {
     dims[at].1 = extent;
     dims
 }
@@ -179,7 +175,8 @@ fn gradients() {
          given"
     );
     let values = "expected [2, 3, 5, 4] (batch, nheads, seqlen, vdim)";
-    let (states, norms) = ("expected [2, 3, 3, 4] (batch, nheads, features, vdim)", "expected [2, 3, 3] (batch, nheads, features)");
+    let (states, norms) =
+        ("expected [2, 3, 3, 4] (batch, nheads, features, vdim)", "expected [2, 3, 3] (batch, nheads, features)");
     for (upstream, expected) in [
         (dout.dout(zeros(with(VALUE, 3, 3))), format!("`dout` has shape [2, 3, 5, 3], {values}")),
         (dout.dfinal_state(zeros(with(STATE, 0, 1))), format!("`dfinal_state` has shape [1, 3, 3, 4], {states}")),
@@ -199,7 +196,10 @@ fn gradients() {
     assert_eq!(back(dout, wanted().dq(&mut wrong)), format!("squared_attention: `dq` has shape [2, 3, 5, 1], {keys}"));
     assert_eq!(back(dout, wanted().dk(&mut wrong)), format!("squared_attention: `dk` has shape [2, 3, 5, 1], {keys}"));
     let mut wrong = shaped(&mut memory, with(VALUE, 1, 1));
-    assert_eq!(back(dout, wanted().dv(&mut wrong)), format!("squared_attention: `dv` has shape [2, 1, 5, 4], {values}"));
+    assert_eq!(
+        back(dout, wanted().dv(&mut wrong)),
+        format!("squared_attention: `dv` has shape [2, 1, 5, 4], {values}")
+    );
     let mut wrong = shaped(&mut memory, with(DECAY, 2, 4));
     assert_eq!(
         back(dout, wanted().dlog_decay(&mut wrong)),
@@ -227,8 +227,7 @@ fn plans_and_workspaces() {
     let mut memory = [7.0f32; 120];
     let mut out = ViewMut::new(&mut memory, VALUE);
     let plan = cpu.forward_plan(&attention).expect("valid");
-    let refused =
-        cpu.forward_with(&attention, SquaredAttentionOutputs::new(&mut out), &plan, (&mut Vec::new()).into());
+    let refused = cpu.forward_with(&attention, SquaredAttentionOutputs::new(&mut out), &plan, (&mut Vec::new()).into());
     assert!(matches!(refused, Err(Error::Workspace { op: "squared_attention", got: 0, .. })), "{refused:?}");
     // Another length, other chunks, and the other direction.
     let foreign = [

@@ -9,9 +9,7 @@ use common::squared_attention::{AttentionBuffers, AttentionCase, AttentionSpec, 
 use common::squared_attention_backward::{
     ATTENTION_GRADIENTS, AttentionGradients, AttentionUpstream, NaiveAttentionBackward,
 };
-use common::squared_attention_update::{
-    AttentionUpdateBuffers, AttentionUpdateCase, AttentionUpdateSpec, update_spec,
-};
+use common::squared_attention_update::{AttentionUpdateBuffers, AttentionUpdateCase, AttentionUpdateSpec, update_spec};
 use common::{property, say, shared_property};
 use proptest::prelude::*;
 use ssm_kernels::{Dtype, Element};

@@ -96,8 +96,7 @@ fn resets_forget<B: Backend, T: Element>() {
         for reset in [0, 1, 7, 8, 31, 32, 33, 40, 69] {
             let spec = AttentionSpec { chunk_size, decay: Decay::Slow, ..AttentionSpec::all(1, 2, 70, [3, 4]) };
             let mut case = AttentionCase::<T>::new(&spec);
-            case.log_decay =
-                with(&case.log_decay, |i, value| if i % 70 == reset { f32::NEG_INFINITY } else { value });
+            case.log_decay = with(&case.log_decay, |i, value| if i % 70 == reset { f32::NEG_INFINITY } else { value });
             let upstream = AttentionUpstream::new(&case, [true; 3], Order::Dense, 5);
             let text = format!("reset at {reset}, {spec:?}");
             check(&backend, &case, &upstream, &text);
@@ -113,7 +112,8 @@ fn resets_forget<B: Backend, T: Element>() {
                 expect_same_bits(&format!("states after a {text}"), one, two);
             }
             // What follows the reset is all that the gradients come from: none before it, and none by its decay.
-            let dout = with(upstream.dout.as_ref().expect("asked for"), |i, v| if i / 4 % 70 < reset { 0.0 } else { v });
+            let dout =
+                with(upstream.dout.as_ref().expect("asked for"), |i, v| if i / 4 % 70 < reset { 0.0 } else { v });
             let upstream = AttentionUpstream { dout: Some(dout), ..upstream };
             let gradients = run_backward(&backend, &case, &upstream);
             let none = |buffer: &Buffer<f32>| buffer.dense().iter().all(|&value| value == 0.0);

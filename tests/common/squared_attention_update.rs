@@ -4,7 +4,7 @@ use super::buffer::{Buffer, Order};
 use super::conv::dtype;
 use super::random::Random;
 use super::scan::order;
-use super::squared_attention::{AttentionCase, AttentionSpec, decay, scale, states, width};
+use super::squared_attention::{AttentionCase, AttentionSpec, decay, scale, states, widths};
 use proptest::prelude::*;
 use ssm_kernels::prelude::*;
 use ssm_kernels::reference::accuracy::{Loop, Yardstick};
@@ -26,7 +26,7 @@ pub struct AttentionUpdateSpec {
 pub fn update_spec(most: usize) -> impl Strategy<Value = AttentionUpdateSpec> {
     let tokens = prop_oneof![3 => Just(1usize), 3 => 0..=most];
     let indices = prop::option::of((0usize..4, prop::collection::vec(any::<bool>(), 5)));
-    let shape = (1usize..5, 1usize..4, tokens, [width(), width()]);
+    let shape = (1usize..5, 1usize..4, tokens, widths());
     let options = (decay(), prop::bool::weighted(0.7), scale());
     (shape, options, indices, dtype(), order(), any::<u64>()).prop_map(
         |((batch, nheads, seqlen, widths), (decay, near, scale), indices, state, order, seed)| {
