@@ -202,6 +202,30 @@ fn causality_backward<B: Backend, T: Element>() {
     }
 }
 
+/// Gradients are no numbers exactly where the recurrence's are, whichever input has one that is none.
+fn not_numbers_backward<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    for (chunk_size, at) in CHUNKS.into_iter().flat_map(|chunk| [1, 31, 50].map(|at| (chunk, at))) {
+        for value in [f32::NAN, f32::INFINITY] {
+            let spec = AttentionSpec { chunk_size, decay: Decay::Slow, ..AttentionSpec::all(1, 1, 67, [3, 4]) };
+            for what in ["q", "k", "v"] {
+                let mut case = AttentionCase::<T>::new(&spec);
+                match what {
+                    "q" => case.q = with(&case.q, |i, old| if i == at * 3 + 1 { value } else { old }),
+                    "k" => case.k = with(&case.k, |i, old| if i == at * 3 + 1 { value } else { old }),
+                    _ => case.v = with(&case.v, |i, old| if i == at * 4 + 2 { value } else { old }),
+                }
+                for how in [[true, false, false], [false, true, false], [true; 3]] {
+                    let upstream = AttentionUpstream::new(&case, how, Order::Dense, 5);
+                    let text = format!("{what} {value} at step {at}, {how:?}, {spec:?}");
+                    let expected = NaiveAttentionBackward(&case, &upstream).yardsticks();
+                    run_backward(&backend, &case, &upstream).expect_accurate(&text, &expected);
+                }
+            }
+        }
+    }
+}
+
 /// Rows of padding are 0 in out, and slots that no row has keep their bits, whatever the tokens of padding are.
 fn padding<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
@@ -236,4 +260,4 @@ fn padding<B: Backend, T: Element>() {
     }
 }
 
-suites!(only cpu: zero_queries, no_scale, resets_forget, causality, causality_backward, padding);
+suites!(only cpu: zero_queries, no_scale, resets_forget, causality, causality_backward, not_numbers_backward, padding);

@@ -105,7 +105,7 @@ impl AttentionSpec {
     }
 
     /// As many rows and steps as the naive loops run in a moment, and as few as do not leave the yardstick to luck.
-    fn resolve(mut self) -> Self {
+    pub fn resolve(mut self) -> Self {
         const MOST: usize = 50_000;
         // Fewer elements of a gradient leave the yardstick to luck; a few rows do where these are long.
         const ELEMENTS: usize = 64;

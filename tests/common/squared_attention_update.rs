@@ -31,7 +31,7 @@ pub fn update_spec(most: usize) -> impl Strategy<Value = AttentionUpdateSpec> {
     (shape, options, indices, dtype(), order(), any::<u64>()).prop_map(
         |((batch, nheads, seqlen, widths), (decay, near, scale), indices, state, order, seed)| {
             let all = AttentionSpec::all(batch, nheads, seqlen, widths);
-            let tokens = AttentionSpec { decay, near, scale, order, seed, ..all };
+            let tokens = AttentionSpec { decay, near, scale, order, seed, ..all }.resolve();
             AttentionUpdateSpec { tokens, state, indices }
         },
     )
