@@ -4,6 +4,16 @@
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a call was refused. Nothing has been written when one of these is returned, [`Error::Findings`] aside.
+///
+/// ```
+/// use ssm_kernels::Error;
+/// use ssm_kernels::prelude::*;
+/// let (x, weight) = ([0.0f32; 6], [0.0f32; 6]);
+/// let x = View::new(&x, [("batch", 1), ("dim", 2), ("seqlen", 3)]);
+/// let error = CausalConv1d::new(x, View::new(&weight, [("dim", 3), ("width", 2)])).unwrap_err();
+/// assert!(matches!(error, Error::Shape { arg: "weight", .. }));
+/// assert_eq!(error.to_string(), "causal_conv1d: `weight` has shape [3, 2], expected [2, 2] (dim, width)");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -1,8 +1,14 @@
 //! Kernels for state space models (Mamba and its relatives) as a low-level crate that model crates link.
 //!
-//! An operator is a contract ([`ops`]): equation, shapes, dtypes, checks. A backend runs it: [`Cpu`]. The
-//! [`mod@reference`] holds the same equations as naive loops, generic over the arithmetic, and the accuracy rule that every
-//! backend is held to.
+//! An operator is a contract ([`ops`]): equation, shapes, dtypes, checks. A backend runs it: [`Cpu`], or the kernels for NVIDIA
+//! GPUs (`gpu`), which have been run on an emulator and **on no GPU yet**. The [`mod@reference`] holds the same equations as naive
+//! loops, generic over the arithmetic, and the accuracy rule that every backend is held to.
+//!
+#![cfg_attr(
+    doc,
+    doc = "The [`guide`] has a quick start for the CPU, for a GPU, for tensors of candle, burn and others, and the"
+)]
+#![cfg_attr(doc, doc = "tables: what is supported, limits, precision, speed, comparison.")]
 //!
 //! ```
 //! use ssm_kernels::prelude::*;
@@ -59,6 +65,8 @@
 //! they run. `cust`: memory and streams of the crate cust for the GPU backend; it links the driver when it is built.
 //! `nvtx`: a range for profilers around every call of the GPU backend.
 
+// docs.rs says which feature an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 // A, B, C and D are the field's names.
 #![allow(non_snake_case)]
 
@@ -66,6 +74,8 @@ pub mod cpu;
 mod error;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 pub mod gpu;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 pub mod ops;
 mod plan;
 pub mod reference;

@@ -17,6 +17,26 @@ impl WorkspaceBlock {
 
 /// How a backend runs one call: a pure function of operator, direction, dtype, dimensions, groups, strides and, packed, the
 /// lengths of the sequences, never of device load or number of threads. The run uses exactly the plan that it is given.
+///
+/// ```
+/// use ssm_kernels::prelude::*;
+/// # let (ones, a) = ([1.0f32; 4], [-0.5f32]);
+/// # let sequence = [("batch", 1), ("dim", 1), ("seqlen", 4)];
+/// # let rows = View::new(&ones, [("batch", 1), ("ngroups", 1), ("dstate", 1), ("seqlen", 4)]);
+/// # let (x, A) = (View::new(&ones, sequence), View::new(&a, [("dim", 1), ("dstate", 1)]));
+/// let scan = SelectiveScan::new(x, x, A, rows, rows)?;
+/// let plan = Cpu::new().forward_plan(&scan)?;
+/// assert_eq!((plan.kernel.as_str(), plan.split), ("selective_scan_fwd_f32", 1));
+/// // Once for many calls of this shape, which then allocate nothing.
+/// let mut workspace = plan.allocate()?;
+/// assert_eq!(workspace.len(), plan.workspace_blocks());
+/// let mut out = [0.0; 4];
+/// for _ in 0..2 {
+///     let mut view = ViewMut::new(&mut out, sequence);
+///     Cpu::new().forward_with(&scan, SelectiveScanOutputs::new(&mut view), &plan, (&mut workspace).into())?;
+/// }
+/// # Ok::<(), ssm_kernels::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Plan {

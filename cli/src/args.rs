@@ -32,6 +32,14 @@ pub enum Command {
     /// multiply-add, exp counts as 8; docs/benchmarks.md has the counts. Exit status: 0, or 2 if the call was refused.
     #[cfg(feature = "bench")]
     Bench(BenchArgs),
+    /// Examines a training call of selective_scan in a file: why it is not finite or not exact, and what its states do.
+    ///
+    /// Ranges of the inputs; the error of the cpu backend with inputs in each dtype against f64, per channel, and how much
+    /// of it is the rounding of the inputs; the first (batch, channel, time) that is not finite, and its cause, found by
+    /// following the recurrence there; histograms of delta and of the decay horizon 1/(delta |A|) in steps; the plans.
+    /// Exit status: 0 if no error was found (there may be warnings), 1 if one was (something is not finite, or the accuracy
+    /// rule is broken), 2 if the file was refused.
+    Doctor(DoctorArgs),
     /// Holds backends to the reference on random cases: the accuracy rule, and that a split sequence is the whole.
     ///
     /// Exit status: 0 if every case passes, 1 if one does not, 2 if the call was refused.
@@ -101,6 +109,36 @@ pub struct CheckArgs {
     /// Where the cases come from: case i of seed S is case 0 of seed S + i. Without it, the clock.
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
+    /// Prints the table in Markdown: for each tensor and dtype of a call the largest error and that of the plain loops, both
+    /// in ulp, and the share of what is allowed.
+    #[arg(long)]
+    pub table: bool,
+}
+
+/// The arguments of `ssm doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// The operator, selective_scan; without it, the file's metadata say.
+    #[arg(long, value_enum)]
+    pub op: Option<Op>,
+    /// The dtypes of x, dt, z, B, C and out that are tried; may be given several times. Without it, all.
+    #[arg(long, value_enum, default_values_t = [IoDtype::F32, IoDtype::Bf16, IoDtype::F16])]
+    pub dtype: Vec<IoDtype>,
+    /// How many of the worst channels are listed; the JSON has all.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub channels: usize,
+    /// Threads; without it, one per core.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Where everything goes as JSON. Numbers that are not finite are null there.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// The most memory that it may ask for; without it, 1024 MiB and 32 times the size of the file.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
+    pub max_memory: Option<u64>,
+    /// Inputs, and options in the metadata, as for `ssm run`.
+    #[arg(value_name = "IN.safetensors")]
+    pub input: PathBuf,
 }
 
 /// What `ssm bench` measures.
@@ -152,7 +190,6 @@ pub enum Layouts {
 }
 
 /// The dtype of what operators read and write.
-#[cfg(feature = "bench")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum IoDtype {
     /// IEEE binary32.
@@ -315,6 +352,6 @@ macro_rules! named {
         }
     )*};
 }
-named!(Op, Backend, Layout, Checked);
+named!(Op, Backend, Layout, Checked, IoDtype);
 #[cfg(feature = "bench")]
-named!(Measured, IoDtype);
+named!(Measured);

@@ -15,6 +15,7 @@ mod bench;
 mod check;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod doctor;
 mod error;
 mod info;
 mod input;
@@ -38,6 +39,8 @@ use std::io::{ErrorKind, Write};
 pub const SUCCESS: u8 = 0;
 /// Everything ran, and a result breaks the accuracy rule.
 pub const RULE_BROKEN: u8 = 1;
+/// Everything ran, and `ssm doctor` found an error.
+pub const FOUND: u8 = 1;
 /// Nothing was written, because of the message on standard error.
 pub const REFUSED: u8 = 2;
 
@@ -53,6 +56,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: 
         #[cfg(feature = "bench")]
         Ok(Cli { command: Some(Command::Bench(args)) }) => match bench::run(&args) {
             Ok(table) => (table, SUCCESS),
+            Err(error) => return refuse(err, &error.to_string()),
+        },
+        Ok(Cli { command: Some(Command::Doctor(args)) }) => match doctor::run(&args, err) {
+            Ok((text, healthy)) => (text, if healthy { SUCCESS } else { FOUND }),
             Err(error) => return refuse(err, &error.to_string()),
         },
         Ok(Cli { command: Some(Command::Check(args)) }) => match check::run(&args) {

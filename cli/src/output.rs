@@ -41,7 +41,6 @@ pub fn write(path: &Path, metadata: &BTreeMap<&str, String>, tensors: &[Tensor])
 }
 
 /// Writes a text.
-#[cfg(feature = "bench")]
 pub fn write_text(path: &Path, text: &str) -> Result<()> {
     replace(path, |mut file| file.write_all(text.as_bytes()))
 }

@@ -79,7 +79,7 @@ impl Report {
 }
 
 fn verdict_line(name: &str, verdict: &Verdict) -> String {
-    let Verdict { largest_error, largest_truth, share, failure } = verdict;
+    let Verdict { largest_error, largest_truth, share, failure, .. } = verdict;
     let share = format!("{:.1} %", share * 100.0);
     let word = if failure.is_some() { "FAIL" } else { "ok" };
     let mut line = format!("{name:<14}{largest_error:>14.3e}{largest_truth:>17.3e}{share:>19}  {word}\n");

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{broadcast_case, folder, run, scan_case};
+use common::{broadcast_case, folder, run, scan_case, ssm};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use safetensors::Dtype;
@@ -18,6 +18,17 @@ fn survives(name: &str, options: &[&str], bytes: &[u8]) {
     assert!(ran.status <= 2 && !ran.err.contains("panicked"), "{}", ran.err);
     assert_eq!(output.exists(), ran.status < 2, "{}", ran.err);
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1 + usize::from(output.exists()), "a temporary is left");
+}
+
+/// Has `bytes` examined in little memory; there is JSON only if they were.
+fn is_examined(name: &str, bytes: &[u8]) {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let (input, json) = (folder.join("in.safetensors"), folder.join("out.json"));
+    std::fs::write(&input, bytes).unwrap();
+    let options = ["doctor", "--max-memory", "64", "--threads", "1", "--json"].map(std::ffi::OsString::from);
+    let ran = ssm(options.into_iter().chain([json.clone().into(), input.into()]));
+    assert!(ran.status <= 2 && !ran.err.contains("panicked"), "{}", ran.err);
+    assert_eq!(json.exists(), ran.status < 2, "{}", ran.err);
 }
 
 fn files() -> Vec<Vec<u8>> {
@@ -186,6 +197,23 @@ proptest! {
     fn consistent_scans(file in consistent(), options in select(OPTIONS.to_vec())) {
         folder("fuzz_consistent");
         survives("fuzz_consistent", options, &file);
+    }
+
+    #[test]
+    fn examined_scans(file in prop_oneof![consistent(), hostile("selective_scan", &["A", "B", "C", "D", "dt", "x"])]) {
+        folder("fuzz_examined");
+        is_examined("fuzz_examined", &file);
+    }
+
+    #[test]
+    fn examined_bytes(file in select(files()), flips in prop::collection::vec((any::<Index>(), any::<u8>()), 1..4)) {
+        let mut file = file;
+        // A header of several hundred bytes seldom survives: those after it are values.
+        let header = 8 + usize::from(file[0]) + 256 * usize::from(file[1]);
+        let values = file.len() - header;
+        flips.iter().for_each(|(at, byte)| file[header + at.index(values)] = *byte);
+        folder("fuzz_bytes");
+        is_examined("fuzz_bytes", &file);
     }
 
     #[test]

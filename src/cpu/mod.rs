@@ -77,6 +77,44 @@ const LEAST_STEPS: usize = 1 << 15;
 /// # Workspace of the state update
 /// For each of at most 128 tasks of at least 32768 state steps, 4 bytes times `2 dstate + 3 max(1, min(64, 1024 / dstate))
 /// dstate`: B and C, and blocks of A, of states, and of states as they are stored.
+///
+/// # Squared attention
+/// With `s = (vdim + 1) f`, where `f` is dim (dim + 1) / 2 rounded up to a multiple of 16, and `r = s / (dim + vdim + 1)`, a
+/// sequence of at most `4 r` steps is one chunk (4192 at dim = vdim = 64), unless
+/// [`chunk_size`](crate::ops::squared_attention::SquaredAttention::chunk_size) says otherwise: all pairs of its steps are then
+/// less work than the state. A longer one is cut into chunks of `r / 2` steps, rounded up to a multiple of 32, forward at most
+/// 128, with the state carried between them. Heads of sequences are tasks.
+///
+/// The workspace of each of at most 64 tasks, where `c` is the steps of a chunk, is 4 bytes times
+/// ```text
+/// s + c (dim + vdim + 4) + 32 (dim + vdim + 1 + max(dim, vdim + 1)) + 6176      state; rows of steps; tiles
+/// ```
+/// and backward, where `d`, `v` and `w` are dim, vdim and vdim + 1, rounded up to multiples of 16,
+/// ```text
+/// s (1 + ceil(seqlen / c)) + 2 seqlen       states before chunks and the gradient by one; norms
+/// + c (2 d + v + w + 17) + 32 (dim + vdim + 1) + 2048
+/// ```
+/// more. The update, of `t` tokens: `t (2 f + 2 vdim + 2) + f + 64 vdim + dim`, f not rounded.
+///
+/// # Example
+/// ```
+/// use ssm_kernels::prelude::*;
+/// use ssm_kernels::Instructions;
+/// # let x: Vec<f32> = (0..600).map(|i| (i as f32).sin()).collect();
+/// # let sequence = [("batch", 2), ("dim", 3), ("seqlen", 100)];
+/// # let weight = [0.1f32, 0.2, 0.3, 0.1, 0.2, 0.3, 0.1, 0.2, 0.3];
+/// # let weight = View::new(&weight, [("dim", 3), ("width", 3)]);
+/// let conv = CausalConv1d::new(View::new(&x, sequence), weight)?.silu(true);
+/// let run = |cpu: Cpu| {
+///     let mut out = vec![0.0; 600];
+///     cpu.forward(&conv, CausalConv1dOutputs::new(&mut ViewMut::new(&mut out, sequence))).map(|()| out)
+/// };
+/// // The same bits on any number of threads, with any instructions.
+/// let out = run(Cpu::new())?;
+/// assert_eq!(out, run(Cpu::single_thread())?);
+/// assert_eq!(out, run(Cpu::new().instructions(Instructions::Scalar))?);
+/// # Ok::<(), ssm_kernels::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cpu {
     parallel: bool,

@@ -87,6 +87,13 @@ impl DeviceInfo {
 }
 
 /// All devices that the driver knows.
+///
+/// ```
+/// match ssm_kernels::gpu::devices() {
+///     Ok(list) => list.iter().for_each(|device| println!("{}: {}", device.ordinal, device.name)),
+///     Err(absent) => println!("{absent}"), // a value, not a crash
+/// }
+/// ```
 pub fn devices() -> Result<Vec<DeviceInfo>> {
     let (api, version, count) = start()?;
     (0..count).map(|ordinal| Ok(DeviceInfo::query(api, ordinal, version)?.0)).collect()

@@ -3,7 +3,14 @@
 use crate::error::{Error, Result};
 
 /// One PTX file: an operator, a direction, a dtype.
+///
+/// ```
+/// use ssm_kernels::gpu::MODULES;
+/// let module = MODULES.iter().find(|module| module.unit == "state_update_fwd_bf16").expect("one of each dtype");
+/// assert!(module.entries.contains(&"state_update_fwd_bf16_state_f32") && module.ptx.contains(".target sm_80"));
+/// ```
 #[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Module {
     /// `<op>_<fwd|bwd|update>_<dtype>`.
     pub unit: &'static str,

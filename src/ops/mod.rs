@@ -19,8 +19,13 @@ use crate::error::Result;
 use crate::plan::{Plan, WorkspaceBlock};
 use crate::tensor::{SliceMut, Storage};
 
-/// The arguments of one operator: what [`Forward`] takes beside the outputs.
-pub trait Operator {
+mod sealed {
+    pub trait Sealed {}
+}
+use sealed::Sealed;
+
+/// The arguments of one operator: what [`Forward`] takes beside the outputs. Sealed.
+pub trait Operator: Sealed {
     /// Where its tensors lie.
     type Storage: Storage;
     /// The tensors that the forward direction writes.
@@ -29,7 +34,7 @@ pub trait Operator {
     const NAME: &'static str;
 }
 
-/// An operator with a backward direction.
+/// An operator with a backward direction. Sealed, as [`Operator`] is.
 pub trait Differentiable: Operator {
     /// Gradients of the loss with respect to the outputs.
     type Upstream<'u>;
@@ -41,6 +46,26 @@ pub trait Differentiable: Operator {
 pub type Workspace<'w, S> = SliceMut<'w, WorkspaceBlock, S>;
 
 /// A backend that runs an operator forward.
+///
+/// A model is written for any backend that has its operators:
+/// ```
+/// use ssm_kernels::prelude::*;
+/// use ssm_kernels::Result;
+///
+/// /// x, each step added to the one before.
+/// fn sums<B>(backend: &B, x: &[f32]) -> Result<Vec<f32>>
+/// where
+///     B: for<'a> Forward<CausalConv1d<'a, f32>>,
+/// {
+///     let sequence = [("batch", 1), ("dim", 1), ("seqlen", x.len())];
+///     let conv = CausalConv1d::new(View::new(x, sequence), View::new(&[1.0, 1.0], [("dim", 1), ("width", 2)]))?;
+///     let mut out = vec![0.0; x.len()];
+///     backend.forward(&conv, CausalConv1dOutputs::new(&mut ViewMut::new(&mut out, sequence)))?;
+///     Ok(out)
+/// }
+/// assert_eq!(sums(&Cpu::new(), &[1.0, 2.0, 3.0])?, [1.0, 3.0, 5.0]);
+/// # Ok::<(), ssm_kernels::Error>(())
+/// ```
 pub trait Forward<Op: Operator> {
     /// How it will run: checks the arguments, reads no tensor.
     fn forward_plan(&self, op: &Op) -> Result<Plan>;

@@ -17,6 +17,23 @@ fn disturbed_runs(naive: &impl Loop) -> impl Iterator<Item = Vec<Vec<f64>>> {
 }
 
 /// A naive loop that runs in any arithmetic, for [`Yardstick::measure`].
+///
+/// ```
+/// use ssm_kernels::Dtype;
+/// use ssm_kernels::reference::{Real, accuracy::{Loop, Yardstick}};
+/// /// The sum of a list, yours to test another implementation of.
+/// struct Sum(Vec<f32>);
+/// impl Loop for Sum {
+///     fn run<R: Real>(&self) -> Vec<Vec<f64>> {
+///         vec![vec![R::sum(&self.0.iter().map(|&v| R::of(v)).collect::<Vec<R>>()).to_f64()]]
+///     }
+/// }
+/// let list = Sum((1..=100).map(|i| 1.0 / i as f32).collect());
+/// let yardstick = &Yardstick::measure(&list, &[1])[0];
+/// let backwards: f32 = list.0.iter().rev().sum();
+/// assert!(yardstick.judge(&[f64::from(backwards)], Dtype::F32).failure.is_none());
+/// assert!(yardstick.judge(&[f64::from(backwards) + 1e-4], Dtype::F32).failure.is_some());
+/// ```
 pub trait Loop {
     /// Runs in `R` and returns the tensors that are to be judged, dense, as f64. On the calling thread: [`Noisy`] keeps the
     /// seed of a run there.
@@ -34,6 +51,7 @@ pub struct Yardstick {
 
 /// How one tensor did.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Verdict {
     /// Largest |got - truth| over elements whose truth is finite.
     pub largest_error: f64,
@@ -47,6 +65,7 @@ pub struct Verdict {
 
 /// The worst element of a tensor that breaks the rule.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Failure {
     /// Its place in the dense tensor.
     pub index: usize,

@@ -4,6 +4,19 @@
 //! One text gives both oracle and yardstick: run on [`f64`] it is the truth, on [`f32`] and [`Noisy`] it is the error
 //! that a plain implementation may make. [`accuracy`] turns the two into the rule. The text itself is held to
 //! files that the original implementations produced (`tests/fixtures.rs`).
+//!
+//! ```
+//! use ssm_kernels::prelude::*;
+//! use ssm_kernels::reference::causal_conv1d;
+//! let (x, weight) = ([1.0f32, 2.0, 3.0], [0.1f32, 1.0]);
+//! let sequence = [("batch", 1), ("dim", 1), ("seqlen", 3)];
+//! let conv = CausalConv1d::new(View::new(&x, sequence), View::new(&weight, [("dim", 1), ("width", 2)]))?;
+//! let truth = causal_conv1d::forward::<f64, _, _>(&conv)?;
+//! assert_eq!(truth.out[2], 3.0 + 2.0 * f64::from(0.1f32)); // what the inputs say, exactly
+//! let plain = causal_conv1d::forward::<f32, _, _>(&conv)?;
+//! assert!((f64::from(plain.out[2]) - truth.out[2]).abs() < 1e-6);
+//! # Ok::<(), ssm_kernels::Error>(())
+//! ```
 
 use crate::error::{Error, Result};
 use crate::tensor::{Dtype, Element};

@@ -2,9 +2,15 @@
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-/// Arithmetic of a reference loop: [`f64`], [`f32`] or [`Noisy`](super::Noisy).
+pub trait Sealed {}
+impl Sealed for f32 {}
+impl Sealed for f64 {}
+impl Sealed for super::Noisy {}
+
+/// Arithmetic of a reference loop: [`f64`], [`f32`] or [`Noisy`](super::Noisy). Sealed.
 pub trait Real:
-    Copy
+    Sealed
+    + Copy
     + PartialOrd
     + Send
     + Sync

@@ -9,6 +9,7 @@ const OP: &str = "state_update";
 
 /// What a state update computes, dense and unrounded.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Forward<R> {
     /// (batch, seqlen, dim), or (batch, seqlen, nheads, headdim).
     pub out: Tensor<R>,

@@ -3,6 +3,14 @@
 use half::{bf16, f16};
 
 /// Name of an element type.
+///
+/// ```
+/// use ssm_kernels::{Dtype, Element};
+/// assert_eq!((f32::DTYPE.name(), half::bf16::DTYPE), ("f32", Dtype::BF16));
+/// // bf16 has 8 bits: 1 + 2^-7 is the next number.
+/// assert_eq!(Dtype::BF16.ulp(1.0), 0.0078125);
+/// assert_eq!(half::bf16::from_f32(1.003), half::bf16::ONE);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Dtype {

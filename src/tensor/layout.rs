@@ -17,6 +17,17 @@ pub struct Axis {
 }
 
 /// The dimensions of a view in the order of memory or any other: the contract finds them by name.
+///
+/// ```
+/// use ssm_kernels::{Axes, Axis};
+/// let axes = Axes::dense([("batch", 2), ("seqlen", 64), ("dim", 16)]);
+/// assert_eq!(axes.as_slice()[0], Axis { name: "batch", extent: 2, stride: 1024 });
+/// // Half of the channels of the same memory, and their number known at run time only.
+/// let mut half = axes.as_slice().to_vec();
+/// half[2].extent = 8;
+/// assert_eq!(Axes::from_slice(&half)?.as_slice()[2].extent, 8);
+/// # Ok::<(), ssm_kernels::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Axes {
     axes: [Axis; MAX_RANK],

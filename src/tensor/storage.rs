@@ -125,6 +125,15 @@ impl<'a, T> SliceMut<'a, T, Host> {
 impl<T> Slice<'_, T, Device> {
     /// Device memory from its raw parts.
     ///
+    /// ```
+    /// use ssm_kernels::{Axes, Device, Slice, View};
+    /// // SAFETY: nothing is run with it. An address as cudarc, cust or a framework gives it.
+    /// let slice = unsafe { Slice::<f32, Device>::from_raw_parts(0x7f00_0000_0000, 12, 1) };
+    /// assert_eq!((slice.elements(), slice.ordinal()), (12, Some(1)));
+    /// let x = View::from_parts(slice, Axes::dense([("batch", 1), ("seqlen", 3), ("dim", 4)]));
+    /// # assert_eq!(x.axes().as_slice().len(), 3);
+    /// ```
+    ///
     /// # Safety
     /// `address` is the device address of `elements` consecutive `T` on device `ordinal`; for the lifetime of the
     /// slice, and until all work enqueued with it has finished, that memory stays allocated and nobody writes to it.

@@ -109,6 +109,21 @@ impl<'a, T, S: Storage> View<'a, T, S> {
 }
 
 /// A tensor that an operator writes. As [`View`], with strides that address every element once.
+///
+/// ```
+/// use ssm_kernels::prelude::*;
+/// let (x, weight) = ([1.0f32, 2.0, 3.0], [2.0f32]);
+/// let conv = CausalConv1d::new(
+///     View::new(&x, [("batch", 1), ("dim", 1), ("seqlen", 3)]),
+///     View::new(&weight, [("dim", 1), ("width", 1)]),
+/// )?;
+/// // Into the second of two columns; what lies between is left alone.
+/// let mut wide = [0.0f32; 6];
+/// let mut column = ViewMut::strided(&mut wide[1..], [("batch", 1, 6), ("seqlen", 3, 2), ("dim", 1, 1)]);
+/// Cpu::new().forward(&conv, CausalConv1dOutputs::new(&mut column))?;
+/// assert_eq!(wide, [0.0, 2.0, 0.0, 4.0, 0.0, 6.0]);
+/// # Ok::<(), ssm_kernels::Error>(())
+/// ```
 pub struct ViewMut<'a, T: 'a, S: Storage = Host> {
     memory: RegionMut<'a, T, S>,
     axes: Axes,

@@ -214,7 +214,7 @@ impl<T: Element> Loop for NaiveScanBackward<'_, T> {
     fn run<R: Real>(&self) -> Vec<Vec<f64>> {
         let scan = self.case.scan().expect("a valid case");
         let run = reference::backward::<R, T>(&scan, self.upstream.views()).expect("a valid case");
-        let Gradients { dx, ddt, dz, dA, dB, dC, dD, ddt_bias, dinitial_state } = run;
+        let Gradients { dx, ddt, dz, dA, dB, dC, dD, ddt_bias, dinitial_state, .. } = run;
         let all = [dx, ddt, dz, dA, dB, dC, dD, ddt_bias, dinitial_state];
         all.map(|tensor| tensor.into_iter().map(R::to_f64).collect()).into()
     }

@@ -6,6 +6,7 @@ mod bindings;
 mod build;
 mod bundle;
 mod header;
+mod package;
 mod planted;
 mod ptx;
 mod ptxas;
@@ -30,6 +31,8 @@ cargo xtask <task>
                        fails unless they are current
   bundle [--try]       one archive in target/bundle that checks, times and profiles the kernels on a machine with a GPU
                        and without Rust; --try unpacks it in an empty folder and runs it on the emulated driver
+  package              dry run of publishing the crates together; fails unless each archive is small and whole, its
+                       targets compile, and xtask/downstream computes against the packaged files without compilers
   header [--check]     make c-api/include/ssm_kernels.h from c-api/src; --check fails unless it is current
 
 The compilers are those of the variables that `eval \"$(scripts/toolchains)\"` sets.
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         ("bindings", [option]) if option == "--check" => bindings::run(true),
         ("bundle", []) => bundle::run(false),
         ("bundle", [option]) if option == "--try" => bundle::run(true),
+        ("package", []) => package::run(),
         ("header", []) => header::run(false),
         ("header", [option]) if option == "--check" => header::run(true),
         _ => Err(format!("no task `{}`\n\n{HELP}", arguments.join(" "))),

@@ -32,7 +32,7 @@ pub fn run(args: &CheckArgs) -> Result<(String, bool)> {
     for (backend, subject) in subjects.collect::<Result<Vec<_>>>()? {
         let tally = subject.check(seed, args.cases.map(usize::from));
         text += &subject.place().map(|place| format!("\n{place}\n")).unwrap_or_default();
-        text += &format!("\n{}", tally.text(backend));
+        text += &format!("\n{}", if args.table { tally.markdown(backend) } else { tally.text(backend) });
         passes &= tally.passes();
     }
     Ok((text, passes))

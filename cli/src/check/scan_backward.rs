@@ -17,7 +17,7 @@ struct Naive<'r, 'a, T>(&'r SelectiveScan<'a, T>, SelectiveScanUpstream<'r, T>);
 impl<T: Io> Loop for Naive<'_, '_, T> {
     fn run<R: Real>(&self) -> Vec<Vec<f64>> {
         let run = naive::backward::<R, T>(self.0, self.1).expect("small, and checked before");
-        let naive::Gradients { dx, ddt, dz, dA, dB, dC, dD, ddt_bias, dinitial_state } = run;
+        let naive::Gradients { dx, ddt, dz, dA, dB, dC, dD, ddt_bias, dinitial_state, .. } = run;
         let all = [dx, ddt, dz, dA, dB, dC, dD, ddt_bias, dinitial_state];
         all.map(|tensor| tensor.into_iter().map(Real::to_f64).collect()).into()
     }

@@ -4,8 +4,8 @@ mod causal_conv1d;
 mod discretise;
 #[cfg(feature = "emulator")]
 mod emulator;
-mod results;
-mod selective_scan;
+pub(crate) mod results;
+pub(crate) mod selective_scan;
 mod shaped;
 mod state_update;
 
@@ -103,7 +103,18 @@ fn compute(args: &RunArgs, err: &mut dyn Write) -> Result<(Op, Dtype, Finished)>
     let mut memory = Memory::new(args.max_memory.unwrap_or_else(|| memory_for(&args.input)));
     let bytes = input::read(&args.input, &mut memory)?;
     let input = Input::parse(&bytes)?;
-    let op = choose_op(args, &input)?;
+    let op = choose_op(args.op, &input)?;
+    let (input, dtype) = for_op(op, input, err)?;
+    let finished = match dtype {
+        Dtype::F16 => dispatch::<f16>(op, args, &input, &mut memory),
+        Dtype::BF16 => dispatch::<bf16>(op, args, &input, &mut memory),
+        _ => dispatch::<f32>(op, args, &input, &mut memory),
+    };
+    Ok((op, dtype, finished?))
+}
+
+/// The file as one of `op`, its names and metadata checked, and the dtype of the call.
+pub(crate) fn for_op<'f>(op: Op, input: Input<'f>, err: &mut dyn Write) -> Result<(Input<'f>, Dtype)> {
     let contents = match op {
         Op::SelectiveScan => selective_scan::CONTENTS,
         Op::Discretise => discretise::CONTENTS,
@@ -120,16 +131,11 @@ fn compute(args: &RunArgs, err: &mut dyn Write) -> Result<(Op, Dtype, Finished)>
     let input = input.for_op(&name, contents.inputs, contents.results)?;
     let dtype = case_dtype(op, &input)?;
     input.metadata.check_text("dtype", dtype.name(), "like the tensors")?;
-    let finished = match dtype {
-        Dtype::F16 => dispatch::<f16>(op, args, &input, &mut memory),
-        Dtype::BF16 => dispatch::<bf16>(op, args, &input, &mut memory),
-        _ => dispatch::<f32>(op, args, &input, &mut memory),
-    };
-    Ok((op, dtype, finished?))
+    Ok((input, dtype))
 }
 
 /// MiB that a run on this file may ask for: a small file that describes huge tensors is refused, not served.
-fn memory_for(input: &Path) -> u64 {
+pub(crate) fn memory_for(input: &Path) -> u64 {
     // A file that cannot be read is refused when it is read.
     let bytes = std::fs::metadata(input).map_or(0, |metadata| metadata.len());
     1024 + bytes.saturating_mul(32).div_ceil(1 << 20)
@@ -145,9 +151,9 @@ fn dispatch<T: Io>(op: Op, args: &RunArgs, input: &Input<'_>, memory: &mut Memor
 }
 
 /// From the command line and the metadata, which must agree.
-fn choose_op(args: &RunArgs, input: &Input<'_>) -> Result<Op> {
+pub(crate) fn choose_op(asked: Option<Op>, input: &Input<'_>) -> Result<Op> {
     let names = Op::value_variants().iter().map(Op::to_string).collect::<Vec<_>>().join(", ");
-    match (args.op, input.metadata.text("op")) {
+    match (asked, input.metadata.text("op")) {
         (Some(op), None) => Ok(op),
         (None, None) => {
             Err(CliError::new(format!("metadata key `op` is missing, expected it or --op with one of {names}")))

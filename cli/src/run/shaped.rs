@@ -10,9 +10,38 @@ use ssm_kernels::prelude::*;
 use std::borrow::Cow;
 
 /// A tensor of R dimensions.
-pub(super) struct Shaped<'f, T: Clone, const R: usize> {
+pub(crate) struct Shaped<'f, T: Clone, const R: usize> {
     pub extents: [usize; R],
     pub data: Cow<'f, [T]>,
+}
+
+impl<T: Clone, const R: usize> Shaped<'_, T, R> {
+    /// The same elements.
+    pub fn lent(&self) -> Shaped<'_, T, R> {
+        Shaped { extents: self.extents, data: Cow::Borrowed(&self.data) }
+    }
+}
+
+impl<'f, T: Io, const R: usize> Shaped<'f, T, R> {
+    /// Other elements in the same places.
+    pub fn mapped<'s, U: Io>(
+        &'s self,
+        elements: &impl Fn(&'s [T]) -> Result<Cow<'s, [U]>>,
+    ) -> Result<Shaped<'s, U, R>> {
+        Ok(Shaped { extents: self.extents, data: elements(&self.data)? })
+    }
+}
+
+/// The elements rounded to `U`, lent where that is what they are.
+pub(crate) fn converted<T: Io, U: Io>(data: &[T]) -> Result<Cow<'_, [U]>> {
+    match bytemuck::try_cast_slice(data) {
+        Ok(same) if T::DTYPE == U::DTYPE => Ok(Cow::Borrowed(same)),
+        _ => {
+            let mut rounded = filled(data.len(), U::from_f32(0.0))?;
+            rounded.iter_mut().zip(data).for_each(|(to, from)| *to = U::from_f32(from.to_f32()));
+            Ok(Cow::Owned(rounded))
+        }
+    }
 }
 
 /// A tensor of (batch, dim, seqlen), in the memory order of `layout`.

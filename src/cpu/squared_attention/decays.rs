@@ -1,5 +1,8 @@
 //! Decays over several steps. The logarithms are summed in f64, and from the place where the decay begins, so that a sum which
 //! is long, or which holds an infinity, spoils no other.
+//!
+//! A decay, or a weight made with one, that is subnormal counts as 0: an instruction that meets one takes as long as a hundred
+//! others, and pairs that far apart meet many.
 
 use super::LANES;
 use crate::cpu::math::exp::{Any, exp};
@@ -44,10 +47,38 @@ impl<'m> Decays<'m> {
             let power = exp(simd, Any, *high);
             let (zero, whole) = (simd.splat_f32s(0.0), simd.equal_f32s(low, simd.splat_f32s(0.0)));
             // No product of an infinite power with nothing.
-            *high = fma(simd, simd.select_f32s(whole, zero, power), low, power);
+            let power = fma(simd, simd.select_f32s(whole, zero, power), low, power);
+            let tiny = simd.less_than_f32s(power, simd.splat_f32s(f32::MIN_POSITIVE));
+            *high = simd.select_f32s(tiny, zero, power);
         }
         self.high
     }
+}
+
+/// 0 instead of a subnormal number.
+#[inline(always)]
+pub fn normal(value: f32) -> f32 {
+    if value.abs() < f32::MIN_POSITIVE { 0.0 } else { value }
+}
+
+/// Whether all are 0.
+#[inline(always)]
+pub fn nothing(decays: &[f32]) -> bool {
+    // Bits, so that the loop is one of vectors.
+    decays.iter().fold(0, |bits, decay| bits | decay.to_bits()) == 0
+}
+
+/// Whether all are finite.
+#[inline(always)]
+pub fn all_finite(values: &[f32]) -> bool {
+    // An infinity times 0 is NaN; in as many sums as a vector has lanes.
+    let mut sums = [0.0f32; LANES];
+    for values in values.chunks(LANES) {
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum += 0.0 * value;
+        }
+    }
+    sums.iter().all(|&sum| sum == 0.0)
 }
 
 /// e^sum.
@@ -68,6 +99,8 @@ pub fn behind<S: Simd>(simd: S, logs: &[f32], scale: f32, memory: &mut [f32]) ->
         decays.set(m, sum);
         sum += f64::from(log);
     }
-    decays.powers(simd).iter_mut().for_each(|decay| *decay *= scale);
+    for decay in decays.powers(simd) {
+        *decay = normal(*decay * scale);
+    }
     power(simd, sum)
 }

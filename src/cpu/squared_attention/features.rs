@@ -1,6 +1,7 @@
 //! The state and what is done with it: rows of features, one for each value and last the norm's. Features are made where they
 //! are needed, a block at a time.
 
+use super::decays::{normal, nothing};
 use super::products::{Extents, Left, Right, Sums, add};
 use super::{LANES, TILE};
 use crate::cpu::math::lanes::fma;
@@ -88,7 +89,7 @@ fn along_features(pair: &mut Pair, count: usize, x: &[f32], factor: f32, to: &mu
         let to = &mut to[at..][..run];
         let scaled = SQRT_2 * x[pair.i] * factor;
         for (to, &x) in to.iter_mut().zip(&x[pair.j..]) {
-            *to = scaled * x;
+            *to = normal(scaled * x);
         }
         if pair.i == pair.j {
             to[0] = x[pair.i] * factor * x[pair.i];
@@ -139,6 +140,8 @@ pub struct Steps<'m> {
     pub values_pitch: usize,
     pub factors: &'m [f32],
     pub count: usize,
+    /// All of x and values are.
+    pub finite: bool,
 }
 
 /// `state = decay state + the sum over steps of factor phi(x) value`. A `decay` of `None`: the state is none yet, whatever its
@@ -163,12 +166,15 @@ impl WithSimd for Write<'_> {
             let count = BLOCK.min(shape.features - first);
             let columns = count.next_multiple_of(LANES);
             let start = pair;
+            (0..count).for_each(|_| pair.next());
             for t in (0..steps.count).step_by(TILE) {
                 let depth = TILE.min(steps.count - t);
+                if steps.finite && nothing(&steps.factors[t..t + depth]) {
+                    continue;
+                }
                 for (row, to) in (t..t + depth).zip(block.chunks_exact_mut(columns)) {
-                    pair = start;
                     let x = &steps.x[row * steps.x_pitch..][..shape.dim];
-                    along_features(&mut pair, count, x, steps.factors[row], to);
+                    along_features(&mut start.clone(), count, x, steps.factors[row], to);
                     to[count..].fill(0.0);
                 }
                 let values = &steps.values[t * steps.values_pitch..];
@@ -185,7 +191,7 @@ impl WithSimd for Write<'_> {
 fn decayed(decay: Option<f32>, state: &mut [f32]) {
     match decay {
         None => state.fill(0.0),
-        Some(decay) if decay.is_finite() => state.iter_mut().for_each(|h| *h *= decay),
+        Some(decay) if decay.is_finite() => state.iter_mut().for_each(|h| *h = normal(*h * decay)),
         // Nothing stays nothing, even where the decay over all steps is beyond the range.
         Some(decay) => state.iter_mut().filter(|h| **h != 0.0).for_each(|h| *h *= decay),
     }

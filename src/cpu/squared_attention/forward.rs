@@ -1,6 +1,6 @@
 //! The forward direction.
 
-use super::decays::{self, Decays};
+use super::decays::{self, Decays, all_finite, normal, nothing};
 use super::features::{self, Shape, Steps};
 use super::rows::{Head, load, load_state, store_state, turn, turn_floats};
 use super::{Chunks, LANES, MOST_WORKERS, TILE, plan, tile};
@@ -203,8 +203,8 @@ pub(super) struct Chunk<'c, 'm> {
     pub steps: Range<usize>,
     /// Whether there is a state before it.
     pub lives: bool,
-    /// All elements of v are finite.
-    finite: bool,
+    /// All elements of the state are finite, and of k and v.
+    finite: [bool; 2],
     pub memory: &'c mut Memory<'m>,
 }
 
@@ -222,7 +222,11 @@ impl<'c, 'm> Chunk<'c, 'm> {
         load(&inputs.v, at, steps.clone(), memory.v, shape.values);
         memory.v.iter_mut().skip(vdim).step_by(shape.values).take(count).for_each(|one| *one = 1.0);
         inputs.log_decay.run([at.batch, at.head, at.start + steps.start], 2, &mut memory.logs[..count]);
-        let finite = memory.v[..count * shape.values].iter().all(|v| v.is_finite());
+        let rows = [(&*memory.k, shape.dim), (&*memory.v, shape.values)];
+        let finite = [
+            lives && all_finite(&memory.state[..shape.state()]),
+            rows.into_iter().all(|(rows, width)| all_finite(&rows[..count * width])),
+        ];
         Self { at, shape, steps, lives, finite, memory }
     }
 
@@ -237,8 +241,8 @@ impl<'c, 'm> Chunk<'c, 'm> {
 
     /// Takes the chunk's steps into the state.
     pub fn remember(&mut self, cpu: Cpu, scale: f32) {
-        let (shape, lives, count) = (self.shape, self.lives, self.steps.len());
-        Remember { shape, lives, scale, count, memory: self.memory }.run(cpu);
+        let (shape, lives, finite, count) = (self.shape, self.lives, self.finite[1], self.steps.len());
+        Remember { shape, lives, finite, scale, count, memory: self.memory }.run(cpu);
     }
 }
 
@@ -246,7 +250,7 @@ impl<'c, 'm> Chunk<'c, 'm> {
 struct Attend<'c, 'm> {
     shape: Shape,
     lives: bool,
-    finite: bool,
+    finite: [bool; 2],
     scale: f32,
     t: usize,
     count: usize,
@@ -270,16 +274,19 @@ impl WithSimd for Attend<'_, '_> {
         let from_chunk = decays::behind(simd, &logs[..t], scale, decays);
         let later = decays_of_tile(simd, &logs[t..t + count]);
         sums[..shape.values * TILE].fill(0.0);
-        if self.lives {
+        let mut factors = later;
+        factors.iter_mut().for_each(|factor| *factor = normal(*factor * from_chunk));
+        if self.lives && !(self.finite[0] && nothing(&factors)) {
             simd.vectorize(features::Read { shape, state, x: q, sums, block: scratch });
-            let mut factors = later;
-            factors.iter_mut().for_each(|factor| *factor *= from_chunk);
             tile::scale_steps(&mut sums[..shape.values * TILE], &factors);
         }
         for m in (0..t).step_by(TILE) {
             let (k, v) = (&k[m * shape.dim..], &v[m * shape.values..]);
+            // Where all is finite, nothing of it is nothing.
+            if !tile::decays_between(&decays[m..m + TILE], &later, within) && self.finite[1] {
+                continue;
+            }
             tile::dot(simd, k, shape.dim, [TILE, shape.dim], q, products);
-            tile::decays_between(&decays[m..m + TILE], &later, within);
             tile::weights(products, within);
             tile::gather(simd, products, v, shape.values, [TILE, shape.values], sums, false);
         }
@@ -288,7 +295,7 @@ impl WithSimd for Attend<'_, '_> {
         tile::decays_within(simd, &logs[t..t + count], scale, scratch, within);
         tile::weights(products, within);
         tile::mask(products);
-        tile::gather(simd, products, v, shape.values, [count, shape.values], sums, !self.finite);
+        tile::gather(simd, products, v, shape.values, [count, shape.values], sums, !self.finite[1]);
     }
 }
 
@@ -296,6 +303,7 @@ impl WithSimd for Attend<'_, '_> {
 struct Remember<'c, 'm> {
     shape: Shape,
     lives: bool,
+    finite: bool,
     scale: f32,
     count: usize,
     memory: &'c mut Memory<'m>,
@@ -312,11 +320,11 @@ impl WithSimd for Remember<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { shape, lives, scale, count, memory } = self;
+        let Self { shape, lives, finite, scale, count, memory } = self;
         let whole = decays::behind(simd, &memory.logs[..count], scale, memory.decays);
         let Memory { state, k, v, decays, scratch, .. } = memory;
         let (x_pitch, values_pitch) = (shape.dim, shape.values);
-        let steps = Steps { x: k, x_pitch, values: v, values_pitch, factors: decays, count };
+        let steps = Steps { x: k, x_pitch, values: v, values_pitch, factors: decays, count, finite };
         let decay = lives.then_some(whole);
         simd.vectorize(features::Write { shape, decay, steps, state, block: scratch });
     }

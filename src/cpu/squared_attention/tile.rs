@@ -1,7 +1,7 @@
 //! Tiles of pairs: a row of later steps for each earlier step.
 
 use super::TILE;
-use super::decays::Decays;
+use super::decays::{Decays, normal, nothing};
 use super::products::{Extents, Left, Right, Sums, add};
 use pulp::Simd;
 
@@ -90,19 +90,20 @@ pub fn decays_within<S: Simd>(simd: S, logs: &[f32], scale: f32, memory: &mut [f
     }
     let powers = pairs.powers(simd);
     for (to, &power) in to[..FLOATS].iter_mut().zip(powers.iter()) {
-        *to = scale * power;
+        *to = normal(scale * power);
     }
 }
 
-/// The decays from the earlier steps to the tile, times those from there to the later steps.
+/// The decays from the earlier steps to the tile, times those from there to the later steps. Whether there is one.
 #[inline(always)]
-pub fn decays_between(earlier: &[f32], later: &[f32], to: &mut [f32]) {
+pub fn decays_between(earlier: &[f32], later: &[f32], to: &mut [f32]) -> bool {
     let later = &later[..TILE];
     for (row, &earlier) in to.chunks_exact_mut(TILE).zip(earlier) {
         for (to, &later) in row.iter_mut().zip(later) {
-            *to = earlier * later;
+            *to = normal(earlier * later);
         }
     }
+    !nothing(to)
 }
 
 /// Makes nothing of the pairs of one tile whose earlier step is the later.
@@ -125,7 +126,7 @@ pub fn multiply(to: &mut [f32], b: &[f32]) {
 #[inline(always)]
 pub fn weights(products: &mut [f32], decays: &[f32]) {
     for (product, &decay) in products.iter_mut().zip(decays) {
-        *product *= *product * decay;
+        *product = normal(*product * (*product * decay));
     }
 }
 

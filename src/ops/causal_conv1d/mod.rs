@@ -55,7 +55,7 @@ pub use tensors::{CausalConv1dGradients, CausalConv1dOutputs, CausalConv1dUpstre
 pub use update::{CausalConv1dUpdate, CausalConv1dUpdateOutputs};
 pub(crate) use update::{CheckedUpdate, UpdateInputs};
 
-use super::{Differentiable, Operator, check_segments};
+use super::{Differentiable, Operator, Sealed, check_segments};
 use crate::error::Result;
 use crate::segments::Segments;
 use crate::tensor::{Device, Element, Host, Slice, Storage, View};
@@ -185,6 +185,8 @@ impl<'a, T: Element, W: Element> CausalConv1d<'a, T, W, Device> {
     }
 }
 
+impl<T: Element, W: Element, S: Storage> Sealed for CausalConv1d<'_, T, W, S> {}
+
 impl<T: Element, W: Element, S: Storage> Operator for CausalConv1d<'_, T, W, S> {
     type Storage = S;
     type Outputs<'o> = CausalConv1dOutputs<'o, T, S>;
@@ -198,6 +200,7 @@ impl<T: Element, W: Element, S: Storage> Differentiable for CausalConv1d<'_, T, 
 
 /// The dimensions of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Dims {
     /// Rows of the batch; 1 with packed sequences.
     pub batch: usize,

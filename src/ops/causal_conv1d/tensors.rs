@@ -7,6 +7,22 @@ use crate::ops::expect_given;
 use crate::tensor::{Element, Host, Storage, View, ViewMut};
 
 /// What a causal convolution writes.
+///
+/// ```
+/// use ssm_kernels::prelude::*;
+/// # let (x, weight) = ([1.0f32, 2.0, 3.0], [0.5f32, 1.0]);
+/// # let (sequence, state) = ([("batch", 1), ("dim", 1), ("seqlen", 3)], [("batch", 1), ("dim", 1), ("state_len", 1)]);
+/// let conv = CausalConv1d::new(View::new(&x, sequence), View::new(&weight, [("dim", 1), ("width", 2)]))?; // of 1, 2, 3
+/// let (mut out, mut last) = ([0.0; 3], [0.0]);
+/// let (mut out_view, mut last_view) = (ViewMut::new(&mut out, sequence), ViewMut::new(&mut last, state));
+/// Cpu::new().forward(&conv, CausalConv1dOutputs::new(&mut out_view).final_state(&mut last_view))?;
+/// assert_eq!((out, last), ([1.0, 2.5, 4.0], [3.0]));
+/// // The inputs that the next call needs.
+/// let conv = conv.initial_state(View::new(&last, state));
+/// Cpu::new().forward(&conv, CausalConv1dOutputs::new(&mut ViewMut::new(&mut out, sequence)))?;
+/// assert_eq!(out, [2.5, 2.5, 4.0]);
+/// # Ok::<(), ssm_kernels::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct CausalConv1dOutputs<'o, T: 'o, S: Storage = Host> {
     out: ViewMut<'o, T, S>,
@@ -91,6 +107,21 @@ impl<'u, T: Element, S: Storage> CausalConv1dUpstream<'u, T, S> {
 }
 
 /// What the backward direction writes: any of the four, at least one. Each is computed only if asked for.
+///
+/// ```
+/// use ssm_kernels::prelude::*;
+/// # let (x, weight) = ([1.0f32, 2.0, 3.0], [0.5f32, 1.0]);
+/// # let (sequence, state) = ([("batch", 1), ("dim", 1), ("seqlen", 3)], [("batch", 1), ("dim", 1), ("state_len", 1)]);
+/// let conv = CausalConv1d::new(View::new(&x, sequence), View::new(&weight, [("dim", 1), ("width", 2)]))?; // of 1, 2, 3
+/// let dout = [1.0f32; 3];
+/// let (mut dx, mut dweight) = ([0.0; 3], [0.0; 2]);
+/// let mut dx_view = ViewMut::new(&mut dx, sequence);
+/// let mut dweight_view = ViewMut::new(&mut dweight, [("dim", 1), ("width", 2)]);
+/// let gradients = CausalConv1dGradients::new().dx(&mut dx_view).dweight(&mut dweight_view);
+/// Cpu::new().backward(&conv, CausalConv1dUpstream::new().dout(View::new(&dout, sequence)), gradients)?;
+/// assert_eq!((dx, dweight), ([1.5, 1.5, 1.0], [3.0, 6.0]));
+/// # Ok::<(), ssm_kernels::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct CausalConv1dGradients<'o, T: 'o, W: 'o = T, S: Storage = Host> {
     dx: Option<ViewMut<'o, T, S>>,

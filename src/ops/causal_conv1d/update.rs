@@ -3,7 +3,7 @@
 use super::SEQUENCE;
 use super::checked::Weights;
 use crate::error::{Error, Result};
-use crate::ops::{Operator, check_slots};
+use crate::ops::{Operator, Sealed, check_slots};
 use crate::tensor::{Device, Element, Host, Memory, Slice, Storage, Strided, StridedMut, View, ViewMut};
 
 const OP: &str = "causal_conv1d_update";
@@ -124,6 +124,19 @@ impl<'a, T: Element, W: Element, S: Storage> CausalConv1dUpdate<'a, T, W, S> {
 
 impl<'a, T: Element, W: Element> CausalConv1dUpdate<'a, T, W, Host> {
     /// Steps that each row has seen: the state is a ring. Default: the state is shifted.
+    ///
+    /// ```
+    /// use ssm_kernels::prelude::*;
+    /// let (x, weight, mut state) = ([3.0f32], [0.5f32, 1.0], [1.0f32, 2.0]);
+    /// let token = [("batch", 1), ("dim", 1), ("seqlen", 1)];
+    /// let update = CausalConv1dUpdate::new(View::new(&x, token), View::new(&weight, [("dim", 1), ("width", 2)]))?;
+    /// let update = update.cache_seqlens(&[2]); // it has seen 1 and 2: this one goes where the 1 is
+    /// let mut out = [0.0f32];
+    /// let mut ring = ViewMut::new(&mut state, [("slots", 1), ("dim", 1), ("state_len", 2)]);
+    /// Cpu::new().forward(&update, CausalConv1dUpdateOutputs::new(&mut ViewMut::new(&mut out, token), &mut ring))?;
+    /// assert_eq!((out, state), ([4.0], [3.0, 2.0]));
+    /// # Ok::<(), ssm_kernels::Error>(())
+    /// ```
     pub fn cache_seqlens(mut self, cache_seqlens: &'a [i32]) -> Self {
         (self.cache_seqlens, self.host_lengths) = (Some(cache_seqlens.into()), Some(cache_seqlens));
         self
@@ -157,6 +170,8 @@ impl<'a, T: Element, W: Element> CausalConv1dUpdate<'a, T, W, Device> {
         self
     }
 }
+
+impl<T: Element, W: Element, S: Storage> Sealed for CausalConv1dUpdate<'_, T, W, S> {}
 
 impl<T: Element, W: Element, S: Storage> Operator for CausalConv1dUpdate<'_, T, W, S> {
     type Storage = S;

@@ -51,13 +51,20 @@ mod tensors;
 pub(crate) use checked::Inputs;
 pub use tensors::{DiscretiseGradients, DiscretiseOutputs, DiscretiseUpstream};
 
-use super::{Differentiable, Operator, StepOptions};
+use super::{Differentiable, Operator, Sealed, StepOptions};
 use crate::error::{Error, Result};
 use crate::tensor::{Axes, Element, Host, Storage, View};
 
 const OP: &str = "discretise";
 
 /// The discretisation rule; the [module](self) has the table.
+///
+/// ```
+/// use ssm_kernels::prelude::Rule;
+/// assert_eq!("zoh".parse(), Ok(Rule::Zoh));
+/// let error = "zho".parse::<Rule>().unwrap_err().to_string();
+/// assert!(error.ends_with("expected one of euler, exp_euler, zoh, bilinear, exp_trapezoidal"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rule {
@@ -219,6 +226,8 @@ impl<'a, T: Element, S: Storage> Discretise<'a, T, S> {
         })
     }
 }
+
+impl<T: Element, S: Storage> Sealed for Discretise<'_, T, S> {}
 
 impl<T: Element, S: Storage> Operator for Discretise<'_, T, S> {
     type Storage = S;

@@ -122,6 +122,22 @@ impl<'u, S: Storage> DiscretiseUpstream<'u, S> {
 }
 
 /// What the backward direction writes, unreduced over the domain: any of the five, at least one.
+///
+/// ```
+/// use ssm_kernels::prelude::*;
+/// let (dt, a, b, upstream) = ([0.5f32], [-1.0f32, -2.0], [1.0f32; 2], [1.0f32; 2]);
+/// let (step, states) = ([("seqlen", 1)], [("dstate", 2)]);
+/// let op = Discretise::new(Rule::ExpEuler, View::new(&dt, step), View::new(&a, states), View::new(&b, states))?;
+/// // Each element of the domain by itself, so that ddt has one for each state: the caller sums.
+/// let domain = [("seqlen", 1), ("dstate", 2)];
+/// let (mut dA, mut ddt) = ([0.0; 2], [0.0f32; 2]);
+/// let (mut dA_view, mut ddt_view) = (ViewMut::new(&mut dA, domain), ViewMut::new(&mut ddt, domain));
+/// let upstream = DiscretiseUpstream::new().dA_bar(View::new(&upstream, domain));
+/// Cpu::new().backward(&op, upstream, DiscretiseGradients::new().dA(&mut dA_view).ddt(&mut ddt_view))?;
+/// let A_bar = a.map(|a| (0.5 * a).exp());
+/// assert!((0..2).all(|n| (dA[n] - 0.5 * A_bar[n]).abs() < 1e-6 && (ddt[n] - a[n] * A_bar[n]).abs() < 1e-6));
+/// # Ok::<(), ssm_kernels::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct DiscretiseGradients<'o, T: 'o, S: Storage = Host> {
     ddt: Option<ViewMut<'o, T, S>>,

@@ -2,7 +2,7 @@
 
 use super::{CONSTANT, STATE};
 use crate::error::Result;
-use crate::ops::Operator;
+use crate::ops::{Operator, Sealed};
 use crate::tensor::{Host, Memory, Storage, Strided, StridedMut, View, ViewMut};
 
 const OP: &str = "selective_scan_carry";
@@ -45,6 +45,22 @@ const CHUNKS: [&str; 4] = ["batch", "nchunks", "dim", "dstate"];
 /// | initial | batch, dim, dstate | f32 |
 ///
 /// Precision, determinism and errors are those of the [module](super).
+///
+/// ```
+/// use ssm_kernels::prelude::*;
+/// // Two chunks of a sequence: what each makes of state 0, and its sum of delta.
+/// let (a, delta_sum, states, initial) = ([-0.5f32], [2.0, 2.0], [1.0, 3.0], [4.0]);
+/// let A = View::new(&a, [("dim", 1), ("dstate", 1)]);
+/// let chunks = [("batch", 1), ("nchunks", 2), ("dim", 1), ("dstate", 1)];
+/// let sums = View::new(&delta_sum, [("batch", 1), ("nchunks", 2), ("dim", 1)]);
+/// let carry = SelectiveScanCarry::new(A, sums, View::new(&states, chunks))?;
+/// let carry = carry.initial(View::new(&initial, [("batch", 1), ("dim", 1), ("dstate", 1)]));
+/// let mut carried = [0.0; 2];
+/// Cpu::new().forward(&carry, SelectiveScanCarryOutputs::new(&mut ViewMut::new(&mut carried, chunks)))?;
+/// // What each chunk starts from.
+/// assert!(carried[0] == 4.0 && (carried[1] - (4.0 * (-1.0f32).exp() + 1.0)).abs() < 1e-6);
+/// # Ok::<(), ssm_kernels::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct SelectiveScanCarry<'a, S: Storage = Host> {
     A: View<'a, f32, S>,
@@ -92,6 +108,8 @@ impl<'a, S: Storage> SelectiveScanCarry<'a, S> {
         })
     }
 }
+
+impl<S: Storage> Sealed for SelectiveScanCarry<'_, S> {}
 
 impl<S: Storage> Operator for SelectiveScanCarry<'_, S> {
     type Storage = S;

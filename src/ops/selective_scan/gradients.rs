@@ -8,6 +8,23 @@ use crate::tensor::{Element, Host, Storage, StridedMut, View, ViewMut};
 
 /// Gradients of the loss with respect to the outputs, at least one of the two (an absent one counts as zero), and the
 /// states that forward saved.
+///
+/// ```
+/// use ssm_kernels::prelude::*;
+/// # let (ones, a) = ([1.0f32; 4], [-0.5f32]);
+/// # let sequence = [("batch", 1), ("dim", 1), ("seqlen", 4)];
+/// # let state = [("batch", 1), ("dim", 1), ("dstate", 1)];
+/// # let rows = View::new(&ones, [("batch", 1), ("ngroups", 1), ("dstate", 1), ("seqlen", 4)]);
+/// # let (x, A) = (View::new(&ones, sequence), View::new(&a, [("dim", 1), ("dstate", 1)]));
+/// let scan = SelectiveScan::new(x, x, A, rows, rows)?; // four steps of 1, A = -0.5
+/// // The loss is the final state: its gradient by the initial state is the decay over all steps.
+/// let (mut gradient, one) = ([0.0], [1.0]);
+/// let upstream = SelectiveScanUpstream::new().dfinal_state(View::new(&one, state));
+/// let mut view = ViewMut::new(&mut gradient, state);
+/// Cpu::new().backward(&scan, upstream, SelectiveScanGradients::new().dinitial_state(&mut view))?;
+/// assert!((gradient[0] - (-2.0f32).exp()).abs() < 1e-6);
+/// # Ok::<(), ssm_kernels::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct SelectiveScanUpstream<'u, T: 'u, S: Storage = Host> {
     dout: Option<View<'u, T, S>>,
@@ -100,6 +117,25 @@ impl<'o, T, S: Storage> From<&'o mut ViewMut<'_, T, S>> for ProjectionMut<'o, T,
 }
 
 /// What the backward direction writes: any of these, at least one. Each is computed only if asked for.
+///
+/// ```
+/// use ssm_kernels::prelude::*;
+/// # let (ones, a) = ([1.0f32; 4], [-0.5f32]);
+/// # let sequence = [("batch", 1), ("dim", 1), ("seqlen", 4)];
+/// # let state = [("batch", 1), ("dim", 1), ("dstate", 1)];
+/// # let rows = View::new(&ones, [("batch", 1), ("ngroups", 1), ("dstate", 1), ("seqlen", 4)]);
+/// # let (x, A) = (View::new(&ones, sequence), View::new(&a, [("dim", 1), ("dstate", 1)]));
+/// let scan = SelectiveScan::new(x, x, A, rows, rows)?; // four steps of 1, A = -0.5
+/// // The loss is the second output, e^A + 1.
+/// let dout = [0.0, 1.0, 0.0, 0.0];
+/// let (mut dA, mut dx) = ([0.0], [0.0; 4]);
+/// let (mut dA_view, mut dx_view) = (ViewMut::new(&mut dA, [("dim", 1), ("dstate", 1)]), ViewMut::new(&mut dx, sequence));
+/// let gradients = SelectiveScanGradients::new().dA(&mut dA_view).dx(&mut dx_view);
+/// Cpu::new().backward(&scan, SelectiveScanUpstream::new().dout(View::new(&dout, sequence)), gradients)?;
+/// let decay = (-0.5f32).exp();
+/// assert!((dA[0] - decay).abs() < 1e-6 && (dx[0] - decay).abs() < 1e-6 && dx[1..] == [1.0, 0.0, 0.0]);
+/// # Ok::<(), ssm_kernels::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct SelectiveScanGradients<'o, T: 'o, S: Storage = Host> {
     dx: Option<ViewMut<'o, T, S>>,

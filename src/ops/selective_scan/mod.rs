@@ -76,15 +76,14 @@ mod parts;
 pub use carry::{SelectiveScanCarry, SelectiveScanCarryOutputs};
 pub use gradients::{ProjectionMut, SelectiveScanGradients, SelectiveScanUpstream};
 pub use outputs::SelectiveScanOutputs;
-pub use parts::checkpoint_every;
 
 pub(crate) use carry::CarryInputs;
 pub(crate) use checked::{
     AlignedProjection, AlignedProjectionMut, CheckedGradients, CheckedOutputs, CheckedUpstream, ChunkStates, Inputs,
 };
-pub(crate) use parts::part_steps;
+pub(crate) use parts::{checkpoint_every, part_steps};
 
-use super::{Differentiable, Operator, StepOptions, check_segments};
+use super::{Differentiable, Operator, Sealed, StepOptions, check_segments};
 use crate::error::{Error, Result};
 use crate::segments::Segments;
 use crate::tensor::{Device, Element, Host, Slice, Storage, View};
@@ -257,7 +256,7 @@ impl<'a, T: Element, S: Storage> SelectiveScan<'a, T, S> {
 
     /// Steps between the states that forward saves for backward
     /// (`SelectiveScanOutputs::chunk_states(every, ..)`, then `SelectiveScanUpstream::checkpoints(every, ..)`):
-    /// [`checkpoint_every`] of this call's dstate.
+    /// 128, or 8 dstate rounded up to a multiple of 128 where that is more.
     pub fn checkpoint_every(&self) -> Result<usize> {
         Ok(self.inputs()?.checkpoint_every())
     }
@@ -345,6 +344,8 @@ impl<'a, T: Element> SelectiveScan<'a, T, Device> {
     }
 }
 
+impl<T: Element, S: Storage> Sealed for SelectiveScan<'_, T, S> {}
+
 impl<T: Element, S: Storage> Operator for SelectiveScan<'_, T, S> {
     type Storage = S;
     type Outputs<'o> = SelectiveScanOutputs<'o, T, S>;
@@ -372,6 +373,7 @@ impl Dims {
 
 /// The dimensions of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Dims {
     /// Rows of the batch; 1 with packed sequences.
     pub batch: usize,

@@ -6,6 +6,30 @@ use crate::error::{Error, Result};
 use crate::tensor::{Element, Host, Storage, ViewMut};
 
 /// What a selective scan writes.
+///
+/// ```
+/// use ssm_kernels::prelude::*;
+/// # let (ones, a) = ([1.0f32; 4], [-0.5f32]);
+/// # let sequence = [("batch", 1), ("dim", 1), ("seqlen", 4)];
+/// # let state = [("batch", 1), ("dim", 1), ("dstate", 1)];
+/// # let rows = View::new(&ones, [("batch", 1), ("ngroups", 1), ("dstate", 1), ("seqlen", 4)]);
+/// # let (x, A) = (View::new(&ones, sequence), View::new(&a, [("dim", 1), ("dstate", 1)]));
+/// let scan = SelectiveScan::new(x, x, A, rows, rows)?; // four steps of 1, A = -0.5
+/// let (mut out, mut chunks, mut last) = ([0.0; 4], [0.0; 2], [0.0]);
+/// let mut out_view = ViewMut::new(&mut out, sequence);
+/// let mut chunks_view = ViewMut::new(&mut chunks, [("nchunks", 2), ("dim", 1), ("dstate", 1)]);
+/// let mut last_view = ViewMut::new(&mut last, state);
+/// let outputs = SelectiveScanOutputs::new(&mut out_view).chunk_states(2, &mut chunks_view).final_state(&mut last_view);
+/// Cpu::new().forward(&scan, outputs)?;
+/// // C is 1, so that each output is the state.
+/// assert!((out[1] - chunks[0]).abs() < 1e-6 && (out[3] - chunks[1]).abs() < 1e-6 && last[0] == chunks[1]);
+///
+/// // Where a call ends another goes on.
+/// let scan = scan.initial_state(View::new(&last, state));
+/// Cpu::new().forward(&scan, SelectiveScanOutputs::new(&mut ViewMut::new(&mut out, sequence)))?;
+/// assert!((out[0] - (last[0] * (-0.5f32).exp() + 1.0)).abs() < 1e-6);
+/// # Ok::<(), ssm_kernels::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct SelectiveScanOutputs<'o, T: 'o, S: Storage = Host> {
     out: Option<ViewMut<'o, T, S>>,

@@ -2,7 +2,7 @@
 
 /// Steps between the states that forward saves for backward: 128, or 8 dstate rounded up to a multiple of 128 where that
 /// is more, so that a checkpoint costs at most half a byte per element of (batch, dim, seqlen).
-pub const fn checkpoint_every(dstate: usize) -> usize {
+pub(crate) const fn checkpoint_every(dstate: usize) -> usize {
     let wanted = match dstate.saturating_mul(8).checked_next_multiple_of(128) {
         Some(steps) => steps,
         // No tensor has so many states.

@@ -70,7 +70,7 @@ pub use tensors::{SquaredAttentionGradients, SquaredAttentionOutputs, SquaredAtt
 pub(crate) use update::{CheckedUpdate, UpdateInputs};
 pub use update::{SquaredAttentionUpdate, SquaredAttentionUpdateOutputs};
 
-use super::{Differentiable, Operator, check_segments};
+use super::{Differentiable, Operator, Sealed, check_segments};
 use crate::error::{Error, Result};
 use crate::segments::Segments;
 use crate::tensor::{Element, Host, Storage, View};
@@ -216,6 +216,8 @@ fn scale_squared(op: &'static str, scale: Option<f32>, dim: usize) -> Result<f32
     Ok(scale * scale)
 }
 
+impl<T: Element, S: Storage> Sealed for SquaredAttention<'_, T, S> {}
+
 impl<T: Element, S: Storage> Operator for SquaredAttention<'_, T, S> {
     type Storage = S;
     type Outputs<'o> = SquaredAttentionOutputs<'o, T, S>;
@@ -229,6 +231,7 @@ impl<T: Element, S: Storage> Differentiable for SquaredAttention<'_, T, S> {
 
 /// The dimensions of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Dims {
     /// Rows of the batch; 1 with packed sequences.
     pub batch: usize,

@@ -2,7 +2,7 @@
 
 use super::{DECAY, KEY, VALUE, features, scale_squared};
 use crate::error::{Error, Result};
-use crate::ops::{Operator, check_slots};
+use crate::ops::{Operator, Sealed, check_slots};
 use crate::tensor::{Element, Host, Memory, Slice, Storage, Strided, StridedMut, View, ViewMut};
 use std::marker::PhantomData;
 
@@ -114,6 +114,8 @@ impl<'a, T: Element, H: Element> SquaredAttentionUpdate<'a, T, H, Host> {
         self
     }
 }
+
+impl<T: Element, H: Element, S: Storage> Sealed for SquaredAttentionUpdate<'_, T, H, S> {}
 
 impl<T: Element, H: Element, S: Storage> Operator for SquaredAttentionUpdate<'_, T, H, S> {
     type Storage = S;

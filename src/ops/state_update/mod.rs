@@ -58,7 +58,7 @@ mod outputs;
 pub(crate) use checked::{CheckedOutputs, Grouped, Inputs};
 pub use outputs::StateUpdateOutputs;
 
-use super::{Operator, StepOptions};
+use super::{Operator, Sealed, StepOptions};
 use crate::error::{Error, Result};
 use crate::tensor::{Device, Element, Host, Storage, View};
 use form::{Form, extent, has};
@@ -86,6 +86,21 @@ const OP: &str = "state_update";
 /// Cpu::new().forward(&update, StateUpdateOutputs::new(&mut state, &mut ViewMut::new(&mut out, channels)))?;
 /// assert_eq!(cache[..4], [4.0; 4]);
 /// assert!((cache[4] - (4.0 * (-0.5f32).exp() + 0.5)).abs() < 1e-6 && out[0] == cache[4]);
+/// # Ok::<(), ssm_kernels::Error>(())
+/// ```
+///
+/// Heads with one A and one dt each, Mamba-2's:
+/// ```
+/// use ssm_kernels::prelude::*;
+/// let (x, dt, a, bc) = ([1.0f32; 6], [0.5f32; 2], [-1.0f32, -2.0], [1.0f32; 4]);
+/// let heads = [("batch", 1), ("nheads", 2), ("headdim", 3)];
+/// let rows = View::new(&bc, [("batch", 1), ("dstate", 4)]);
+/// let dt = View::new(&dt, [("batch", 1), ("nheads", 2)]);
+/// let update = StateUpdate::new(View::new(&x, heads), dt, View::new(&a, [("nheads", 2)]), rows, rows)?;
+/// let (mut cache, mut out) = ([1.0f32; 24], [0.0f32; 6]);
+/// let mut state = ViewMut::new(&mut cache, [("batch", 1), ("nheads", 2), ("headdim", 3), ("dstate", 4)]);
+/// Cpu::new().forward(&update, StateUpdateOutputs::new(&mut state, &mut ViewMut::new(&mut out, heads)))?;
+/// assert!((cache[23] - ((-1.0f32).exp() + 0.5)).abs() < 1e-6 && (out[5] - 4.0 * cache[23]).abs() < 1e-6);
 /// # Ok::<(), ssm_kernels::Error>(())
 /// ```
 #[derive(Debug)]
@@ -229,6 +244,8 @@ impl<'a, T: Element, H: Element> StateUpdate<'a, T, H, Device> {
         self
     }
 }
+
+impl<T: Element, H: Element, S: Storage> Sealed for StateUpdate<'_, T, H, S> {}
 
 impl<T: Element, H: Element, S: Storage> Operator for StateUpdate<'_, T, H, S> {
     type Storage = S;

@@ -6,6 +6,25 @@ use crate::error::{Error, Result};
 use crate::tensor::{Device, Element, Host, Layout, SliceMut, Storage, StridedMut, ViewMut};
 
 /// What a state update writes: the cache, in place, and out.
+///
+/// Two tokens are guessed, and only the first is accepted:
+/// ```
+/// use ssm_kernels::prelude::*;
+/// # let (ones, a) = ([1.0f32; 2], [-0.5f32]);
+/// # let tokens = [("batch", 1), ("seqlen", 2), ("dim", 1)];
+/// # let rows = View::new(&ones, [("batch", 1), ("seqlen", 2), ("dstate", 1)]);
+/// # let (x, A) = (View::new(&ones, tokens), View::new(&a, [("dim", 1), ("dstate", 1)]));
+/// let update = StateUpdate::new(x, x, A, rows, rows)?;
+/// let (mut cache, mut out, mut kept) = ([0.0f32], [0.0; 2], [0.0f32; 2]);
+/// let mut state = ViewMut::new(&mut cache, [("batch", 1), ("dim", 1), ("dstate", 1)]);
+/// let mut kept_view = ViewMut::new(&mut kept, [("tokens", 2), ("dim", 1), ("dstate", 1)]);
+/// let mut out_view = ViewMut::new(&mut out, tokens);
+/// Cpu::new().forward(&update, StateUpdateOutputs::new(&mut state, &mut out_view).token_states(&mut kept_view))?;
+/// assert_eq!(cache[0], kept[1]); // the state after both
+/// cache[0] = kept[0]; // back behind the second
+/// assert_eq!(cache[0], 1.0);
+/// # Ok::<(), ssm_kernels::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct StateUpdateOutputs<'o, T: 'o, H: 'o = f32, S: Storage = Host> {
     state: ViewMut<'o, H, S>,

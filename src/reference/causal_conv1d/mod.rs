@@ -16,6 +16,7 @@ const OP: &str = "causal_conv1d";
 
 /// What the forward direction computes, dense and unrounded.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Forward<R> {
     /// (batch, dim, seqlen).
     pub out: Tensor<R>,

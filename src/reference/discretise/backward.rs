@@ -8,6 +8,7 @@ use crate::tensor::{Element, Host};
 
 /// Gradients over the domain, dense, unreduced and unrounded.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Gradients<R> {
     /// With respect to dt, and to dt_bias.
     pub ddt: Tensor<R>,

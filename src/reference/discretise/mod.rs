@@ -13,6 +13,7 @@ const OP: &str = "discretise";
 
 /// What the forward direction computes over the domain, dense and unrounded.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Forward<R> {
     /// Effective step.
     pub delta: Tensor<R>,

@@ -8,6 +8,7 @@ use crate::tensor::{Element, Host};
 
 /// Gradients, dense and unrounded.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Gradients<R> {
     /// (batch, dim, seqlen).
     pub dx: Tensor<R>,

@@ -8,6 +8,7 @@ use crate::tensor::{Element, Host};
 
 /// What the forward direction computes, dense and unrounded.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Forward<R> {
     /// (batch, dim, seqlen).
     pub out: Tensor<R>,

@@ -9,6 +9,7 @@ use crate::tensor::{Element, Host};
 
 /// Gradients, dense and unrounded.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Gradients<R> {
     /// (batch, nheads, seqlen, dim).
     pub dq: Tensor<R>,

@@ -16,6 +16,7 @@ const OP: &str = "squared_attention";
 
 /// What the forward direction computes, dense and unrounded.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Forward<R> {
     /// (batch, nheads, seqlen, vdim).
     pub out: Tensor<R>,

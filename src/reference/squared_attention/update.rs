@@ -8,6 +8,7 @@ use crate::tensor::{Element, Host, View};
 
 /// What an update computes, dense and unrounded.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Updated<R> {
     /// (batch, nheads, seqlen, vdim).
     pub out: Tensor<R>,

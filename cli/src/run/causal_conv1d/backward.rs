@@ -57,7 +57,7 @@ pub(super) fn run<'f, T: Io, W: Io>(
 ) -> Result<(Vec<Tensor>, Vec<Row>, Speed)> {
     let upstream = Upstream::load(input, options.layout, memory)?;
     input.metadata.check_flag("dfinal_state", upstream.dfinal_state.is_some(), "`dfinal_state` is")?;
-    let Dims { batch, dim, seqlen, width, nseqs } = op.dims()?;
+    let Dims { batch, dim, seqlen, width, nseqs, .. } = op.dims()?;
     // The inputs before the first have a gradient even where they are not given.
     let (has_bias, has_state) = (tensors.has_bias(), tensors.has_state() || input.asks_for("dinitial_state"));
     let mut outlines = vec![outline::<T>("dx", [batch, dim, seqlen]), outline::<W>("dweight", [dim, width])];
@@ -104,7 +104,7 @@ impl<'a, T: Io, W: Io> Call<'_, 'a, '_, T, W> {
         backend: &(impl Backward<CausalConv1d<'a, T, W>> + Sync),
         memory: &mut Memory,
     ) -> Result<(Vec<Tensor>, Speed)> {
-        let Dims { batch, dim, seqlen, width, nseqs } = self.op.dims()?;
+        let Dims { batch, dim, seqlen, width, nseqs, .. } = self.op.dims()?;
         let (mut dx, mut dweight) = (self.outlines[0].nan::<T>()?, self.outlines[1].nan::<W>()?);
         let mut dbias = self.outline("dbias").map(Outline::nan::<W>).transpose()?;
         let mut dstate = self.outline("dinitial_state").map(Outline::nan::<T>).transpose()?;

@@ -23,7 +23,7 @@ pub(super) fn run<T: Io, W: Io>(
     input: &Input<'_>,
     memory: &mut Memory,
 ) -> Result<(Vec<Tensor>, Vec<Row>, Speed)> {
-    let Dims { batch, dim, seqlen, width, nseqs } = op.dims()?;
+    let Dims { batch, dim, seqlen, width, nseqs, .. } = op.dims()?;
     let outlines =
         vec![outline::<T>("out", [batch, dim, seqlen]), outline::<T>("final_state", [nseqs, dim, width - 1])];
     plan(&outlines, size_of::<f64>(), input, memory)?;
@@ -52,7 +52,7 @@ fn timed<'a, T: Io, W: Io>(
     outlines: &[Outline],
     memory: &mut Memory,
 ) -> Result<(Vec<Tensor>, Speed)> {
-    let Dims { batch, dim, seqlen, width, nseqs } = op.dims()?;
+    let Dims { batch, dim, seqlen, width, nseqs, .. } = op.dims()?;
     let (mut out, mut final_state) = (outlines[0].nan::<T>()?, outlines[1].nan::<T>()?);
     let plan = backend.forward_plan(op)?;
     memory.plan(plan.workspace_bytes, 1)?;

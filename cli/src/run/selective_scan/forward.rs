@@ -48,7 +48,7 @@ pub(super) fn run<T: Io>(
 
 /// In the order of the results.
 fn outlines<T: Io>(dims: &Dims, offsets: Option<&[usize]>) -> Vec<Outline> {
-    let Dims { batch, dim, seqlen, dstate, nseqs } = *dims;
+    let Dims { batch, dim, seqlen, dstate, nseqs, .. } = *dims;
     let mut outlines =
         vec![outline::<T>("out", [batch, dim, seqlen]), outline::<f32>("final_state", [nseqs, dim, dstate])];
     let chunks = offsets.and_then(<[usize]>::last);
@@ -78,7 +78,7 @@ fn timed<'a, T: Io>(
     options: &Options,
     outlines: &[Outline],
 ) -> Result<(Vec<Tensor>, Speed)> {
-    let Dims { batch, dim, seqlen, dstate, nseqs } = *dims;
+    let Dims { batch, dim, seqlen, dstate, nseqs, .. } = *dims;
     let nchunks = outlines.get(2).map_or(0, |chunks| chunks.shape[0]);
     let (mut out, mut final_state) = (outlines[0].nan::<T>()?, outlines[1].nan::<f32>()?);
     let mut chunk_states = filled(nchunks * dim * dstate, f32::NAN)?;

@@ -13,7 +13,7 @@ use crate::metadata::Metadata;
 use crate::tensor::Io;
 use ssm_kernels::ops::selective_scan::Dims;
 use std::num::NonZeroUsize;
-use tensors::Tensors;
+pub(crate) use tensors::{Projected, Shaped, Tensors};
 
 const OP: &str = "selective_scan";
 
@@ -70,10 +70,11 @@ pub(super) const CONTENTS: Contents = Contents {
 };
 
 /// The options of the call.
-struct Options {
-    dt_softplus: bool,
-    dt_limit: Option<(f32, f32)>,
-    reverse: bool,
+#[derive(Default)]
+pub(crate) struct Options {
+    pub dt_softplus: bool,
+    pub dt_limit: Option<(f32, f32)>,
+    pub reverse: bool,
     layout: Layout,
     every: Option<usize>,
     split: Option<usize>,
@@ -82,21 +83,29 @@ struct Options {
 }
 
 impl Options {
-    fn new(args: &RunArgs, metadata: &Metadata) -> Result<Self> {
-        if args.backward && args.states_every.is_some() {
-            return Err(CliError::new(format!("{OP}: --states-every does not apply with --backward, expected none")));
-        }
+    /// Of the operator, as the file has them; nothing is asked of the run.
+    pub fn of(metadata: &Metadata) -> Result<Self> {
         metadata.flag("backward")?;
         metadata.flag("dfinal_state")?;
         Ok(Self {
             dt_softplus: metadata.flag("dt_softplus")?.unwrap_or(false),
             dt_limit: metadata.dt_limit()?,
             reverse: metadata.flag("reverse")?.unwrap_or(false),
+            ..Self::default()
+        })
+    }
+
+    fn new(args: &RunArgs, metadata: &Metadata) -> Result<Self> {
+        if args.backward && args.states_every.is_some() {
+            return Err(CliError::new(format!("{OP}: --states-every does not apply with --backward, expected none")));
+        }
+        Ok(Self {
             layout: args.layout.unwrap_or_default(),
             every: args.states_every.map(usize::from),
             split: args.split.map(usize::from),
             threads: args.threads,
             repeat: args.repeat,
+            ..Self::of(metadata)?
         })
     }
 

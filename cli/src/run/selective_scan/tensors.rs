@@ -7,32 +7,34 @@ use crate::error::{CliError, Result};
 use crate::input::{Input, Typed};
 use crate::memory::Memory;
 use crate::metadata::Metadata;
-use crate::run::shaped::{needed, segments};
+use crate::run::shaped::{converted, needed, segments};
 use crate::tensor::Io;
 use ssm_kernels::ops::selective_scan::Dims;
 use ssm_kernels::prelude::*;
+use std::borrow::Cow;
 
-pub(super) use crate::run::shaped::{Shaped, channel_first, sequence, sequence_view, sequence_view_mut, shaped};
+pub(crate) use crate::run::shaped::Shaped;
+pub(super) use crate::run::shaped::{channel_first, sequence, sequence_view, sequence_view_mut, shaped};
 
 /// B or C: four dimensions in the case's dtype, or two in f32.
-enum Projected<'f, T: Clone> {
+pub(crate) enum Projected<'f, T: Clone> {
     Variable(Shaped<'f, T, 4>),
     Constant(Shaped<'f, f32, 2>),
 }
 
 /// Every input that the file has.
-pub(super) struct Tensors<'f, T: Clone> {
-    layout: Layout,
-    x: Shaped<'f, T, 3>,
-    dt: Shaped<'f, T, 3>,
-    A: Shaped<'f, f32, 2>,
-    B: Projected<'f, T>,
-    C: Projected<'f, T>,
-    D: Option<Shaped<'f, f32, 1>>,
-    z: Option<Shaped<'f, T, 3>>,
-    dt_bias: Option<Shaped<'f, f32, 1>>,
-    initial_state: Option<Shaped<'f, f32, 3>>,
-    segments: Option<Segments>,
+pub(crate) struct Tensors<'f, T: Clone> {
+    pub layout: Layout,
+    pub x: Shaped<'f, T, 3>,
+    pub dt: Shaped<'f, T, 3>,
+    pub A: Shaped<'f, f32, 2>,
+    pub B: Projected<'f, T>,
+    pub C: Projected<'f, T>,
+    pub D: Option<Shaped<'f, f32, 1>>,
+    pub z: Option<Shaped<'f, T, 3>>,
+    pub dt_bias: Option<Shaped<'f, f32, 1>>,
+    pub initial_state: Option<Shaped<'f, f32, 3>>,
+    pub segments: Option<Segments>,
 }
 
 impl<'f, T: Io> Tensors<'f, T> {
@@ -87,10 +89,42 @@ impl<'f, T: Io> Tensors<'f, T> {
         })
     }
 
+    /// The same with x, dt, z and variable B and C rounded to `U`.
+    pub fn converted<U: Io>(&self) -> Result<Tensors<'_, U>> {
+        self.mapped(&converted)
+    }
+
+    /// The same with other elements in x, dt, z and variable B and C; those in f32 are lent.
+    pub fn mapped<'s, U: Io>(&'s self, elements: &impl Fn(&'s [T]) -> Result<Cow<'s, [U]>>) -> Result<Tensors<'s, U>> {
+        Ok(Tensors {
+            layout: self.layout,
+            x: self.x.mapped(elements)?,
+            dt: self.dt.mapped(elements)?,
+            A: self.A.lent(),
+            B: self.B.mapped(elements)?,
+            C: self.C.mapped(elements)?,
+            D: self.D.as_ref().map(Shaped::lent),
+            z: self.z.as_ref().map(|z| z.mapped(elements)).transpose()?,
+            dt_bias: self.dt_bias.as_ref().map(Shaped::lent),
+            initial_state: self.initial_state.as_ref().map(Shaped::lent),
+            segments: self.segments.clone(),
+        })
+    }
+
+    /// Elements of the tensors in the dtype of the call.
+    pub fn io_elements(&self) -> usize {
+        let variable = [&self.B, &self.C].map(|projection| match projection {
+            Projected::Variable(tensor) => tensor.data.len(),
+            Projected::Constant(_) => 0,
+        });
+        let z = self.z.as_ref().map_or(0, |z| z.data.len());
+        self.x.data.len() + self.dt.data.len() + z + variable[0] + variable[1]
+    }
+
     /// The gradients that the call has: their names, and their shapes. A state before the first has one even where it is
     /// not given, if `of_state`.
-    pub fn gradients(&self, dims: &Dims, of_state: bool) -> Vec<(Gradient, Vec<usize>)> {
-        let Dims { batch, dim, seqlen, dstate, nseqs } = *dims;
+    pub(super) fn gradients(&self, dims: &Dims, of_state: bool) -> Vec<(Gradient, Vec<usize>)> {
+        let Dims { batch, dim, seqlen, dstate, nseqs, .. } = *dims;
         let sequence = vec![batch, dim, seqlen];
         let projection = |projection: &Projected<'_, T>| match projection {
             Projected::Constant(tensor) => (true, tensor.extents.to_vec()),
@@ -133,6 +167,13 @@ impl<'f, T: Io> Tensors<'f, T> {
 }
 
 impl<T: Io> Projected<'_, T> {
+    fn mapped<'s, U: Io>(&'s self, elements: &impl Fn(&'s [T]) -> Result<Cow<'s, [U]>>) -> Result<Projected<'s, U>> {
+        Ok(match self {
+            Projected::Variable(tensor) => Projected::Variable(tensor.mapped(elements)?),
+            Projected::Constant(tensor) => Projected::Constant(tensor.lent()),
+        })
+    }
+
     fn projection(&self) -> Projection<'_, T> {
         match self {
             Projected::Constant(Shaped { extents: [dim, dstate], data }) => {

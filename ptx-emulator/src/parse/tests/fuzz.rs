@@ -33,8 +33,8 @@ end: ret;
 .section .debug_str { $L__info0: .b8 95 .b32 $L__e-$L__s }
 "#;
 
-/// A kernel of the repository.
-const KERNEL: &str = include_str!("../../../../kernels-ptx/discretise_fwd_bf16.ptx");
+/// A kernel that a compiler made.
+const KERNEL: &str = include_str!("../../../tests/ptx/softmax.ptx");
 
 /// Parses, and checks what holds for any text.
 fn check(text: &str) -> Result<(), TestCaseError> {

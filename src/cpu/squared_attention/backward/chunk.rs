@@ -3,7 +3,7 @@
 use super::memory::{Memory, Pitches};
 use super::{Pass, steps};
 use crate::cpu::Cpu;
-use crate::cpu::squared_attention::decays::{self, Decays};
+use crate::cpu::squared_attention::decays::{self, Decays, all_finite, normal, nothing};
 use crate::cpu::squared_attention::features::{self, Shape, Steps};
 use crate::cpu::squared_attention::forward::{Chunk, decays_of_tile};
 use crate::cpu::squared_attention::products::{Right, Sums};
@@ -23,13 +23,14 @@ impl<T: Element> Pass<'_, '_, T> {
         for (rows, pitch) in gradients {
             rows[..count * pitch].fill(0.0);
         }
-        let finite = |rows: &[f32]| rows.iter().all(|value| value.is_finite());
         let own = &memory.forward;
-        let finite = finite(&memory.q[..count * pitches.dim])
-            && finite(&memory.dsums[..count * pitches.values])
-            && finite(&own.k[..count * shape.dim])
-            && finite(&own.v[..count * shape.values]);
-        let work = Work { finite, ..work };
+        let finite = all_finite(&memory.q[..count * pitches.dim])
+            && all_finite(&memory.dsums[..count * pitches.values])
+            && all_finite(&own.k[..count * shape.dim])
+            && all_finite(&own.v[..count * shape.values]);
+        let state = &memory.states[work.number * shape.state()..];
+        let finite_state = work.lives[0] && all_finite(&state[..shape.state()]);
+        let work = Work { finite, finite_state, ..work };
         let mut later = ThroughState { work, memory }.run(cpu);
         for t in (0..count).step_by(TILE).rev() {
             later = Tile { work, t, later, memory }.run(cpu);
@@ -98,8 +99,9 @@ pub(super) struct Work {
     /// The gradient by the state before it is wanted.
     pub goes_on: bool,
     pub scale: f32,
-    /// All rows are.
+    /// All rows are, and all of the state before it.
     pub finite: bool,
+    pub finite_state: bool,
 }
 
 /// The gradients through the state behind a chunk, and that by the state before it. Returns the sum of all pairs, weight times
@@ -178,6 +180,7 @@ impl Work {
                 values_pitch: self.pitches.values,
                 factors: decays.powers(simd),
                 count,
+                finite: self.finite,
             };
             let decay = self.lives[1].then_some(whole);
             simd.vectorize(features::Write {
@@ -234,7 +237,9 @@ impl Work {
         let dq = &mut memory.dx_turned[..shape.dim * TILE];
         dq.fill(0.0);
         let mut with_state = [0.0; TILE];
-        if self.lives[0] {
+        let mut from_state = factors;
+        from_state.iter_mut().for_each(|factor| *factor = normal(*factor * from_chunk));
+        if self.lives[0] && !(self.finite_state && self.finite && nothing(&from_state)) {
             let state = &memory.states[self.number * shape.state()..][..shape.state()];
             simd.vectorize(features::ReadBackward {
                 shape,
@@ -244,9 +249,7 @@ impl Work {
                 dx: dq,
                 block: own.scratch,
             });
-            let mut factors = factors;
-            factors.iter_mut().for_each(|factor| *factor *= from_chunk);
-            tile::scale_steps(dq, &factors);
+            tile::scale_steps(dq, &from_state);
             with_state = steps::half_inner(own.q, dq);
         }
         let mut earlier = steps::total(&memory.pairs[..t * LANES]);
@@ -258,7 +261,11 @@ impl Work {
                 let logs = &memory.forward.logs[t..t + count];
                 tile::decays_within(simd, logs, self.scale, memory.forward.scratch, memory.forward.within);
             } else {
-                tile::decays_between(&memory.forward.decays[m..m + TILE], &factors, memory.forward.within);
+                let decays = &memory.forward.decays[m..m + TILE];
+                // Where all is finite, nothing of it is nothing.
+                if !tile::decays_between(decays, &factors, memory.forward.within) && self.finite {
+                    continue;
+                }
             }
             self.pairs(simd, [m, t], [rows, count], memory);
             let weights = &memory.dweights[..rows * TILE];
@@ -266,6 +273,7 @@ impl Work {
                 steps::take(weights, &mut memory.pairs[m * LANES..], &mut columns);
             }
         }
+        steps::project(memory.forward.q, &mut memory.dx_turned[..shape.dim * TILE]);
         let own_pairs = &memory.pairs[t * LANES..][..count * LANES];
         let dlogs = &mut memory.dlogs[t..t + count];
         steps::dlogs(own_pairs, memory.dweights, [&with_state, &columns], [later, &mut earlier], dlogs);

@@ -144,6 +144,7 @@ impl<T: Element> Pass<'_, '_, T> {
                 goes_on: chunk > 0 || asked,
                 scale: inputs.scale_squared,
                 finite: false,
+                finite_state: false,
             };
             self.chunk(cpu, at, steps, work, &mut memory);
             lives = true;

@@ -1,5 +1,6 @@
 //! What is done with tiles of pairs and rows of steps, element by element.
 
+use crate::cpu::squared_attention::decays::normal;
 use crate::cpu::squared_attention::features::Shape;
 use crate::cpu::squared_attention::{LANES, TILE};
 
@@ -10,8 +11,8 @@ pub fn gradients(products: &mut [f32], decays: &[f32], dweights: &mut [f32], dpr
     let tiles = products.iter_mut().zip(decays).zip(dweights.iter_mut()).zip(dproducts);
     for (((product, &decay), dweight), dproduct) in tiles {
         let decayed = *product * decay;
-        *product *= decayed;
-        *dproduct = 2.0 * *dweight * decayed;
+        *product = normal(*product * decayed);
+        *dproduct = normal(2.0 * *dweight * decayed);
         *dweight *= *product;
     }
 }
@@ -26,6 +27,21 @@ pub fn half_inner(a: &[f32], b: &[f32]) -> [f32; TILE] {
         }
     }
     sums.map(|sum| 0.5 * sum)
+}
+
+/// Takes from dq what lies along q: out does not change with the size of q, so that this is what roundings have left.
+#[inline(always)]
+pub fn project(q: &[f32], dq: &mut [f32]) {
+    let (along, size) = (half_inner(q, dq), half_inner(q, q));
+    let mut shares = [0.0; TILE];
+    for t in 0..TILE {
+        shares[t] = if size[t] == 0.0 { 0.0 } else { along[t] / size[t] };
+    }
+    for (q, dq) in q.chunks_exact(TILE).zip(dq.chunks_exact_mut(TILE)) {
+        for t in 0..TILE {
+            dq[t] -= shares[t] * q[t];
+        }
+    }
 }
 
 /// The sum of the products of two states.
