@@ -88,6 +88,19 @@ fn no_scale<B: Backend, T: Element>() {
     }
 }
 
+/// Weights of any size that f32 holds are as good as those near 1.
+fn small_and_large_scales<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    for (chunk_size, exponent) in CHUNKS.into_iter().flat_map(|chunk| [-55, -20, 20, 50].map(|e| (chunk, e))) {
+        let (scale, initial_state) = (Some(2.0f32.powi(exponent)), false);
+        let all = AttentionSpec::all(1, 2, 41, [5, 4]);
+        let spec = AttentionSpec { scale, chunk_size, decay: Decay::Slow, initial_state, ..all };
+        let case = AttentionCase::<T>::new(&spec);
+        let upstream = AttentionUpstream::new(&case, [true, false, false], Order::Dense, 5);
+        check(&backend, &case, &upstream, &format!("{spec:?}"));
+    }
+}
+
 /// A decay of -inf forgets all that came before: out, states and gradients are those of a sequence that begins there, and
 /// nothing before it has gradients by what follows.
 fn resets_forget<B: Backend, T: Element>() {
@@ -260,4 +273,13 @@ fn padding<B: Backend, T: Element>() {
     }
 }
 
-suites!(only cpu: zero_queries, no_scale, resets_forget, causality, causality_backward, not_numbers_backward, padding);
+suites!(only cpu:
+    zero_queries,
+    no_scale,
+    small_and_large_scales,
+    resets_forget,
+    causality,
+    causality_backward,
+    not_numbers_backward,
+    padding
+);
