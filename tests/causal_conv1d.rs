@@ -16,7 +16,7 @@ use ssm_kernels::{Dtype, Element};
 
 /// Both directions of one case under the accuracy rule; `how`: dout and dfinal_state.
 fn check<B: Backend, T: Element>(backend: &B, spec: &ConvSpec, how: [bool; 2]) {
-    with_weight!(spec.weight, W => check_case(backend, &ConvCase::<T, W>::new(spec), spec, how));
+    with_dtype!(spec.weight, W => check_case(backend, &ConvCase::<T, W>::new(spec), spec, how));
 }
 
 fn check_case<B: Backend, T: Element, W: Element>(backend: &B, case: &ConvCase<T, W>, spec: &ConvSpec, how: [bool; 2]) {
@@ -61,7 +61,7 @@ fn update_drawn<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let label = format!("causal_conv1d_update {} {}", B::NAME, T::DTYPE);
     shared_property(file!(), &label, 256, backend.share(), update_spec(), |spec| {
-        with_weight!(spec.weight, W => check_update(&backend, &ConvUpdateCase::<T, W>::new(&spec), &spec));
+        with_dtype!(spec.weight, W => check_update(&backend, &ConvUpdateCase::<T, W>::new(&spec), &spec));
     });
 }
 
@@ -148,7 +148,7 @@ fn alone<B: Backend, T: Element>() {
     let label = format!("causal_conv1d gradients alone {} {}", B::NAME, T::DTYPE);
     let share = backend.share() * if backend.slow() { 4 } else { 1 };
     shared_property(file!(), &label, 48, share, (spec(), any::<[bool; 2]>()), |(spec, how)| {
-        with_weight!(spec.weight, W => {
+        with_dtype!(spec.weight, W => {
             let case = ConvCase::<T, W>::new(&spec);
             let upstream = ConvUpstream::new(&case, how, spec.order, spec.seed);
             let mut all = ConvGradients::new(&case, &CONV_GRADIENTS, spec.order);

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::backends::{self, Backend};
+use common::backends::{self, Backend, SquaredAttentionBackend};
 use common::buffer::{Buffer, Order};
 use common::compare::{expect_accurate, expect_exact};
 use common::conv::{CONV_GRADIENTS, ConvBuffers, ConvCase, ConvGradients, NaiveConv, NaiveConvBackward};
@@ -14,6 +14,9 @@ use common::fixtures::{Fixture, all};
 use common::say;
 use common::scan::{NaiveScan, ScanBuffers, ScanCase};
 use common::scan_backward::{GRADIENTS, NaiveScanBackward, ScanGradients};
+use common::squared_attention::{AttentionBuffers, AttentionCase, NaiveAttention};
+use common::squared_attention_backward::{ATTENTION_GRADIENTS, AttentionGradients, NaiveAttentionBackward};
+use common::squared_attention_update::AttentionUpdateBuffers;
 use common::state_update::{NaiveUpdate, UpdateBuffers, UpdateCase};
 use ssm_kernels::reference::accuracy::{Loop, Yardstick};
 use ssm_kernels::{Dtype, Element};
@@ -121,6 +124,34 @@ fn reference_is_the_original_state_update() {
         expect_anchored(fixture, "final_state", &run[1]);
     }
     assert_eq!(fixtures.len(), 9);
+}
+
+#[test]
+fn reference_is_the_original_squared_attention() {
+    const OUTPUTS: [&str; 3] = ["out", "final_state", "final_norm"];
+    let (fixtures, mut tensors) = (all("squared_attention"), 0);
+    for fixture in &fixtures {
+        let case = fixture.attention_case::<f32>(Order::Dense);
+        let mut run = NaiveAttention(&case).run::<f64>();
+        let upstream = fixture.attention_upstream(Order::Dense);
+        if upstream.dout.is_some() {
+            run.extend(NaiveAttentionBackward(&case, &upstream).run::<f64>());
+        }
+        for (tensor, got) in OUTPUTS.into_iter().chain(ATTENTION_GRADIENTS).zip(run) {
+            if fixture.truth(tensor).is_some() {
+                expect_anchored(fixture, tensor, &got);
+                tensors += 1;
+            }
+        }
+    }
+    let updates = all("squared_attention_update");
+    for fixture in &updates {
+        let run = fixture.attention_update_case::<f32>(Order::Dense).run::<f64>();
+        OUTPUTS.into_iter().zip(run).for_each(|(tensor, got)| expect_anchored(fixture, tensor, &got));
+    }
+    // One file has no gradients.
+    assert_eq!((fixtures.len(), tensors, updates.len()), (7, 7 * 7 - 4, 3));
+    say(format_args!("reference squared_attention: {tensors} tensors in 7 files, and 3 of updates"));
 }
 
 /// With the file's truth where `T` stores its inputs exactly; else with the reference's, on the rounded inputs.
@@ -253,3 +284,53 @@ fn state_update<B: Backend, T: Element>() {
 }
 
 suites!(selective_scan, selective_scan_backward, discretise, causal_conv1d, causal_conv1d_update, state_update);
+
+fn squared_attention<B: SquaredAttentionBackend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    let fixtures = all("squared_attention");
+    for fixture in &fixtures {
+        let by = |yardsticks: Vec<Yardstick>, names: &[&str]| -> Vec<Yardstick> {
+            yardsticks.into_iter().zip(names).map(|(by, name)| with_truth::<T>(by, fixture, name)).collect()
+        };
+        let (case, upstream) =
+            (fixture.attention_case::<T>(Order::Dense), fixture.attention_upstream::<T>(Order::Dense));
+        let expected = by(NaiveAttention(&case).yardsticks(), &["out", "final_state", "final_norm"]);
+        let backward = upstream.dout.as_ref().map(|_| NaiveAttentionBackward(&case, &upstream).yardsticks());
+        let backward = backward.map(|expected| by(expected, &ATTENTION_GRADIENTS));
+        // By pairs, and in chunks with a state between them.
+        for (order, chunk_size) in ORDERS.into_iter().zip([None, Some(16), Some(5)]) {
+            let case = AttentionCase::<T> { chunk_size, ..fixture.attention_case(order) };
+            let mut outputs = AttentionBuffers::new(&case, [true; 2], order);
+            backend.squared_attention_forward(&case, &mut outputs).expect("a fixture runs");
+            outputs.expect_accurate(&fixture.name, &expected);
+            let Some(expected) = &backward else { continue };
+            let mut gradients = AttentionGradients::new(&case, &ATTENTION_GRADIENTS, order);
+            let upstream = fixture.attention_upstream(order);
+            backend.squared_attention_backward(&case, &upstream, &mut gradients).expect("a fixture runs");
+            gradients.expect_accurate(&fixture.name, expected);
+        }
+    }
+    say(format_args!("squared_attention {} {}: {} files in 3 orders", B::NAME, T::DTYPE, fixtures.len()));
+}
+
+fn squared_attention_update<B: SquaredAttentionBackend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    let fixtures = all("squared_attention_update");
+    for fixture in &fixtures {
+        for order in ORDERS {
+            let case = fixture.attention_update_case::<T>(order);
+            let mut outputs = AttentionUpdateBuffers::new(&case);
+            backend.squared_attention_update(&case, &mut outputs).expect("a fixture runs");
+            let mut expected = case.yardsticks().into_iter();
+            let mut next = |tensor| with_truth::<T>(expected.next().expect("three tensors"), fixture, tensor);
+            expect_accurate(&format!("{} out", fixture.name), &outputs.out, &next("out"));
+            expect_accurate(&format!("{} final_state", fixture.name), &outputs.state, &next("final_state"));
+            expect_accurate(&format!("{} final_norm", fixture.name), &outputs.norm, &next("final_norm"));
+        }
+    }
+    say(format_args!("squared_attention_update {} {}: {} files in 3 orders", B::NAME, T::DTYPE, fixtures.len()));
+}
+
+mod attention {
+    crate::suites!(only cpu: squared_attention, squared_attention_update);
+}

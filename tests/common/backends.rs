@@ -7,21 +7,37 @@ use super::discretise::{DiscretiseBuffers, DiscretiseCase, GradientBuffers};
 use super::say;
 use super::scan::{ScanBuffers, ScanCase};
 use super::scan_backward::{CarryCase, ScanGradients, ScanUpstream};
+use super::squared_attention::{AttentionBuffers, AttentionCase};
+use super::squared_attention_backward::{AttentionGradients, AttentionUpstream};
+use super::squared_attention_update::{AttentionUpdateBuffers, AttentionUpdateCase};
 use super::state_update::{UpdateBuffers, UpdateCase};
 use ssm_kernels::prelude::*;
 use ssm_kernels::{Element, Result, WorkspaceBlock};
 
-/// Instantiates tests, generic over backend and dtype, for every backend and dtype: `suites!(lengths, packed)`.
+/// Instantiates tests, generic over backend and dtype, for every backend and dtype: `suites!(lengths, packed)`. Those of an
+/// operator that some backends do not have, for one backend: `suites!(only cpu: lengths, packed)`.
 #[macro_export]
 macro_rules! suites {
-    ($($test:ident),+) => {
+    (only cpu: $($test:ident),+) => {
         $crate::suites!(@backend cpu, $crate::common::backends::CpuBackend, $($test),+);
+    };
+    (only emulator: $($test:ident),+) => {
         #[cfg(feature = "emulator")]
         $crate::suites!(@backend emulator, $crate::common::emulator::EmulatorBackend, $($test),+);
+    };
+    (only cuda: $($test:ident),+) => {
         #[cfg(feature = "cuda")]
         $crate::suites!(@backend cuda, $crate::common::cuda::CudaBackend, $($test),+);
+    };
+    (only on_cust: $($test:ident),+) => {
         #[cfg(feature = "cust")]
         $crate::suites!(@backend on_cust, $crate::common::cust::CustBackend, $($test),+);
+    };
+    ($($test:ident),+) => {
+        $crate::suites!(only cpu: $($test),+);
+        $crate::suites!(only emulator: $($test),+);
+        $crate::suites!(only cuda: $($test),+);
+        $crate::suites!(only on_cust: $($test),+);
     };
     (@backend $name:ident, $backend:ty, $($test:ident),+) => {
         mod $name {
@@ -102,6 +118,27 @@ pub trait Backend: Sized {
     ) -> Result<()>;
 }
 
+/// What the suites of squared attention need of a backend that has it.
+pub trait SquaredAttentionBackend: Backend {
+    fn squared_attention_forward<T: Element>(
+        &self,
+        case: &AttentionCase<T>,
+        outputs: &mut AttentionBuffers<T>,
+    ) -> Result<()>;
+    fn squared_attention_backward<T: Element>(
+        &self,
+        case: &AttentionCase<T>,
+        upstream: &AttentionUpstream<T>,
+        gradients: &mut AttentionGradients<T>,
+    ) -> Result<()>;
+    /// `outputs` holds state and norm before the call.
+    fn squared_attention_update<T: Element, H: Element>(
+        &self,
+        case: &AttentionUpdateCase<T, H>,
+        outputs: &mut AttentionUpdateBuffers<T, H>,
+    ) -> Result<()>;
+}
+
 /// The backend, or `None` after saying aloud that it is skipped. `SSM_REQUIRE=cpu,emulator` makes absence a failure.
 pub fn open<B: Backend>() -> Option<B> {
     let required = required();
@@ -169,4 +206,8 @@ impl Backend for CpuBackend {
     }
 
     crate::host_tensors!(self => Cpu::new());
+}
+
+impl SquaredAttentionBackend for CpuBackend {
+    crate::host_squared_attention!(self => Cpu::new());
 }

@@ -45,9 +45,9 @@ impl ConvSpec {
     }
 }
 
-/// Runs `$body` with `$W` as the dtype that the spec has for weights.
+/// Runs `$body` with `$W` as the type that a spec names.
 #[macro_export]
-macro_rules! with_weight {
+macro_rules! with_dtype {
     ($dtype:expr, $W:ident => $body:expr) => {
         match $dtype {
             ssm_kernels::Dtype::F16 => {

@@ -6,6 +6,9 @@ use super::conv_update::ConvUpdateCase;
 use super::discretise::DiscretiseCase;
 use super::scan::{ProjectionBuffer, ScanCase};
 use super::scan_backward::ScanUpstream;
+use super::squared_attention::AttentionCase;
+use super::squared_attention_backward::AttentionUpstream;
+use super::squared_attention_update::AttentionUpdateCase;
 use super::state_update::UpdateCase;
 use safetensors::{Dtype as FileDtype, SafeTensors};
 use ssm_kernels::Element;
@@ -166,6 +169,32 @@ impl Fixture {
             state: self.buffer("initial_state", &[&[row], channels, &["dstate"]].concat(), order).expect("a state"),
             state_indices: indices,
         }
+    }
+
+    pub fn attention_case<T: Element>(&self, order: Order) -> AttentionCase<T> {
+        const KEY: [&str; 4] = ["batch", "nheads", "seqlen", "dim"];
+        AttentionCase {
+            q: self.buffer("q", &KEY, order).expect("q"),
+            k: self.buffer("k", &KEY, order).expect("k"),
+            v: self.buffer("v", &["batch", "nheads", "seqlen", "vdim"], order).expect("v"),
+            log_decay: self.buffer("log_decay", &KEY[..3], order).expect("log_decay"),
+            scale: None,
+            initial: None,
+            segments: None,
+            chunk_size: None,
+        }
+    }
+
+    pub fn attention_upstream<T: Element>(&self, order: Order) -> AttentionUpstream<T> {
+        let dout = self.buffer("dout", &["batch", "nheads", "seqlen", "vdim"], order);
+        AttentionUpstream { dout, dfinal_state: None, dfinal_norm: None }
+    }
+
+    pub fn attention_update_case<T: Element>(&self, order: Order) -> AttentionUpdateCase<T, f32> {
+        const STATE: [&str; 4] = ["slots", "nheads", "features", "vdim"];
+        let state = self.buffer("initial_state", &STATE, order).expect("initial_state");
+        let norm = self.buffer("initial_norm", &STATE[..3], order).expect("initial_norm");
+        AttentionUpdateCase::of(self.attention_case(order), None, (state, norm))
     }
 
     pub fn discretise_case<T: Element>(&self, order: Order) -> DiscretiseCase<T> {

@@ -130,3 +130,46 @@ macro_rules! host_tensors {
         }
     };
 }
+
+/// Likewise those of `SquaredAttentionBackend`.
+#[macro_export]
+macro_rules! host_squared_attention {
+    ($this:ident => $backend:expr) => {
+        fn squared_attention_forward<T: Element>(
+            &$this,
+            case: &AttentionCase<T>,
+            outputs: &mut AttentionBuffers<T>,
+        ) -> Result<()> {
+            let op = case.op()?;
+            let plan = $backend.forward_plan(&op)?;
+            outputs.with_views(|wanted| {
+                $backend.forward_with(&op, wanted, &plan, (&mut $crate::common::backends::dirty(&plan)).into())
+            })
+        }
+
+        fn squared_attention_backward<T: Element>(
+            &$this,
+            case: &AttentionCase<T>,
+            upstream: &AttentionUpstream<T>,
+            gradients: &mut AttentionGradients<T>,
+        ) -> Result<()> {
+            let op = case.op()?;
+            let plan = $backend.backward_plan(&op)?;
+            gradients.with_views(|wanted| {
+                $backend.backward_with(&op, upstream.views(), wanted, &plan, (&mut $crate::common::backends::dirty(&plan)).into())
+            })
+        }
+
+        fn squared_attention_update<T: Element, H: Element>(
+            &$this,
+            case: &AttentionUpdateCase<T, H>,
+            outputs: &mut AttentionUpdateBuffers<T, H>,
+        ) -> Result<()> {
+            let op = case.op()?;
+            let plan = $backend.forward_plan(&op)?;
+            outputs.with_views(|wanted| {
+                $backend.forward_with(&op, wanted, &plan, (&mut $crate::common::backends::dirty(&plan)).into())
+            })
+        }
+    };
+}

@@ -30,6 +30,9 @@ pub mod parts;
 pub mod random;
 pub mod scan;
 pub mod scan_backward;
+pub mod squared_attention;
+pub mod squared_attention_backward;
+pub mod squared_attention_update;
 pub mod state_update;
 
 use proptest::strategy::Strategy;

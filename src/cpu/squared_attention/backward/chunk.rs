@@ -39,13 +39,14 @@ impl<T: Element> Pass<'_, '_, T> {
         self.store_rows(at, range, work, memory);
     }
 
-    /// q and the gradient by the sums that out is made of, and nothing behind them.
+    /// q and the gradient by the sums that out is made of, and nothing behind them. Nothing at all without a dout: then nothing
+    /// comes from q, whatever it is.
     fn load_rows(&self, at: Head, range: Range<usize>, pitches: Pitches, memory: &mut Memory<'_>) {
         let vdim = self.inputs.dims.vdim;
         memory.q[..range.len() * pitches.dim].fill(0.0);
-        load(&self.inputs.q, at, range.clone(), memory.q, pitches.dim);
         memory.dsums[..range.len() * pitches.values].fill(0.0);
         let Some(dout) = &self.upstream.dout else { return };
+        load(&self.inputs.q, at, range.clone(), memory.q, pitches.dim);
         load(dout, at, range.clone(), memory.dsums, pitches.values);
         for (t, row) in range.zip(memory.dsums.chunks_exact_mut(pitches.values)) {
             let norm = memory.norms[t];
@@ -98,6 +99,8 @@ pub(super) struct Work {
     pub lives: [bool; 2],
     /// The gradient by the state before it is wanted.
     pub goes_on: bool,
+    /// There is a gradient by out.
+    pub dout: bool,
     pub scale: f32,
     /// All rows are, and all of the state before it.
     pub finite: bool,
@@ -228,6 +231,24 @@ impl Work {
 
     #[inline(always)]
     fn tile<S: Simd>(self, simd: S, t: usize, later: &mut f32, memory: &mut Memory<'_>) {
+        let count = TILE.min(self.count - t);
+        let mut earlier = steps::total(&memory.pairs[..t * LANES]);
+        let [with_state, columns] = if self.dout {
+            self.attended(simd, t, memory)
+        } else {
+            // No pair has a gradient, whatever its elements are.
+            memory.dx_turned[..self.shape.dim * TILE].fill(0.0);
+            memory.dweights.fill(0.0);
+            [[0.0; TILE]; 2]
+        };
+        let own_pairs = &memory.pairs[t * LANES..][..count * LANES];
+        let dlogs = &mut memory.dlogs[t..t + count];
+        steps::dlogs(own_pairs, memory.dweights, [&with_state, &columns], [later, &mut earlier], dlogs);
+    }
+
+    /// What the tile at `t` gets by out: dq in rows of steps, and for each step its pairs with the state and with earlier tiles.
+    #[inline(always)]
+    fn attended<S: Simd>(self, simd: S, t: usize, memory: &mut Memory<'_>) -> [[f32; TILE]; 2] {
         let (shape, pitches, count) = (self.shape, self.pitches, TILE.min(self.count - t));
         let own = &mut memory.forward;
         turn(&memory.q[t * pitches.dim..], pitches.dim, [count, shape.dim], own.q);
@@ -252,7 +273,6 @@ impl Work {
             tile::scale_steps(dq, &from_state);
             with_state = steps::half_inner(own.q, dq);
         }
-        let mut earlier = steps::total(&memory.pairs[..t * LANES]);
         let mut columns = [0.0; TILE];
         for m in (0..t + 1).step_by(TILE) {
             let diagonal = m == t;
@@ -274,9 +294,7 @@ impl Work {
             }
         }
         steps::project(memory.forward.q, &mut memory.dx_turned[..shape.dim * TILE]);
-        let own_pairs = &memory.pairs[t * LANES..][..count * LANES];
-        let dlogs = &mut memory.dlogs[t..t + count];
-        steps::dlogs(own_pairs, memory.dweights, [&with_state, &columns], [later, &mut earlier], dlogs);
+        [with_state, columns]
     }
 
     /// The pairs of the steps at `m` with the later ones at `t`, of which there are so many: dq in rows of steps, dk and dv, and

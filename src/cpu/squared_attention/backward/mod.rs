@@ -142,6 +142,7 @@ impl<T: Element> Pass<'_, '_, T> {
                 count: steps.len(),
                 lives: [chunk > 0 || inputs.initial.is_some(), lives],
                 goes_on: chunk > 0 || asked,
+                dout: self.upstream.dout.is_some(),
                 scale: inputs.scale_squared,
                 finite: false,
                 finite_state: false,
