@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_backend_that_computes_nothing_fails() {
-        let tally = check(&IDLE, "--backend cpu", 1, 240);
+        let tally = check(&IDLE, "--backend cpu", 1, 160);
         assert!(!tally.passes());
         let text = tally.text(Checked::Cpu);
         for kind in [
@@ -210,9 +210,11 @@ mod tests {
             ("squared_attention", "backward"),
             ("squared_attention_update", "forward"),
         ] {
-            let of = |line: &&str| line.split_whitespace().take(2).eq([kind.0, kind.1]);
-            let mut lines = text.lines().filter(of).peekable();
-            assert!(lines.peek().is_some() && lines.all(|line| line.ends_with("FAIL")), "{kind:?}: {text}");
+            let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+            let rows: Vec<_> = rows.iter().filter(|row| row.len() > 4 && (row[0], row[1]) == kind).collect();
+            // In some dtype: a state of few digits may be the same after a small step.
+            let fails = |tensor| rows.iter().any(|row| row[3] == tensor && row.ends_with(&["FAIL"]));
+            assert!(!rows.is_empty() && rows.iter().all(|row| fails(row[3])), "{kind:?}: {text}");
         }
         assert!(text.contains("FAIL") && text.contains("again: ssm check --backend cpu --cases 1 --seed "), "{text}");
     }
