@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 use proptest::sample::Index;
 use ptx_emulator::{Checks, Device, Error, FindingKind, LaunchBuilder, Mode, Module, Report};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 macro_rules! programs {
@@ -20,6 +21,9 @@ const PROGRAMS: &[&str] = programs!["vector_add" "saxpy" "dot" "softmax_sm100" "
 
 /// Most of them run for far less; a machine under load, for longer.
 const BOUND: Duration = Duration::from_secs(60);
+
+/// What structs are filled with where nothing else is asked for.
+const SMALL: &[Option<u64>] = &[Some(40)];
 
 /// Bytes of each buffer.
 const BUFFER: usize = 2048;
@@ -154,14 +158,16 @@ fn numbers(text: &str) -> Vec<usize> {
     text.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
 }
 
-/// The launch with as many arguments, of the sizes, as it asks for: buffers, and small numbers.
-fn run<'m>(device: &Device, launch: &dyn Fn() -> LaunchBuilder<'m>) -> Result<Report, Error> {
+/// The launch with as many arguments, of the sizes, as it asks for: buffers, and structs of `words`, taken in turn, where
+/// none is the address of a buffer.
+fn run<'m>(device: &Device, words: &[Option<u64>], launch: &dyn Fn() -> LaunchBuilder<'m>) -> Result<Report, Error> {
     let mut sizes: Vec<usize> = Vec::new();
     for _ in 0..64 {
         let mut launch = launch();
         for &size in &sizes {
-            let words: Vec<u64> = (0..size.div_ceil(8)).map(|_| 40).collect();
-            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).take(size).collect();
+            let buffer = || device.upload(&[1u8; BUFFER]).unwrap().address();
+            let word = |i: usize| words[i % words.len()].unwrap_or_else(buffer);
+            let bytes: Vec<u8> = (0..size.div_ceil(8)).flat_map(|i| word(i).to_le_bytes()).take(size).collect();
             launch = match size {
                 8 => launch.arg(device.upload(&[1u8; BUFFER]).unwrap()),
                 _ => launch.bytes(&bytes),
@@ -189,14 +195,14 @@ fn settings() -> impl Strategy<Value = (Mode, Checks)> {
     (mode, prop_oneof![3 => Just(Checks::ALL), 1 => Just(Checks::BOUNDS)])
 }
 
-/// Runs every kernel of the text; whether any ran.
-fn try_all(text: &str, (mode, checks): (Mode, Checks)) -> Result<bool, TestCaseError> {
+/// Runs every kernel of the text with structs of `words`; whether any ran.
+fn try_all(text: &str, words: &[Option<u64>], (mode, checks): (Mode, Checks)) -> Result<bool, TestCaseError> {
     let begun = Instant::now();
     let Ok(module) = Module::from_ptx(text) else { return Ok(false) };
     let mut ran = false;
     for kernel in module.kernels() {
         let once = |threads: usize| {
-            run(&Device::new(), &|| {
+            run(&Device::new(), words, &|| {
                 let launch = module.launch(kernel).grid([2, 1, 1]).block([64, 1, 1]).shared_bytes(512);
                 launch.mode(mode).checks(checks).budget(10_000).threads(threads)
             })
@@ -222,7 +228,7 @@ fn try_all(text: &str, (mode, checks): (Mode, Checks)) -> Result<bool, TestCaseE
 #[test]
 fn unchanged_programs_run() {
     for (i, text) in PROGRAMS.iter().enumerate() {
-        let ran = try_all(text, (Mode::Nominal, Checks::ALL)).unwrap();
+        let ran = try_all(text, SMALL, (Mode::Nominal, Checks::ALL)).unwrap();
         assert!(ran, "program {i}");
     }
 }
@@ -240,7 +246,8 @@ proptest! {
         let text = changed(before, &changes);
         // The lines that changed tell a failure's cause.
         let told = || text.lines().filter(|line| !before.contains(line)).collect::<Vec<_>>().join("\n");
-        try_all(&text, settings).map_err(|error| TestCaseError::fail(format!("{error}\n{settings:?}\n{}", told())))?;
+        try_all(&text, SMALL, settings)
+            .map_err(|error| TestCaseError::fail(format!("{error}\n{settings:?}\n{}", told())))?;
     }
 
     #[test]
@@ -260,12 +267,51 @@ proptest! {
         for kernel in module.kernels() {
             let launch = || module.launch(kernel).grid(grid).block(block).shared_bytes(shared).budget(budget);
             if fitting {
-                let _ = run(&device, &launch);
+                let _ = run(&device, SMALL, &launch);
             } else {
                 let launch = arguments.iter().fold(launch(), |launch, bytes| launch.bytes(bytes));
                 let _ = launch.run(&device);
             }
         }
+    }
+}
+
+/// The kernels of the repository, where they are beside this crate: larger than the programs, on a struct of pointers,
+/// strides and extents.
+fn kernels() -> Vec<String> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Cargo puts this file into packages, which have no kernels beside them.
+    if own.join(".cargo_vcs_info.json").exists() {
+        return Vec::new();
+    }
+    let files = std::fs::read_dir(own.join("../kernels-ptx")).unwrap().map(|entry| entry.unwrap().path());
+    let texts = files.filter(|path| path.extension().is_some_and(|extension| extension == "ptx"));
+    let found: Vec<String> = texts.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    assert!(!found.is_empty());
+    found
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn changed_kernels_run(
+        kernel in any::<Index>(),
+        changes in prop::collection::vec(change(), 0..4),
+        words in prop::collection::vec(
+            prop_oneof![2 => Just(None), 2 => (0u64..5).prop_map(Some), 1 => any::<u64>().prop_map(Some)],
+            1..12,
+        ),
+        end in prop::option::weighted(0.2, any::<Index>()),
+        settings in settings(),
+    ) {
+        let kernels = kernels();
+        prop_assume!(!kernels.is_empty());
+        let before = kernel.get(&kernels);
+        let mut text = changed(before, &changes);
+        text.truncate(end.map_or(text.len(), |end| end.index(text.len())));
+        let told = || format!("{settings:?}\n{words:?}\n{changes:?}\n{}", &before[..before.find('(').unwrap()]);
+        try_all(&text, &words, settings).map_err(|error| TestCaseError::fail(format!("{error}\n{}", told())))?;
     }
 }
 
