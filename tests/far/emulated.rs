@@ -91,8 +91,11 @@ impl Memory for Emulated<'_> {
     }
 }
 
+/// A call on tensors of the emulator.
+type Call<'r> = dyn Fn(&Gpu<&Emulator>, &Tensors<Emulated<'_>>, Extents) -> Result<()> + 'r;
+
 /// Of the longer cases, fewer channels and steps than on the host.
-fn on_the_emulator(name: &str, run: &dyn Fn(&Gpu<&Emulator>, &Tensors<Emulated<'_>>, Extents) -> Result<()>) {
+fn on_the_emulator(name: &str, run: &Call<'_>) {
     for (dense, n) in CASES {
         let n = Extents { dim: n.dim.min(5), seqlen: n.seqlen.min(9), ..SMALL };
         for apart in [(1 << 31) + 1, (1 << 32) + 1] {

@@ -1,8 +1,8 @@
 //! Decays over several steps. The logarithms are summed in f64, and from the place where the decay begins, so that a sum which
 //! is long, or which holds an infinity, spoils no other.
 //!
-//! A decay, or a weight made with one, that is subnormal counts as 0: an instruction that meets one takes as long as a hundred
-//! others, and pairs that far apart meet many.
+//! The decay of a pair, or a weight made with one, that is subnormal counts as 0: an instruction that meets one takes as long as a
+//! hundred others, and pairs that far apart meet many. That of a whole state does not.
 
 use super::LANES;
 use crate::cpu::math::exp::{Any, exp};
@@ -47,9 +47,7 @@ impl<'m> Decays<'m> {
             let power = exp(simd, Any, *high);
             let (zero, whole) = (simd.splat_f32s(0.0), simd.equal_f32s(low, simd.splat_f32s(0.0)));
             // No product of an infinite power with nothing.
-            let power = fma(simd, simd.select_f32s(whole, zero, power), low, power);
-            let tiny = simd.less_than_f32s(power, simd.splat_f32s(f32::MIN_POSITIVE));
-            *high = simd.select_f32s(tiny, zero, power);
+            *high = fma(simd, simd.select_f32s(whole, zero, power), low, power);
         }
         self.high
     }

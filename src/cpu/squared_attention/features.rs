@@ -191,7 +191,7 @@ impl WithSimd for Write<'_> {
 fn decayed(decay: Option<f32>, state: &mut [f32]) {
     match decay {
         None => state.fill(0.0),
-        Some(decay) if decay.is_finite() => state.iter_mut().for_each(|h| *h = normal(*h * decay)),
+        Some(decay) if decay.is_finite() => state.iter_mut().for_each(|h| *h *= decay),
         // Nothing stays nothing, even where the decay over all steps is beyond the range.
         Some(decay) => state.iter_mut().filter(|h| **h != 0.0).for_each(|h| *h *= decay),
     }

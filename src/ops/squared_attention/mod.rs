@@ -47,7 +47,9 @@
 //! sequence along "batch".
 //!
 //! # Precision
-//! Arithmetic is f32 whatever the dtypes. Every backend keeps the rule of [`crate::reference::accuracy`].
+//! Arithmetic is f32 whatever the dtypes. Every backend keeps the rule of [`crate::reference::accuracy`], where weights are
+//! numbers that f32 holds in full: a weight below 1.2e-38, the least normal f32, may count as 0, and so may what a step adds to a
+//! state with such a factor.
 //!
 //! # Determinism
 //! Bitwise: run equals run, batch n equals n times batch 1, any number of threads. A gradient has the same bits whichever
