@@ -91,8 +91,11 @@ impl Memory for Emulated<'_> {
     }
 }
 
+/// An operator's calls on a device.
+type Call<'c> = dyn Fn(&Gpu<&Emulator>, &Tensors<Emulated<'_>>, Extents) -> Result<()> + 'c;
+
 /// Of the longer cases, fewer channels and steps than on the host.
-fn on_the_emulator(name: &str, run: &dyn Fn(&Gpu<&Emulator>, &Tensors<Emulated<'_>>, Extents) -> Result<()>) {
+fn on_the_emulator(name: &str, run: &Call<'_>) {
     for (dense, n) in CASES {
         let n = Extents { dim: n.dim.min(5), seqlen: n.seqlen.min(9), ..SMALL };
         for apart in [(1 << 31) + 1, (1 << 32) + 1] {
