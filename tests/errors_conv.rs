@@ -104,6 +104,20 @@ fn plans_and_workspaces() {
 }
 
 #[test]
+fn the_plan_of_another_update() {
+    let update = |dims| CausalConv1dUpdate::<f32>::new(zeros(dims), zeros(WEIGHT)).expect("valid");
+    let plan = Cpu::new().forward_plan(&update([("batch", 2), ("dim", 3), ("seqlen", 6)])).expect("valid");
+    let (mut out, mut state) = ([7.0f32; 30], [7.0f32; 18]);
+    let (mut view, mut state_view) =
+        (ViewMut::new(&mut out, SEQUENCE), ViewMut::new(&mut state, [("slots", 2), ("dim", 3), ("state_len", 3)]));
+    let outputs = CausalConv1dUpdateOutputs::new(&mut view, &mut state_view);
+    let mut workspace = plan.allocate().expect("room");
+    let refused = Cpu::new().forward_with(&update(SEQUENCE), outputs, &plan, (&mut workspace).into());
+    assert!(matches!(refused, Err(Error::Plan { op: "causal_conv1d_update", .. })), "{refused:?}");
+    assert!(out == [7.0; 30] && state == [7.0; 18]);
+}
+
+#[test]
 fn updates() {
     let update = || CausalConv1dUpdate::new(zeros(SEQUENCE), zeros(WEIGHT)).expect("valid");
     let run = |update: &CausalConv1dUpdate<'_, f32>, cache: [(&'static str, usize); 3]| {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{File, broadcast_case, fixture, folder, run, scan_case, ssm};
+use common::{broadcast_case, folder, run, scan_case, ssm};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use safetensors::Dtype;
@@ -34,15 +34,7 @@ fn is_examined(name: &str, bytes: &[u8]) {
 fn files() -> Vec<Vec<u8>> {
     let discretise = broadcast_case("zoh", Dtype::BF16).with_pattern("dA_bar", Dtype::F32, &[1], (1.0, 1.0));
     let scan = scan_case(Dtype::F32).with_pattern("dout", Dtype::F32, &[2, 4, 12], (-1.0, 1.0));
-    let fixtures = [
-        ("causal_conv1d", "varlen_state_width3"),
-        ("causal_conv1d", "bf16_len372_state"),
-        ("causal_conv1d_update", "indices_padding"),
-        ("state_update", "heads_tied_indices_bf16"),
-        ("state_update", "channel_all"),
-    ];
-    let made = [scan_case(Dtype::F16), scan, discretise];
-    made.iter().map(File::bytes).chain(fixtures.map(|(op, name)| fixture(op, name).bytes())).collect()
+    vec![scan_case(Dtype::F16).bytes(), scan.bytes(), discretise.bytes()]
 }
 
 const OPTIONS: [&[&str]; 6] = [
