@@ -50,11 +50,13 @@
 //! | `cu_seqlens` | (nseqs + 1) | where packed sequences begin, and the total |
 //! | `weight`, `width`, `bias` | (dim, width), (dim) | taps of the causal convolution, the last one the current token's |
 //! | `conv_state` | (slots, dim, state_len) | inputs that decoding remembers |
-//! | `state_indices` | (batch) | which slot is a row's; negative for padding |
 //! | `q`, `k`, `v` | (batch, nheads, seqlen, dim or vdim) | queries, keys and values of attention |
+//! | `vdim` | | elements of a value |
+//! | `scale`, `chunk_size` | | what q.k is multiplied by; steps that are computed by pairs |
 //! | `log_decay` | (batch, nheads, seqlen) | logarithm of what a step leaves of what came before |
 //! | `features` | | products of two elements of a key: dim (dim + 1) / 2 |
 //! | `initial_norm`, `final_norm` | (batch, nheads, features) | state of the sum that attention divides by |
+//! | `norm` | (slots, nheads, features) | that of an update of squared attention, in place beside its `state` |
 //! | `A_bar`, `B_bar` | the domain | discretised A and B |
 //!
 //! The prefix `d` is always a gradient of the loss: `dx`, `dA`, `dfinal_state`.

@@ -274,6 +274,20 @@ fn padding<B: Backend, T: Element>() {
     }
 }
 
+/// Decays that together are beyond the range, of keys that are nothing: nothing stays nothing.
+fn growth_of_nothing<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    for chunk_size in CHUNKS {
+        let spec = AttentionSpec { chunk_size, initial_state: false, ..AttentionSpec::all(1, 2, 110, [3, 4]) };
+        let mut case = AttentionCase::<T>::new(&spec);
+        case.k = with(&case.k, |i, value| if i / 3 % 110 < 100 { 0.0 } else { value });
+        case.log_decay = with(&case.log_decay, |i, value| if i % 110 < 100 { 1.0 } else { value });
+        let outputs = run(&backend, &case);
+        assert!(outputs.out.dense().iter().all(|value| value.is_finite()), "{spec:?}");
+        outputs.expect_accurate(&format!("{spec:?}"), &NaiveAttention(&case).yardsticks());
+    }
+}
+
 suites!(only cpu:
     zero_queries,
     no_scale,
@@ -282,5 +296,6 @@ suites!(only cpu:
     causality,
     causality_backward,
     not_numbers_backward,
-    padding
+    padding,
+    growth_of_nothing
 );

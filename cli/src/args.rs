@@ -25,11 +25,12 @@ pub enum Command {
     Run(RunArgs),
     /// Measures operators on this machine, beside plain C loops and a roofline.
     ///
-    /// A state step is one (batch, channel, state, time); convolution and attention are counted by (batch, channel, time). The C loops are what people write: one thread, f32, compiled with
-    /// -O3 and with -O3 -ffast-math -march=native. They run in the same process, turn by turn with the cpu backend, after a
-    /// device; the machine's limits are measured first: the share is the time that a call cannot go below, max(bytes that it must read and
-    /// write / bandwidth of a copy, operations / peak), over the time that it took. An operation is a lane of a fused
-    /// multiply-add, exp counts as 8; docs/benchmarks.md has the counts. Exit status: 0, or 2 if the call was refused.
+    /// A state step is one (batch, channel, state, time); convolution and attention are counted by (batch, channel, time). The
+    /// C loops are what people write: one thread, f32, compiled with -O3 and with -O3 -ffast-math -march=native. They run in
+    /// the same process, turn by turn with the cpu backend, after a device; the machine's limits are measured first: the share
+    /// is the time that a call cannot go below, max(bytes that it must read and write / bandwidth of a copy, operations /
+    /// peak), over the time that it took. An operation is a lane of a fused multiply-add, exp counts as 8; docs/benchmarks.md
+    /// has the counts. Exit status: 0, or 2 if the call was refused.
     #[cfg(feature = "bench")]
     Bench(BenchArgs),
     /// Examines a training call of selective_scan in a file: why it is not finite or not exact, and what its states do.

@@ -82,7 +82,7 @@ const LEAST_STEPS: usize = 1 << 15;
 /// With `s = (vdim + 1) f`, where `f` is dim (dim + 1) / 2 rounded up to a multiple of 16, and `r = s / (dim + vdim + 1)`, a
 /// sequence of at most `4 r` steps is one chunk (4192 at dim = vdim = 64), unless
 /// [`chunk_size`](crate::ops::squared_attention::SquaredAttention::chunk_size) says otherwise: all pairs of its steps are then
-/// less work than the state. A longer one is cut into chunks of `r / 2` steps, rounded up to a multiple of 32, forward at most
+/// less work than the state. A longer one is cut into chunks of `r / 2` steps, rounded up to a multiple of 32 and at least that, forward at most
 /// 128, with the state carried between them. Heads of sequences are tasks.
 ///
 /// The workspace of each of at most 64 tasks, where `c` is the steps of a chunk, is 4 bytes times

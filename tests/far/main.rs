@@ -15,6 +15,7 @@ use host::HostMemory;
 use ssm_kernels::prelude::*;
 use ssm_kernels::{Host, Result};
 use std::io::Write;
+use std::sync::{Mutex, PoisonError};
 use tensors::{Layout, Memory, Tensors};
 
 /// All axes far apart.
@@ -53,6 +54,9 @@ fn expect_same<M: Memory>(
 
 /// On the host, for each case and distance.
 fn on_the_host(name: &str, run: &dyn Fn(&Tensors<HostMemory>, Extents) -> Result<()>) {
+    // A process has addresses for a few of them at a time.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     if let Err(why) = HostMemory::reserve() {
         return say(&format!("far, {name}: skipped, {} TiB of addresses are refused: {why}", HostMemory::TEBIBYTES));
     }

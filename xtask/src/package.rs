@@ -151,7 +151,8 @@ fn contents(files: &[String], needed: &[String]) -> Vec<String> {
     let missing = needed.iter().filter(|name| !files.contains(name)).map(|name| format!("{name} is missing"));
     let unwanted = |name: &str| {
         let hidden = name.starts_with('.') && name != ".cargo_vcs_info.json";
-        hidden || name.contains("fixtures/") || name.ends_with(".safetensors") || name.ends_with(".patch")
+        let case = name.ends_with(".safetensors") && !name.starts_with("examples/");
+        hidden || name.contains("fixtures/") || case || name.ends_with(".patch")
     };
     let surplus = files.iter().filter(|name| unwanted(name)).map(|name| format!("{name} does not belong there"));
     missing.chain(surplus).collect()
@@ -194,8 +195,11 @@ fn check_own_targets(compiler: &FailingNvcc, crates: &[Crate], unpacked: &Path) 
 
 /// A crate with nothing but the packaged files, in `folder`: with the library's default features and without.
 fn check_downstream(compiler: &FailingNvcc, crates: &[Crate], unpacked: &Path, folder: &Path) -> Result<(), String> {
-    let listed =
-        build::run(Command::new("git").args(["ls-files", "-co", "."]).current_dir(root().join("xtask/downstream")))?;
+    let listed = build::run(
+        Command::new("git")
+            .args(["ls-files", "-co", "--exclude-standard", "."])
+            .current_dir(root().join("xtask/downstream")),
+    )?;
     for name in listed.lines() {
         let (from, to) = (root().join("xtask/downstream").join(name), folder.join(name));
         build::create_dir(to.parent().expect("a file in a folder"))?;
@@ -228,7 +232,7 @@ mod tests {
     #[test]
     fn a_package_is_whole_and_has_no_more() {
         let needed = names(&["README.md", "kernels-ptx/manifest.txt"]);
-        let whole = names(&[".cargo_vcs_info.json", "README.md", "kernels-ptx/manifest.txt", "src/lib.rs"]);
+        let whole = names(&[".cargo_vcs_info.json", "README.md", "kernels-ptx/manifest.txt", "examples/a.safetensors"]);
         assert!(contents(&whole, &needed).is_empty());
         let told = contents(&names(&["README.md", ".ci/run", "tests/fixtures/a.safetensors"]), &needed);
         let expected = [

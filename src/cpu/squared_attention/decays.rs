@@ -59,6 +59,12 @@ pub fn normal(value: f32) -> f32 {
     if value.abs() < f32::MIN_POSITIVE { 0.0 } else { value }
 }
 
+/// a b, and 0 where a is: what is nothing stays that under any decay that is a number.
+#[inline(always)]
+pub fn times(a: f32, b: f32) -> f32 {
+    if a == 0.0 && !b.is_nan() { 0.0 } else { a * b }
+}
+
 /// Whether all are 0.
 #[inline(always)]
 pub fn nothing(decays: &[f32]) -> bool {

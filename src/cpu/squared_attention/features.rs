@@ -1,7 +1,7 @@
 //! The state and what is done with it: rows of features, one for each value and last the norm's. Features are made where they
 //! are needed, a block at a time.
 
-use super::decays::{normal, nothing};
+use super::decays::{normal, nothing, times};
 use super::products::{Extents, Left, Right, Sums, add};
 use super::{LANES, TILE};
 use crate::cpu::math::lanes::fma;
@@ -80,7 +80,7 @@ fn along_steps(pair: &mut Pair, count: usize, x: &[f32], to: &mut [f32]) {
     }
 }
 
-/// `count` features from `pair` on of one step, times `factor`.
+/// `count` features from `pair` on of one step, times `factor`, which is finite.
 #[inline(always)]
 fn along_features(pair: &mut Pair, count: usize, x: &[f32], factor: f32, to: &mut [f32]) {
     let mut at = 0;
@@ -89,7 +89,7 @@ fn along_features(pair: &mut Pair, count: usize, x: &[f32], factor: f32, to: &mu
         let to = &mut to[at..][..run];
         let scaled = SQRT_2 * x[pair.i] * factor;
         for (to, &x) in to.iter_mut().zip(&x[pair.j..]) {
-            *to = normal(scaled * x);
+            *to = scaled * x;
         }
         if pair.i == pair.j {
             to[0] = x[pair.i] * factor * x[pair.i];
@@ -174,7 +174,11 @@ impl WithSimd for Write<'_> {
                 }
                 for (row, to) in (t..t + depth).zip(block.chunks_exact_mut(columns)) {
                     let x = &steps.x[row * steps.x_pitch..][..shape.dim];
-                    along_features(&mut start.clone(), count, x, steps.factors[row], to);
+                    let (factor, finite) = (steps.factors[row], steps.factors[row].is_finite());
+                    along_features(&mut start.clone(), count, x, if finite { factor } else { 1.0 }, to);
+                    // Nothing stays nothing, whatever it is multiplied by.
+                    let factor = if finite { 1.0 } else { factor };
+                    to[..count].iter_mut().for_each(|phi| *phi = normal(times(*phi, factor)));
                     to[count..].fill(0.0);
                 }
                 let values = &steps.values[t * steps.values_pitch..];

@@ -57,10 +57,16 @@ impl WithSimd for Add<'_> {
         if rows == 0 || depth == 0 || columns == 0 {
             return;
         }
-        assert!(columns.is_multiple_of(LANES), "whole vectors");
-        assert!((rows - 1) * left.by_row + (depth - 1) * left.by_depth < left.memory.len(), "left factor");
-        assert!((depth - 1) * right.pitch + columns <= right.memory.len(), "right factor");
-        assert!((rows - 1) * to.pitch + columns <= to.memory.len(), "sums");
+        // Beyond counting is beyond any memory.
+        let reach = |terms: [(usize, usize); 2], last: usize| {
+            let sum = |reach: usize, (steps, by): (usize, usize)| reach.saturating_add(steps.saturating_mul(by));
+            terms.into_iter().fold(last, sum)
+        };
+        assert!(columns.is_multiple_of(LANES) && LANES.is_multiple_of(S::F32_LANES), "whole vectors");
+        let terms = [(rows - 1, left.by_row), (depth - 1, left.by_depth)];
+        assert!(reach(terms, 1) <= left.memory.len(), "left factor");
+        assert!(reach([(depth - 1, right.pitch), (0, 0)], columns) <= right.memory.len(), "right factor");
+        assert!(reach([(rows - 1, to.pitch), (0, 0)], columns) <= to.memory.len(), "sums");
         let pointers = Pointers {
             left: left.memory.as_ptr(),
             by_row: left.by_row,

@@ -1,6 +1,7 @@
 //! Rows of steps and states: from the tensors into a worker's memory, and back.
 
 use super::TILE;
+use super::decays::times;
 use super::features::Shape;
 use crate::cpu::writer::Writer;
 use crate::tensor::{Element, Host, Strided};
@@ -72,7 +73,7 @@ pub fn add_turned(from: &[f32], factors: &[f32], [count, width]: [usize; 2], to:
     for t in 0..count {
         let (row, factor) = (&mut to[t * pitch..][..width], factors[t]);
         for (to, &value) in row.iter_mut().zip(from[t..].iter().step_by(TILE)) {
-            *to += factor * value;
+            *to += times(value, factor);
         }
     }
 }

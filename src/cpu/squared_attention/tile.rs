@@ -1,7 +1,7 @@
 //! Tiles of pairs: a row of later steps for each earlier step.
 
 use super::TILE;
-use super::decays::{Decays, normal, nothing};
+use super::decays::{Decays, normal, nothing, times};
 use super::products::{Extents, Left, Right, Sums, add};
 use pulp::Simd;
 
@@ -114,11 +114,11 @@ pub fn mask(tile: &mut [f32]) {
     }
 }
 
-/// `to = to b`, element by element.
+/// `to = to b`, element by element; 0 stays 0.
 #[inline(always)]
 pub fn multiply(to: &mut [f32], b: &[f32]) {
     for (to, &b) in to.iter_mut().zip(b) {
-        *to *= b;
+        *to = times(*to, b);
     }
 }
 
@@ -126,7 +126,7 @@ pub fn multiply(to: &mut [f32], b: &[f32]) {
 #[inline(always)]
 pub fn weights(products: &mut [f32], decays: &[f32]) {
     for (product, &decay) in products.iter_mut().zip(decays) {
-        *product = normal(*product * (*product * decay));
+        *product = normal(*product * times(*product, decay));
     }
 }
 

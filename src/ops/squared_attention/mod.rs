@@ -17,7 +17,7 @@
 //! ```
 //! both from `initial_state`, or 0. The decay of a step multiplies what came before it; `log_decay` is usually at most 0, in
 //! 2Mamba `-softplus` of a projection, and `-inf` forgets all. `scale` is `1 / sqrt(dim)` unless said otherwise; it cancels in
-//! out, and stays in the states.
+//! out, if the state before was made with the same, and stays in the states.
 //!
 //! The definition is that of `forwrd_gated` (power 2, `sm_norm`) in gmongaras/2Mamba2Furious (arXiv 2602.17363), with states,
 //! their gradients and packed sequences added; upstream a sum of weights that is 0 gives the sum of v. Without decay it is the
@@ -48,15 +48,16 @@
 //!
 //! # Precision
 //! Arithmetic is f32 whatever the dtypes. Every backend keeps the rule of [`crate::reference::accuracy`], where weights are
-//! numbers that f32 holds in full: a weight below 1.2e-38, the least normal f32, may count as 0, and so may what a step adds to a
-//! state with such a factor.
+//! numbers that f32 holds in full: below 1.2e-38, the least normal f32, a weight may count as 0, the decay of a pair (times `scale^2`), that
+//! with which a state is read or a step added to it, a feature times it, and a gradient by q.k. The decay of a first step without
+//! an initial_state need not be looked at.
 //!
 //! # Determinism
 //! Bitwise: run equals run, batch n equals n times batch 1, any number of threads. A gradient has the same bits whichever
 //! others are asked for.
 //!
 //! # Performance
-//! Short sequences are computed by pairs of steps, `seqlen (dim + vdim)` products for each step; long ones in chunks with the
+//! Short sequences are computed by pairs of steps, `seqlen (dim + vdim)` operations for each step; long ones in chunks with the
 //! state between them, about `4 features vdim`. See [`Cpu`](crate::Cpu) for where the one becomes the other, and for the
 //! workspace.
 //!
@@ -123,7 +124,8 @@ impl<'a, T: Element, S: Storage> SquaredAttention<'a, T, S> {
         Ok(attention)
     }
 
-    /// What q.k is multiplied by. Default: `1 / sqrt(dim)`. It stands in the states, not in out.
+    /// What q.k is multiplied by. Default: `1 / sqrt(dim)`. It stands in the states, and not in out
+    /// if an initial_state was made with the same.
     #[doc(alias = "softmax_scale")]
     pub fn scale(mut self, scale: f32) -> Self {
         self.scale = Some(scale);
@@ -146,7 +148,8 @@ impl<'a, T: Element, S: Storage> SquaredAttention<'a, T, S> {
     }
 
     /// Steps that are computed by pairs, from a state before them. Default: what is least work, which is all of a short
-    /// sequence. Another size gives other bits.
+    /// sequence; backward, of a long one, as many as make the states that are kept about as much memory as the rows. Another
+    /// size gives other bits.
     pub fn chunk_size(mut self, chunk_size: usize) -> Self {
         self.chunk_size = Some(chunk_size);
         self

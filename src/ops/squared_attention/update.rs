@@ -72,7 +72,8 @@ impl<'a, T: Element, H: Element, S: Storage> SquaredAttentionUpdate<'a, T, H, S>
         Ok(update)
     }
 
-    /// What q.k is multiplied by. Default: `1 / sqrt(dim)`. It stands in the states, not in out.
+    /// What q.k is multiplied by. Default: `1 / sqrt(dim)`. It stands in the state, which is to be
+    /// advanced with the same one always.
     #[doc(alias = "softmax_scale")]
     pub fn scale(mut self, scale: f32) -> Self {
         self.scale = Some(scale);

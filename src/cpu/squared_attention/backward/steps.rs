@@ -1,6 +1,6 @@
 //! What is done with tiles of pairs and rows of steps, element by element.
 
-use crate::cpu::squared_attention::decays::normal;
+use crate::cpu::squared_attention::decays::{normal, times};
 use crate::cpu::squared_attention::features::Shape;
 use crate::cpu::squared_attention::{LANES, TILE};
 
@@ -10,7 +10,7 @@ use crate::cpu::squared_attention::{LANES, TILE};
 pub fn gradients(products: &mut [f32], decays: &[f32], dweights: &mut [f32], dproducts: &mut [f32]) {
     let tiles = products.iter_mut().zip(decays).zip(dweights.iter_mut()).zip(dproducts);
     for (((product, &decay), dweight), dproduct) in tiles {
-        let decayed = *product * decay;
+        let decayed = times(*product, decay);
         *product = normal(*product * decayed);
         *dproduct = normal(2.0 * *dweight * decayed);
         *dweight *= *product;
