@@ -3,7 +3,7 @@
 //!
 //! One text gives both oracle and yardstick: run on [`f64`] it is the truth, on [`f32`] and [`Noisy`] it is the error
 //! that a plain implementation may make. [`accuracy`] turns the two into the rule. The text itself is held to
-//! files that the original implementations produced (`tests/fixtures.rs`).
+//! files that the original implementations produced (`tests/suites/fixtures.rs`).
 //!
 //! ```
 //! use ssm_kernels::prelude::*;

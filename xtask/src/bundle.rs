@@ -23,7 +23,7 @@ pub fn run(tried: bool) -> Result<(), String> {
     let folder = parent.join(NAME);
     remove(&folder)?;
     let mut programs = commands(&folder.join("bin"))?;
-    let (suites, driver) = suites(&folder.join("suites"))?;
+    let (suites, driver) = suites(&folder.join("bin"))?;
     programs.extend(suites);
     cases(&folder.join("tests"))?;
     let mut git = Command::new("git");
@@ -67,24 +67,19 @@ fn commands(to: &Path) -> Result<Vec<PathBuf>, String> {
     built.iter().filter(|(_, file)| file.extension().is_none()).map(|(_, program)| copy(program, to)).collect()
 }
 
-/// The test program whose scenes are programs of their own.
-fn is_scenes(file: &Path) -> bool {
-    file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("emulated_driver-"))
+/// The test program of this name, behind which cargo puts a number.
+fn is(file: &Path, name: &str) -> bool {
+    let stem = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    stem.rsplit_once('-').is_some_and(|(stem, _)| stem == name)
 }
 
-/// The test programs of the library that have tests for backend cuda, and the scenes beside `ssm`; and the emulated driver, which is built with them.
+/// The test programs of the suites and of the scenes, beside `ssm`; and the emulated driver, which is built with them.
 fn suites(to: &Path) -> Result<(Vec<PathBuf>, PathBuf), String> {
     let (mut copies, mut driver) = (vec![], None);
     for (package, file) in built(Command::new(cargo()).args(["test", "--workspace", "--tests", "--no-run"]))? {
-        let is_suite = || -> Result<bool, String> {
-            let listed = build::run(Command::new(&file).arg("--list"))?;
-            Ok(listed.lines().any(|line| line.starts_with("cuda::")))
-        };
         if file.ends_with("libemulated_cuda.so") {
             driver = Some(file);
-        } else if package == "ssm-kernels" && is_scenes(&file) {
-            copies.push(copy(&file, &to.with_file_name("bin"))?);
-        } else if package == "ssm-kernels" && file.extension().is_none() && is_suite()? {
+        } else if package == "ssm-kernels" && (is(&file, "suites") || is(&file, "emulated_driver")) {
             copies.push(copy(&file, to)?);
         }
     }
@@ -179,7 +174,7 @@ fn attempt(archive: &Path, library: &Path) -> Result<(), String> {
         build::run(command.env("LD_LIBRARY_PATH", &driver).current_dir(&there))
     };
     let checked = told(Command::new("./run").arg("check").args(SAMPLE))?;
-    let expected = SAMPLE.map(|test| format!("test {test} ... ok")).into_iter();
+    let expected = SAMPLE.map(|test| format!("selective_scan::{test} ... ok")).into_iter();
     for line in expected.chain(["all passed\n".into()]) {
         if !checked.contains(&line) {
             return Err(format!("{:?} is not in what `run check` said:\n{checked}", line.trim()));

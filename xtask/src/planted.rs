@@ -6,6 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+/// Where proptest keeps what failed.
+const SUITES: &str = "tests/suites";
+
 /// The repository, and the copy that bugs are planted in.
 struct Trees {
     root: PathBuf,
@@ -154,11 +157,11 @@ impl Trees {
     /// What proptest kept of one bug must not decide about the next: the tree's own regressions come back.
     fn forget_regressions(&self) -> Result<(), String> {
         let is_kept = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "regressions");
-        let folder = self.copy.join("tests");
+        let folder = self.copy.join(SUITES);
         for entry in fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))? {
             let path = entry.map_err(|e| e.to_string())?.path();
             if is_kept(&path) {
-                let own = self.root.join("tests").join(path.file_name().unwrap_or_default());
+                let own = self.root.join(SUITES).join(path.file_name().unwrap_or_default());
                 match own.exists() {
                     true => fs::copy(&own, &path).map(|_| ()),
                     false => fs::remove_file(&path),

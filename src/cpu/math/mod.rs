@@ -4,7 +4,7 @@
 //! One text serves all, and every operation in it rounds the same way in every instruction set: an element has the
 //! same bits wherever it stands. The errors that the functions state are in ulp of the exact result; they were measured
 //! over all 2^32 arguments (decays, which have two or more: on samples), and
-//! `tests/cpu_math.rs` holds every instruction set that the machine has to them.
+//! `tests/suites/cpu_math.rs` holds every instruction set that the machine has to them.
 
 pub mod decay;
 pub mod exp;

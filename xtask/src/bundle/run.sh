@@ -41,9 +41,7 @@ needs() {
 info() { step info bin/ssm info; }
 
 check() {
-    for suite in suites/*; do
-        step "$(basename "$suite")" "$suite" "${@:-cuda::}"
-    done
+    step suites bin/suites "${@:-cuda::}"
     [ $# -eq 0 ] || return
     scenes
     step opcodes bin/opcodes results/opcodes.md
