@@ -4,9 +4,9 @@
 #![allow(missing_docs)]
 #![cfg(target_os = "linux")]
 
+#[path = "../examples/add_on_cudarc.rs"]
+mod add_on_cudarc;
 mod common;
-#[path = "../examples/vector_add.rs"]
-mod vector_add;
 
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use cudarc::driver::{CudaContext, CudaFunction, CudaSlice, CudaStream, DriverError, LaunchConfig, PushKernelArg};
@@ -56,7 +56,7 @@ fn the_example_of_the_readme() {
     assert_eq!(["launches", "cuLaunchKernel", "bytes_in_use"].map(|name| counted(&statistics, name)), [1, 1, 0]);
     assert_eq!(counted(&statistics, "bytes_allocated"), 3 * 4000);
     let readme = include_str!("../README.md");
-    let source = include_str!("../examples/vector_add.rs");
+    let source = include_str!("../examples/add_on_cudarc.rs");
     let code = source.split_once("pub fn main").expect("a function").1;
     assert!(readme.contains(code.trim()), "the README shows the example as it is");
 }
@@ -65,7 +65,7 @@ fn the_example_of_the_readme() {
 #[ignore = "a scene of the other tests"]
 fn scene_vector_add() {
     println!();
-    vector_add::main().expect("a sum");
+    add_on_cudarc::main().expect("a sum");
 }
 
 /// `to = from + more` on eight words.

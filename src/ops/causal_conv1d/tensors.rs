@@ -63,18 +63,7 @@ pub struct CausalConv1dUpstream<'u, T: 'u, S: Storage = Host> {
     dfinal_state: Option<View<'u, T, S>>,
 }
 
-impl<T, S: Storage> Clone for CausalConv1dUpstream<'_, T, S> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<T, S: Storage> Copy for CausalConv1dUpstream<'_, T, S> {}
-
-impl<T, S: Storage> Default for CausalConv1dUpstream<'_, T, S> {
-    fn default() -> Self {
-        Self { dout: None, dfinal_state: None }
-    }
-}
+upstream!(CausalConv1dUpstream<T>: dout, dfinal_state);
 
 impl<'u, T: Element, S: Storage> CausalConv1dUpstream<'u, T, S> {
     /// None yet.
@@ -130,11 +119,7 @@ pub struct CausalConv1dGradients<'o, T: 'o, W: 'o = T, S: Storage = Host> {
     dinitial_state: Option<ViewMut<'o, T, S>>,
 }
 
-impl<T, W, S: Storage> Default for CausalConv1dGradients<'_, T, W, S> {
-    fn default() -> Self {
-        Self { dx: None, dweight: None, dbias: None, dinitial_state: None }
-    }
-}
+none_yet!(CausalConv1dGradients<T, W>: dx, dweight, dbias, dinitial_state);
 
 impl<'o, T: Element, W: Element, S: Storage> CausalConv1dGradients<'o, T, W, S> {
     /// None yet.

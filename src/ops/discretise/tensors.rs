@@ -14,11 +14,7 @@ pub struct DiscretiseOutputs<'o, S: Storage = Host> {
     B_prev_bar: Option<ViewMut<'o, f32, S>>,
 }
 
-impl<S: Storage> Default for DiscretiseOutputs<'_, S> {
-    fn default() -> Self {
-        Self { delta: None, A_bar: None, B_bar: None, B_prev_bar: None }
-    }
-}
+none_yet!(DiscretiseOutputs<>: delta, A_bar, B_bar, B_prev_bar);
 
 impl<'o, S: Storage> DiscretiseOutputs<'o, S> {
     /// None yet.
@@ -77,11 +73,7 @@ pub struct DiscretiseUpstream<'u, S: Storage = Host> {
     dB_prev_bar: Option<View<'u, f32, S>>,
 }
 
-impl<S: Storage> Default for DiscretiseUpstream<'_, S> {
-    fn default() -> Self {
-        Self { ddelta: None, dA_bar: None, dB_bar: None, dB_prev_bar: None }
-    }
-}
+upstream!(DiscretiseUpstream<>: ddelta, dA_bar, dB_bar, dB_prev_bar);
 
 impl<'u, S: Storage> DiscretiseUpstream<'u, S> {
     /// None yet.
@@ -147,11 +139,7 @@ pub struct DiscretiseGradients<'o, T: 'o, S: Storage = Host> {
     dlambda: Option<ViewMut<'o, T, S>>,
 }
 
-impl<T, S: Storage> Default for DiscretiseGradients<'_, T, S> {
-    fn default() -> Self {
-        Self { ddt: None, ddt_bias: None, dA: None, dB: None, dlambda: None }
-    }
-}
+none_yet!(DiscretiseGradients<T>: ddt, ddt_bias, dA, dB, dlambda);
 
 impl<'o, T: Element, S: Storage> DiscretiseGradients<'o, T, S> {
     /// None yet.

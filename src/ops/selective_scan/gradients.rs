@@ -32,18 +32,7 @@ pub struct SelectiveScanUpstream<'u, T: 'u, S: Storage = Host> {
     checkpoints: Option<(usize, View<'u, f32, S>)>,
 }
 
-impl<T, S: Storage> Clone for SelectiveScanUpstream<'_, T, S> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<T, S: Storage> Copy for SelectiveScanUpstream<'_, T, S> {}
-
-impl<T, S: Storage> Default for SelectiveScanUpstream<'_, T, S> {
-    fn default() -> Self {
-        Self { dout: None, dfinal_state: None, checkpoints: None }
-    }
-}
+upstream!(SelectiveScanUpstream<T>: dout, dfinal_state, checkpoints);
 
 impl<'u, T: Element, S: Storage> SelectiveScanUpstream<'u, T, S> {
     /// None yet.
@@ -149,12 +138,7 @@ pub struct SelectiveScanGradients<'o, T: 'o, S: Storage = Host> {
     dinitial_state: Option<ViewMut<'o, f32, S>>,
 }
 
-impl<T, S: Storage> Default for SelectiveScanGradients<'_, T, S> {
-    fn default() -> Self {
-        let (dx, ddt, dz, dA, dB, dC, dD, ddt_bias) = (None, None, None, None, None, None, None, None);
-        Self { dx, ddt, dz, dA, dB, dC, dD, ddt_bias, dinitial_state: None }
-    }
-}
+none_yet!(SelectiveScanGradients<T>: dx, ddt, dz, dA, dB, dC, dD, ddt_bias, dinitial_state);
 
 impl<'o, T: Element, S: Storage> SelectiveScanGradients<'o, T, S> {
     /// None yet.

@@ -55,18 +55,7 @@ pub struct SquaredAttentionUpstream<'u, T: 'u, S: Storage = Host> {
     dfinal_norm: Option<View<'u, f32, S>>,
 }
 
-impl<T, S: Storage> Clone for SquaredAttentionUpstream<'_, T, S> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<T, S: Storage> Copy for SquaredAttentionUpstream<'_, T, S> {}
-
-impl<T, S: Storage> Default for SquaredAttentionUpstream<'_, T, S> {
-    fn default() -> Self {
-        Self { dout: None, dfinal_state: None, dfinal_norm: None }
-    }
-}
+upstream!(SquaredAttentionUpstream<T>: dout, dfinal_state, dfinal_norm);
 
 impl<'u, T: Element, S: Storage> SquaredAttentionUpstream<'u, T, S> {
     /// None yet.
@@ -115,11 +104,7 @@ pub struct SquaredAttentionGradients<'o, T: 'o, S: Storage = Host> {
     dinitial_norm: Option<ViewMut<'o, f32, S>>,
 }
 
-impl<T, S: Storage> Default for SquaredAttentionGradients<'_, T, S> {
-    fn default() -> Self {
-        Self { dq: None, dk: None, dv: None, dlog_decay: None, dinitial_state: None, dinitial_norm: None }
-    }
-}
+none_yet!(SquaredAttentionGradients<T>: dq, dk, dv, dlog_decay, dinitial_state, dinitial_norm);
 
 impl<'o, T: Element, S: Storage> SquaredAttentionGradients<'o, T, S> {
     /// None yet.
