@@ -8,6 +8,7 @@ use crate::common::conv::{
     CONV_GRADIENTS, ConvBuffers, ConvCase, ConvGradients, ConvSpec, ConvUpstream, NaiveConv, NaiveConvBackward, spec,
 };
 use crate::common::conv_update::{ConvUpdateCase, UpdateSpec, update_spec};
+use crate::common::differences::{Gradients, coarse, loss};
 use crate::common::{property, say, shared_property};
 use proptest::prelude::*;
 use ssm_kernels::{Dtype, Element};
@@ -268,44 +269,19 @@ fn reference_backward_is_the_derivative() {
 }
 
 fn differences(spec: &ConvSpec, how: [bool; 2]) {
-    use crate::common::random::Random;
     use ssm_kernels::reference::accuracy::Loop;
-    const STEP: f32 = 1.0 / 1024.0;
     let mut case = ConvCase::<f32, f32>::new(&ConvSpec { order: Order::Dense, ..spec.clone() });
     let upstream = ConvUpstream::new(&case, how, Order::Dense, spec.seed ^ 1);
     fn inputs(case: &mut ConvCase<f32, f32>) -> [Option<&mut Buffer<f32>>; 4] {
         [Some(&mut case.x), Some(&mut case.weight), case.bias.as_mut(), case.initial_state.as_mut()]
     }
-    fn mapped(buffer: &Buffer<f32>, mut change: impl FnMut(f32) -> f32) -> Buffer<f32> {
-        let values = buffer.dense();
-        let mut values = values.iter();
-        Buffer::filled(&buffer.dims(), Order::Dense, || change(*values.next().expect("one each") as f32))
-    }
-    // Multiples of 2^-14 below 2^7 can be moved by multiples of the step without rounding.
-    for input in inputs(&mut case).into_iter().flatten() {
-        *input = mapped(input, |value| (value * 16384.0).round() / 16384.0);
-    }
-    let gradients = NaiveConvBackward(&case, &upstream).run::<f64>();
+    inputs(&mut case).into_iter().flatten().for_each(coarse);
+    let values = NaiveConvBackward(&case, &upstream).run::<f64>();
     let weights = [&upstream.dout, &upstream.dfinal_state].map(|by| by.as_ref().map_or(vec![], Buffer::dense));
-    let loss = |case: &ConvCase<f32, f32>| -> f64 {
-        let tensors = NaiveConv(case).run::<f64>();
-        weights.iter().zip(&tensors).flat_map(|(w, tensor)| w.iter().zip(tensor)).map(|(w, value)| w * value).sum()
-    };
-    for (i, name) in CONV_GRADIENTS.into_iter().enumerate() {
-        let Some(elements) = inputs(&mut case)[i].as_ref().map(|input| input.dense().len()) else { continue };
-        let mut random = Random::new(spec.seed ^ i as u64);
-        let direction: Vec<f32> = (0..elements).map(|_| [-1.0, 0.0, 1.0][random.below(3)]).collect();
-        let at = |steps: f32| {
-            let mut moved = case.clone();
-            let input = inputs(&mut moved)[i].take().expect("as above");
-            let mut each = direction.iter();
-            *input = mapped(input, |value| value + steps * STEP * each.next().expect("one each"));
-            loss(&moved)
-        };
-        let difference = (8.0 * (at(1.0) - at(-1.0)) - (at(2.0) - at(-2.0))) / (12.0 * f64::from(STEP));
-        let terms = gradients[i].iter().zip(&direction).map(|(gradient, &d)| gradient * f64::from(d));
-        let scale = gradients[i].iter().fold(1.0f64, |scale, gradient| scale.max(gradient.abs()));
-        let error = (difference - terms.sum::<f64>()).abs() / scale;
-        assert!(error < 1e-6 * (elements.max(1) as f64), "{name}: off by {error:e} of {scale:e}");
-    }
+    Gradients { names: CONV_GRADIENTS, values, bound: |elements| 1e-6 * elements }.expect_derivatives(
+        &case,
+        inputs,
+        spec.seed,
+        |case| loss(&weights, &NaiveConv(case).run::<f64>()),
+    );
 }

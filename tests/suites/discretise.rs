@@ -5,6 +5,7 @@
 use crate::common::backends::{self, Backend};
 use crate::common::buffer::{Buffer, Order};
 use crate::common::compare::expect_accurate;
+use crate::common::differences::{STEP, coarse, derivative, mapped};
 use crate::common::discretise::{
     DiscretiseBuffers, DiscretiseCase, DiscretiseSpec, GradientBuffers, NaiveBackward, NaiveForward, spec, yardsticks,
 };
@@ -221,13 +222,10 @@ fn reference_backward_is_the_derivative() {
 
 /// One case: all elements of one input moved together (they do not depend on each other), five-point stencil.
 fn differences(spec: &DiscretiseSpec) {
-    const STEP: f32 = 1.0 / 1024.0;
     // Every input over the whole domain, so that an element of an input is an element of the domain.
     let spec = DiscretiseSpec { has: [[true; 4]; 5], order: Order::Dense, ..spec.clone() };
     let mut case = DiscretiseCase::<f32>::new(&spec);
-    // Multiples of 2^-14 below 2^7 can be moved by multiples of the step without rounding.
-    let coarse = |value: f32| (value * 16384.0).round() / 16384.0;
-    (case.dt, case.A) = (mapped(&case.dt, coarse), mapped(&case.A, coarse));
+    [&mut case.dt, &mut case.A].into_iter().for_each(coarse);
     let upstream: Vec<Vec<f64>> = case.upstream.iter().map(|g| g.as_ref().map_or(vec![], Buffer::dense)).collect();
     let loss = |case: &DiscretiseCase<f32>| -> Vec<f64> {
         let tensors = NaiveForward(case).run::<f64>();
@@ -251,15 +249,9 @@ fn differences(spec: &DiscretiseSpec) {
         let at = |steps| moved(name, steps).expect("as above");
         let (down, up2, down2) = (at(-1.0), at(2.0), at(-2.0));
         for (i, gradient) in gradient.into_iter().enumerate() {
-            let difference = (8.0 * (up[i] - down[i]) - (up2[i] - down2[i])) / (12.0 * f64::from(STEP));
+            let difference = derivative([up[i], down[i], up2[i], down2[i]]);
             let error = (difference - gradient).abs() / gradient.abs().max(1.0);
             assert!(error < 1e-3, "{name}[{i}]: {gradient} by formula, {difference} by differences");
         }
     }
-}
-
-fn mapped(buffer: &Buffer<f32>, change: impl Fn(f32) -> f32) -> Buffer<f32> {
-    let values = buffer.dense();
-    let mut values = values.iter();
-    Buffer::filled(&buffer.dims(), Order::Dense, || change(*values.next().expect("one each") as f32))
 }

@@ -5,6 +5,7 @@ use crate::common::backends::{self, Backend};
 use crate::common::backward_case::{ALL, How, check, check_case, how, saved};
 use crate::common::buffer::{Buffer, Order};
 use crate::common::compare::expect_accurate;
+use crate::common::differences::{Gradients, coarse, loss};
 use crate::common::random::Random;
 use crate::common::scan::{NaiveScan, ProjectionBuffer, ScanBuffers, ScanCase, ScanSpec, order};
 use crate::common::scan_backward::{CarryCase, GRADIENTS, NaiveScanBackward, ScanGradients, ScanUpstream, spec};
@@ -273,35 +274,17 @@ fn reference_backward_is_the_derivative() {
 }
 
 fn differences(spec: &ScanSpec, how: How) {
-    const STEP: f32 = 1.0 / 1024.0;
     let mut case = ScanCase::<f32>::new(&ScanSpec { order: Order::Dense, ..spec.clone() });
     let upstream = ScanUpstream::new(&case, how.dout, how.dfinal_state, Order::Dense, spec.seed ^ 1);
-    // Multiples of 2^-14 below 2^7 can be moved by multiples of the step without rounding.
-    let coarse = |buffer: &mut Buffer<f32>| *buffer = mapped(buffer, |value| (value * 16384.0).round() / 16384.0);
     inputs(&mut case).into_iter().flatten().for_each(coarse);
     let weights = [&upstream.dout, &upstream.dfinal_state].map(|by| by.as_ref().map_or(vec![], Buffer::dense));
-    let loss = |case: &ScanCase<f32>| -> f64 {
-        let tensors = NaiveScan { case, every: None }.run::<f64>();
-        weights.iter().zip(&tensors).flat_map(|(w, tensor)| w.iter().zip(tensor)).map(|(w, value)| w * value).sum()
-    };
-    let gradients = NaiveScanBackward { case: &case, upstream: &upstream }.run::<f64>();
-    for (i, name) in GRADIENTS.into_iter().enumerate() {
-        let Some(input) = &mut inputs(&mut case)[i] else { continue };
-        let mut random = Random::new(spec.seed ^ i as u64);
-        let direction: Vec<f32> = input.dense().iter().map(|_| [-1.0, 0.0, 1.0][random.below(3)]).collect();
-        let at = |steps: f32| {
-            let mut moved = case.clone();
-            let input = inputs(&mut moved)[i].take().expect("as above");
-            let mut each = direction.iter();
-            *input = mapped(input, |value| value + steps * STEP * each.next().expect("one each"));
-            loss(&moved)
-        };
-        let difference = (8.0 * (at(1.0) - at(-1.0)) - (at(2.0) - at(-2.0))) / (12.0 * f64::from(STEP));
-        let terms = gradients[i].iter().zip(&direction).map(|(gradient, &d)| gradient * f64::from(d));
-        let scale = gradients[i].iter().fold(1.0f64, |scale, gradient| scale.max(gradient.abs()));
-        let error = (difference - terms.sum::<f64>()).abs() / scale;
-        assert!(error < 1e-4 * (direction.len().max(1) as f64).sqrt(), "{name}: off by {error:e} of {scale:e}");
-    }
+    let values = NaiveScanBackward { case: &case, upstream: &upstream }.run::<f64>();
+    Gradients { names: GRADIENTS, values, bound: |elements| 1e-4 * elements.sqrt() }.expect_derivatives(
+        &case,
+        inputs,
+        spec.seed,
+        |case| loss(&weights, &NaiveScan { case, every: None }.run::<f64>()),
+    );
 }
 
 /// The inputs in the order of [`GRADIENTS`].
@@ -322,10 +305,4 @@ fn inputs(case: &mut ScanCase<f32>) -> [Option<&mut Buffer<f32>>; 9] {
         case.dt_bias.as_mut(),
         case.initial_state.as_mut(),
     ]
-}
-
-fn mapped(buffer: &Buffer<f32>, mut change: impl FnMut(f32) -> f32) -> Buffer<f32> {
-    let values = buffer.dense();
-    let mut values = values.iter();
-    Buffer::filled(&buffer.dims(), Order::Dense, || change(*values.next().expect("one each") as f32))
 }

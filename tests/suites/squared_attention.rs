@@ -3,6 +3,7 @@
 use crate::common::backends::{self, SquaredAttentionBackend as Backend};
 use crate::common::buffer::Order;
 use crate::common::compare::expect_accurate;
+use crate::common::differences::{Gradients, coarse, loss, mapped};
 use crate::common::squared_attention::{AttentionBuffers, AttentionCase, AttentionSpec, Decay, NaiveAttention, spec};
 use crate::common::squared_attention_backward::{
     ATTENTION_GRADIENTS, AttentionGradients, AttentionUpstream, NaiveAttentionBackward,
@@ -178,9 +179,7 @@ fn reference_backward_is_the_derivative() {
 
 fn differences(spec: &AttentionSpec, how: [bool; 3]) {
     use crate::common::buffer::Buffer;
-    use crate::common::random::Random;
     use ssm_kernels::reference::accuracy::Loop;
-    const STEP: f32 = 1.0 / 1024.0;
     // What is forgotten has no derivative on one side.
     let decay = if spec.decay == Decay::Mixed { Decay::Softplus } else { spec.decay };
     let spec = AttentionSpec { order: Order::Dense, near: true, decay, ..spec.clone() };
@@ -190,41 +189,18 @@ fn differences(spec: &AttentionSpec, how: [bool; 3]) {
         let (state, norm) = case.initial.as_mut().map(|(state, norm)| (state, norm)).unzip();
         [Some(&mut case.q), Some(&mut case.k), Some(&mut case.v), Some(&mut case.log_decay), state, norm]
     }
-    fn mapped(buffer: &Buffer<f32>, mut change: impl FnMut(f32) -> f32) -> Buffer<f32> {
-        let values = buffer.dense();
-        let mut values = values.iter();
-        Buffer::filled(&buffer.dims(), Order::Dense, || change(*values.next().expect("one each") as f32))
-    }
     // Where a sum of weights nearly vanishes no polynomial is near: each step's own weight is to be far from 0.
     case.k = mapped(&case.k, |value| value.signum() * (0.75 + 0.5 * value.abs()));
     let mut keys = case.k.dense().into_iter();
     case.q = mapped(&case.q, |value| keys.next().expect("one each") as f32 * (1.0 + 0.25 * value.sin()));
-    // Multiples of 2^-14 below 2^7 can be moved by multiples of the step without rounding.
-    for input in inputs(&mut case).into_iter().flatten() {
-        *input = mapped(input, |value| (value * 16384.0).round() / 16384.0);
-    }
-    let gradients = NaiveAttentionBackward(&case, &upstream).run::<f64>();
+    inputs(&mut case).into_iter().flatten().for_each(coarse);
+    let values = NaiveAttentionBackward(&case, &upstream).run::<f64>();
     let weights = [upstream.dout, upstream.dfinal_state, upstream.dfinal_norm];
     let weights = weights.map(|by| by.as_ref().map_or(vec![], Buffer::dense));
-    let loss = |case: &AttentionCase<f32>| -> f64 {
-        let tensors = NaiveAttention(case).run::<f64>();
-        weights.iter().zip(&tensors).flat_map(|(w, tensor)| w.iter().zip(tensor)).map(|(w, value)| w * value).sum()
-    };
-    for (i, name) in ATTENTION_GRADIENTS.into_iter().enumerate() {
-        let Some(elements) = inputs(&mut case)[i].as_ref().map(|input| input.dense().len()) else { continue };
-        let mut random = Random::new(spec.seed ^ i as u64);
-        let direction: Vec<f32> = (0..elements).map(|_| [-1.0, 0.0, 1.0][random.below(3)]).collect();
-        let at = |steps: f32| {
-            let mut moved = case.clone();
-            let input = inputs(&mut moved)[i].take().expect("as above");
-            let mut each = direction.iter();
-            *input = mapped(input, |value| value + steps * STEP * each.next().expect("one each"));
-            loss(&moved)
-        };
-        let difference = (8.0 * (at(1.0) - at(-1.0)) - (at(2.0) - at(-2.0))) / (12.0 * f64::from(STEP));
-        let terms = gradients[i].iter().zip(&direction).map(|(gradient, &d)| gradient * f64::from(d));
-        let scale = gradients[i].iter().fold(1.0f64, |scale, gradient| scale.max(gradient.abs()));
-        let error = (difference - terms.sum::<f64>()).abs() / scale;
-        assert!(error < 1e-6 * (elements.max(1) as f64), "{name}: off by {error:e} of {scale:e}");
-    }
+    Gradients { names: ATTENTION_GRADIENTS, values, bound: |elements| 1e-6 * elements }.expect_derivatives(
+        &case,
+        inputs,
+        spec.seed,
+        |case| loss(&weights, &NaiveAttention(case).run::<f64>()),
+    );
 }

@@ -14,6 +14,7 @@ pub mod cuda;
 #[cfg(feature = "cust")]
 pub mod cust;
 pub mod device;
+pub mod differences;
 pub mod discretise;
 #[cfg(feature = "emulator")]
 pub mod emulator;
