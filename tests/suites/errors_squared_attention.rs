@@ -155,65 +155,80 @@ fn outputs() {
     assert!(memory.iter().chain(&state).all(|&value| value == 7.0), "written although refused");
 }
 
+const VALUES: &str = "expected [2, 3, 5, 4] (batch, nheads, seqlen, vdim)";
+const STATES: &str = "expected [2, 3, 3, 4] (batch, nheads, features, vdim)";
+const NORMS: &str = "expected [2, 3, 3] (batch, nheads, features)";
+
+/// What the backward direction of a valid call is refused with.
+fn refused(upstream: SquaredAttentionUpstream<'_, f32>, gradients: SquaredAttentionGradients<'_, f32>) -> String {
+    text(Cpu::new().backward(&valid(), upstream, gradients))
+}
+
 #[test]
 fn gradients() {
-    let attention = valid();
-    let back = |upstream: SquaredAttentionUpstream<'_, f32>, gradients: SquaredAttentionGradients<'_, f32>| {
-        text(Cpu::new().backward(&attention, upstream, gradients))
-    };
     let dout = SquaredAttentionUpstream::new().dout(zeros(VALUE));
     assert_eq!(
-        back(dout, SquaredAttentionGradients::new()),
+        refused(dout, SquaredAttentionGradients::new()),
         "squared_attention: `gradients` is missing, expected because at least one of dq, dk, dv, dlog_decay, \
          dinitial_state, dinitial_norm is written"
     );
     let mut memory = [7.0f32; 200];
     let mut dq = ViewMut::new(&mut memory[..60], KEY);
     assert_eq!(
-        back(SquaredAttentionUpstream::new(), SquaredAttentionGradients::new().dq(&mut dq)),
+        refused(SquaredAttentionUpstream::new(), SquaredAttentionGradients::new().dq(&mut dq)),
         "squared_attention: `upstream` is missing, expected because at least one of dout, dfinal_state, dfinal_norm is \
          given"
     );
-    let values = "expected [2, 3, 5, 4] (batch, nheads, seqlen, vdim)";
-    let (states, norms) =
-        ("expected [2, 3, 3, 4] (batch, nheads, features, vdim)", "expected [2, 3, 3] (batch, nheads, features)");
     for (upstream, expected) in [
-        (dout.dout(zeros(with(VALUE, 3, 3))), format!("`dout` has shape [2, 3, 5, 3], {values}")),
-        (dout.dfinal_state(zeros(with(STATE, 0, 1))), format!("`dfinal_state` has shape [1, 3, 3, 4], {states}")),
-        (dout.dfinal_norm(zeros(with(NORM, 2, 4))), format!("`dfinal_norm` has shape [2, 3, 4], {norms}")),
+        (dout.dout(zeros(with(VALUE, 3, 3))), format!("`dout` has shape [2, 3, 5, 3], {VALUES}")),
+        (dout.dfinal_state(zeros(with(STATE, 0, 1))), format!("`dfinal_state` has shape [1, 3, 3, 4], {STATES}")),
+        (dout.dfinal_norm(zeros(with(NORM, 2, 4))), format!("`dfinal_norm` has shape [2, 3, 4], {NORMS}")),
     ] {
         assert_eq!(
-            back(upstream, SquaredAttentionGradients::new().dq(&mut dq)),
+            refused(upstream, SquaredAttentionGradients::new().dq(&mut dq)),
             format!("squared_attention: {expected}")
         );
     }
+    assert_eq!(memory, [7.0; 200]);
+}
+
+#[test]
+fn shapes_of_gradients() {
+    let mut memory = [7.0f32; 200];
+    let dout = SquaredAttentionUpstream::new().dout(zeros(VALUE));
     let wanted = SquaredAttentionGradients::new;
     fn shaped<'a, const N: usize>(memory: &'a mut [f32], dims: [(&'static str, usize); N]) -> ViewMut<'a, f32> {
         ViewMut::new(&mut memory[..dims.iter().map(|dim| dim.1).product()], dims)
     }
     let keys = "expected [2, 3, 5, 2] (batch, nheads, seqlen, dim)";
     let mut wrong = shaped(&mut memory, with(KEY, 3, 1));
-    assert_eq!(back(dout, wanted().dq(&mut wrong)), format!("squared_attention: `dq` has shape [2, 3, 5, 1], {keys}"));
-    assert_eq!(back(dout, wanted().dk(&mut wrong)), format!("squared_attention: `dk` has shape [2, 3, 5, 1], {keys}"));
+    assert_eq!(
+        refused(dout, wanted().dq(&mut wrong)),
+        format!("squared_attention: `dq` has shape [2, 3, 5, 1], {keys}")
+    );
+    assert_eq!(
+        refused(dout, wanted().dk(&mut wrong)),
+        format!("squared_attention: `dk` has shape [2, 3, 5, 1], {keys}")
+    );
     let mut wrong = shaped(&mut memory, with(VALUE, 1, 1));
     assert_eq!(
-        back(dout, wanted().dv(&mut wrong)),
-        format!("squared_attention: `dv` has shape [2, 1, 5, 4], {values}")
+        refused(dout, wanted().dv(&mut wrong)),
+        format!("squared_attention: `dv` has shape [2, 1, 5, 4], {VALUES}")
     );
     let mut wrong = shaped(&mut memory, with(DECAY, 2, 4));
     assert_eq!(
-        back(dout, wanted().dlog_decay(&mut wrong)),
+        refused(dout, wanted().dlog_decay(&mut wrong)),
         "squared_attention: `dlog_decay` has shape [2, 3, 4], expected [2, 3, 5] (batch, nheads, seqlen)"
     );
     let mut wrong = shaped(&mut memory, with(STATE, 3, 1));
     assert_eq!(
-        back(dout, wanted().dinitial_state(&mut wrong)),
-        format!("squared_attention: `dinitial_state` has shape [2, 3, 3, 1], {states}")
+        refused(dout, wanted().dinitial_state(&mut wrong)),
+        format!("squared_attention: `dinitial_state` has shape [2, 3, 3, 1], {STATES}")
     );
     let mut wrong = shaped(&mut memory, with(NORM, 1, 1));
     assert_eq!(
-        back(dout, wanted().dinitial_norm(&mut wrong)),
-        format!("squared_attention: `dinitial_norm` has shape [2, 1, 3], {norms}")
+        refused(dout, wanted().dinitial_norm(&mut wrong)),
+        format!("squared_attention: `dinitial_norm` has shape [2, 1, 3], {NORMS}")
     );
     assert_eq!(memory, [7.0; 200]);
 }
@@ -257,9 +272,30 @@ fn plans_and_workspaces() {
     assert_eq!(memory, [7.0; 60]);
 }
 
+type Update<'a> = SquaredAttentionUpdate<'a, f32>;
+
+fn update() -> Update<'static> {
+    Update::new(zeros(KEY), zeros(KEY), zeros(VALUE), zeros(DECAY)).expect("valid")
+}
+
+/// What an update of such a cache is refused with; nothing is written.
+fn update_into<const N: usize, const M: usize>(
+    update: &Update<'_>,
+    cache: [(&'static str, usize); N],
+    norm: [(&'static str, usize); M],
+) -> String {
+    let zeros = |dims: &[(&str, usize)]| vec![7.0f32; dims.iter().map(|dim| dim.1).product()];
+    let (mut out, mut state, mut sums) = ([7.0f32; 120], zeros(&cache), zeros(&norm));
+    let mut out_view = ViewMut::new(&mut out, VALUE);
+    let (mut state_view, mut norm_view) = (ViewMut::new(&mut state, cache), ViewMut::new(&mut sums, norm));
+    let outputs = SquaredAttentionUpdateOutputs::new(&mut state_view, &mut norm_view, &mut out_view);
+    let refused = text(Cpu::new().forward(update, outputs));
+    assert!(out.iter().chain(&state).chain(&sums).all(|&value| value == 7.0), "written although refused");
+    refused
+}
+
 #[test]
 fn updates() {
-    type Update<'a> = SquaredAttentionUpdate<'a, f32>;
     let new = |q, k, v, log_decay| text(Update::new(q, k, v, log_decay));
     let (key, value, decay) = (zeros(KEY), zeros(VALUE), zeros(DECAY));
     assert_eq!(
@@ -271,60 +307,53 @@ fn updates() {
         "squared_attention_update: `k` has dimensions (batch, nheads, seqlen, vdim), expected (batch, nheads, seqlen, \
          dim) in any memory order"
     );
-    let update = || Update::new(key, key, value, decay).expect("valid");
-    fn run<const N: usize, const M: usize>(
-        update: &Update<'_>,
-        cache: [(&'static str, usize); N],
-        norm: [(&'static str, usize); M],
-    ) -> String {
-        let zeros = |dims: &[(&str, usize)]| vec![7.0f32; dims.iter().map(|dim| dim.1).product()];
-        let (mut out, mut state, mut sums) = ([7.0f32; 120], zeros(&cache), zeros(&norm));
-        let mut out_view = ViewMut::new(&mut out, VALUE);
-        let (mut state_view, mut norm_view) = (ViewMut::new(&mut state, cache), ViewMut::new(&mut sums, norm));
-        let outputs = SquaredAttentionUpdateOutputs::new(&mut state_view, &mut norm_view, &mut out_view);
-        let refused = text(Cpu::new().forward(update, outputs));
-        assert!(out.iter().chain(&state).chain(&sums).all(|&value| value == 7.0), "written although refused");
-        refused
-    }
     assert_eq!(
-        run(&update().scale(1e20), CACHE, CACHE_NORM),
+        update_into(&update().scale(1e20), CACHE, CACHE_NORM),
         "squared_attention_update: `scale` is 100000000000000000000, expected a number whose square is finite"
     );
     assert_eq!(
-        run(&update(), with(CACHE, 0, 3), CACHE_NORM),
+        update_into(&update(), with(CACHE, 0, 3), CACHE_NORM),
         "squared_attention_update: `state` has shape [3, 3, 3, 4], expected [2, 3, 3, 4] (slots, nheads, features, vdim)"
     );
     assert_eq!(
-        run(&update(), with(CACHE, 2, 2), CACHE_NORM),
+        update_into(&update(), with(CACHE, 2, 2), CACHE_NORM),
         "squared_attention_update: `state` has shape [2, 3, 2, 4], expected [2, 3, 3, 4] (slots, nheads, features, vdim)"
     );
     assert_eq!(
-        run(&update(), CACHE, with(CACHE_NORM, 2, 2)),
+        update_into(&update(), CACHE, with(CACHE_NORM, 2, 2)),
         "squared_attention_update: `norm` has shape [2, 3, 2], expected [2, 3, 3] (slots, nheads, features)"
     );
     assert_eq!(
-        run(&update(), STATE, CACHE_NORM),
+        update_into(&update(), STATE, CACHE_NORM),
         "squared_attention_update: `state` has dimensions (batch, nheads, features, vdim), expected (slots, nheads, \
          features, vdim) in any memory order"
     );
-    // Slots of the state are those of the norm.
+}
+
+#[test]
+fn slots() {
+    // Those of the state are those of the norm.
     assert_eq!(
-        run(&update().state_indices(&[0, 1]), with(CACHE, 0, 3), CACHE_NORM),
+        update_into(&update().state_indices(&[0, 1]), with(CACHE, 0, 3), CACHE_NORM),
         "squared_attention_update: `norm` has shape [2, 3, 3], expected [3, 3, 3] (slots, nheads, features)"
     );
     assert_eq!(
-        run(&update().state_indices(&[0, 2]), CACHE, CACHE_NORM),
+        update_into(&update().state_indices(&[0, 2]), CACHE, CACHE_NORM),
         "squared_attention_update: `state_indices` is 2 at index 1, expected less than 2 slots, or negative for padding"
     );
     assert_eq!(
-        run(&update().state_indices(&[1, 1]), CACHE, CACHE_NORM),
+        update_into(&update().state_indices(&[1, 1]), CACHE, CACHE_NORM),
         "squared_attention_update: `state_indices` is 1 at the indices 0 and 1, expected each slot once"
     );
     assert_eq!(
-        run(&update().state_indices(&[1]), CACHE, CACHE_NORM),
+        update_into(&update().state_indices(&[1]), CACHE, CACHE_NORM),
         "squared_attention_update: `state_indices` is of 1 i32, expected 2 for the batch"
     );
-    // A plan of another call, and too little workspace.
+}
+
+/// A plan of another call, and too little workspace.
+#[test]
+fn plans_of_updates() {
     let (cpu, mut state, mut norm, mut out) = (Cpu::new(), [7.0f32; 72], [7.0f32; 18], [7.0f32; 120]);
     let (mut state_view, mut norm_view) = (ViewMut::new(&mut state, CACHE), ViewMut::new(&mut norm, CACHE_NORM));
     let mut out_view = ViewMut::new(&mut out, VALUE);
@@ -332,7 +361,8 @@ fn updates() {
         let outputs = SquaredAttentionUpdateOutputs::new(&mut state_view, &mut norm_view, &mut out_view);
         cpu.forward_with(&update(), outputs, plan, (&mut Vec::new()).into()).expect_err("refused")
     };
-    let other = SquaredAttentionUpdate::<f32, bf16>::new(key, key, value, decay).expect("valid");
+    let other = SquaredAttentionUpdate::<f32, bf16>::new(zeros(KEY), zeros(KEY), zeros(VALUE), zeros(DECAY));
+    let other = other.expect("valid");
     let refused = run(&cpu.forward_plan(&other).expect("valid"));
     assert!(matches!(refused, Error::Plan { op: "squared_attention_update", .. }), "{refused}");
     let refused = run(&cpu.forward_plan(&update()).expect("valid"));
