@@ -94,6 +94,23 @@ impl<'u, T: Element, S: Storage> SquaredAttentionUpstream<'u, T, S> {
 }
 
 /// What the backward direction writes: any of the six, at least one. Each is computed only if asked for.
+///
+/// ```
+/// # use ssm_kernels::prelude::*;
+/// # let (ones, logs) = ([1.0f32; 2], [0.0f32, 0.5f32.ln()]);
+/// # let rows = [("batch", 1), ("nheads", 1), ("seqlen", 2), ("dim", 1)];
+/// # let values = [("batch", 1), ("nheads", 1), ("seqlen", 2), ("vdim", 1)];
+/// # let (key, value) = (View::new(&ones, rows), View::new(&ones, values));
+/// # let log_decay = View::new(&logs, [("batch", 1), ("nheads", 1), ("seqlen", 2)]);
+/// let attention = SquaredAttention::new(key, key, value, log_decay)?; // two equal steps, the second forgets half
+/// // The loss is the second output, where the weights are 0.5 and 1.
+/// let loss = [0.0f32, 1.0];
+/// let (mut dv, upstream) = ([0.0f32; 2], SquaredAttentionUpstream::new().dout(View::new(&loss, values)));
+/// let mut view = ViewMut::new(&mut dv, values);
+/// Cpu::new().backward(&attention, upstream, SquaredAttentionGradients::new().dv(&mut view))?;
+/// assert!((dv[0] - 0.5 / 1.5).abs() < 1e-6 && (dv[1] - 1.0 / 1.5).abs() < 1e-6);
+/// # Ok::<(), ssm_kernels::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct SquaredAttentionGradients<'o, T: 'o, S: Storage = Host> {
     dq: Option<ViewMut<'o, T, S>>,
