@@ -155,8 +155,8 @@ fn dt_limit_by_hand<B: Backend, T: Element>() {
     }
 }
 
-/// Lines around the length of a row that is computed at a time, along either dimension, and many short ones.
-fn lines<B: Backend, T: Element>() {
+/// Extents around the length of a row that is computed at a time, along either dimension, and many short ones.
+fn blocks<B: Backend, T: Element>() {
     let Some(backend) = backends::open::<B>() else { return };
     let mut count = 0;
     for (extents, order) in [
@@ -167,22 +167,52 @@ fn lines<B: Backend, T: Element>() {
         (vec![300, 5], Order::Dense),
         (vec![2, 40, 16, 3], Order::ChannelLast),
     ] {
-        for (i, rule) in Rule::ALL.into_iter().enumerate() {
+        for i in 0..Rule::ALL.len() {
             let mut has = [[true; 4]; 5];
             has[i][extents.len() - 1] = false;
-            let upstream = std::array::from_fn(|k| k != i);
-            let (extents, seed) = (extents.clone(), count);
-            let options = (true, i % 2 == 0, i % 3 == 0);
-            let (dt_bias, dt_softplus, dt_limit) = options;
-            let spec = DiscretiseSpec { rule, extents, has, dt_bias, dt_softplus, dt_limit, upstream, order, seed };
-            check::<B, T>(&backend, &DiscretiseCase::new(&spec), order, &spec);
+            check_blocks::<B, T>(&backend, i, &extents, has, order);
             count += 1;
         }
     }
-    say(format_args!("discretise lines {} {}: {count} cases", B::NAME, T::DTYPE));
+    say(format_args!("discretise blocks {} {}: {count} cases", B::NAME, T::DTYPE));
 }
 
-crate::suites!(drawn, extremes, dt_limit_by_hand, lines);
+fn check_blocks<B: Backend, T: Element>(backend: &B, i: usize, extents: &[usize], has: [[bool; 4]; 5], order: Order) {
+    let spec = DiscretiseSpec {
+        rule: Rule::ALL[i],
+        extents: extents.to_vec(),
+        has,
+        dt_bias: true,
+        dt_softplus: i % 2 == 0,
+        dt_limit: i % 3 == 0,
+        upstream: std::array::from_fn(|k| k != i),
+        order,
+        seed: i as u64,
+    };
+    check::<B, T>(backend, &DiscretiseCase::new(&spec), order, &spec);
+}
+
+/// What a scan has: dt and its bias are those of all states, A of all sequences and steps, B of all channels.
+fn scans<B: Backend, T: Element>() {
+    let Some(backend) = backends::open::<B>() else { return };
+    // batch, dim, dstate, seqlen.
+    let [dt, A, B, dt_bias] =
+        [[true, true, false, true], [false, true, true, false], [true, false, true, true], [false, true, false, false]];
+    let mut count = 0;
+    for extents in [[2, 5, 16, 40], [1, 3, 16, 530], [2, 20, 7, 9], [1, 300, 2, 3], [3, 2, 3, 300]] {
+        for order in [Order::Dense, Order::ChannelLast, Order::Strided(count as u64)] {
+            for i in 0..Rule::ALL.len() {
+                count += 1;
+                if !backend.slow() || count % 5 == 0 {
+                    check_blocks::<B, T>(&backend, i, &extents, [dt, A, B, dt_bias, [true; 4]], order);
+                }
+            }
+        }
+    }
+    say(format_args!("discretise scans {} {}: {count} cases, of which slow backends have a fifth", B::NAME, T::DTYPE));
+}
+
+crate::suites!(drawn, extremes, dt_limit_by_hand, blocks, scans);
 
 /// The CPU backend's bits do not depend on the instruction set.
 #[test]

@@ -1,6 +1,6 @@
-//! Discretisation on the CPU, in rows of elements. The formulas are those of the GPU kernels.
+//! Discretisation on the CPU, in blocks of elements. The formulas are those of the GPU kernels.
 
-mod lines;
+mod blocks;
 mod rows;
 
 use super::Cpu;
@@ -14,7 +14,7 @@ use crate::tensor::{Element, Host, MAX_RANK, Strided};
 #[path = "../../../kernels-rs/discretise_formulas.rs"]
 mod formulas;
 
-use lines::{Lines, Piece};
+use blocks::{Block, Blocks};
 use rows::Rows;
 
 type Op<'a, T> = Discretise<'a, T, Host>;
@@ -37,13 +37,14 @@ impl<'a, T: Element> Forward<Op<'a, T>> for Cpu {
         let [delta, A_bar, B_bar, B_prev_bar] =
             [outputs.delta, outputs.A_bar, outputs.B_bar, outputs.B_prev_bar].map(|tensor| tensor.map(Writer::new));
         let results = [delta, A_bar, B_bar, B_prev_bar];
-        let lines = Lines::new(&inputs, results.iter().flatten().map(Writer::strides));
-        lines.for_each(*self, |rows, pieces| {
-            load(&inputs, rows, pieces, lines.axis);
-            rows.forward(*self, inputs.rule, inputs.step);
-            for (writer, row) in results.iter().zip(&rows.results) {
-                // SAFETY: `for_each` gives each piece once, and they lie in the domain, whose extents outputs have.
-                unsafe { store(writer, row, pieces, lines.axis) };
+        let blocks = Blocks::new(&inputs, results.iter().flatten().map(Writer::strides));
+        blocks.for_each(*self, |rows, block| {
+            load(*self, &inputs, rows, block, blocks.steps(block), false);
+            rows.forward(*self, inputs.rule);
+            let rows = [&rows.delta, &rows.results[0], &rows.results[1], &rows.results[2]];
+            for (writer, row) in results.iter().zip(rows).filter_map(|(writer, row)| Some((writer.as_ref()?, row))) {
+                // SAFETY: `for_each` gives each block once, and they lie in the domain, whose extents outputs have.
+                unsafe { block.write(writer, row) };
             }
         });
         Ok(())
@@ -76,22 +77,22 @@ impl<'a, T: Element> Backward<Op<'a, T>> for Cpu {
         let [ddt_bias, dA] = [gradients.ddt_bias, gradients.dA].map(|tensor| tensor.map(Writer::new));
         let strides = [&ddt, &dB, &dlambda].into_iter().flatten().map(Writer::strides);
         let strides = strides.chain([&ddt_bias, &dA].into_iter().flatten().map(Writer::strides));
-        let lines = Lines::new(&inputs, strides);
+        let blocks = Blocks::new(&inputs, strides);
         let upstream = [upstream.ddelta, upstream.dA_bar, upstream.dB_bar, upstream.dB_prev_bar];
-        lines.for_each(*self, |rows, pieces| {
-            load(&inputs, rows, pieces, lines.axis);
+        blocks.for_each(*self, |rows, block| {
+            load(*self, &inputs, rows, block, blocks.steps(block), true);
             for (row, gradient) in rows.upstream.iter_mut().zip(&upstream) {
-                read(gradient.as_ref(), row, pieces, lines.axis);
+                read(gradient.as_ref(), row, block);
             }
-            rows.backward(*self, inputs.rule, inputs.step, upstream.map(|gradient| gradient.is_some()));
+            rows.backward(*self, inputs.rule, upstream.map(|gradient| gradient.is_some()));
             let [raw, by_A, by_B, by_lambda] = &rows.results;
-            // SAFETY: as forward.
-            unsafe {
-                store(&ddt, raw, pieces, lines.axis);
-                store(&ddt_bias, raw, pieces, lines.axis);
-                store(&dA, by_A, pieces, lines.axis);
-                store(&dB, by_B, pieces, lines.axis);
-                store(&dlambda, by_lambda, pieces, lines.axis);
+            for (writer, row) in [(&ddt, raw), (&dB, by_B), (&dlambda, by_lambda)] {
+                // SAFETY: as forward.
+                writer.iter().for_each(|writer| unsafe { block.write(writer, row) });
+            }
+            for (writer, row) in [(&ddt_bias, raw), (&dA, by_A)] {
+                // SAFETY: as forward.
+                writer.iter().for_each(|writer| unsafe { block.write(writer, row) });
             }
         });
         Ok(())
@@ -113,35 +114,33 @@ fn plan<T: Element>(inputs: &Inputs<'_, T, Host>, direction: &str) -> Plan {
     Plan::new(format!("discretise_{direction}_{}", T::DTYPE), inputs.named(), 0)
 }
 
-/// The inputs of some elements.
-fn load<T: Element>(inputs: &Inputs<'_, T, Host>, rows: &mut Rows, pieces: &[Piece], axis: usize) {
-    read(Some(&inputs.dt), &mut rows.delta, pieces, axis);
-    read(inputs.dt_bias.as_ref(), &mut rows.slope, pieces, axis);
-    read(Some(&inputs.A), &mut rows.A, pieces, axis);
-    read(Some(&inputs.B), &mut rows.B, pieces, axis);
-    read(inputs.lambda.as_ref(), &mut rows.lambda, pieces, axis);
-}
-
-/// Elements of a tensor, one piece after the other; 0 where it is absent.
-fn read<T: Element>(tensor: Option<&Strided<'_, T, Host, MAX_RANK>>, to: &mut [f32], pieces: &[Piece], axis: usize) {
-    let Some(tensor) = tensor else { return to.fill(0.0) };
-    let mut rest = to;
-    for piece in pieces {
-        let (own, behind) = rest.split_at_mut(piece.count);
-        tensor.run(piece.index, axis, own);
-        rest = behind;
+/// The inputs of a block; delta, and its derivative if it is asked for, if they are not those of the block before.
+fn load<T: Element>(
+    cpu: Cpu,
+    inputs: &Inputs<'_, T, Host>,
+    rows: &mut Rows,
+    block: &Block,
+    steps: Block,
+    derivative: bool,
+) {
+    if rows.steps != Some((steps, block.counts)) {
+        read(Some(&inputs.dt), &mut rows.delta, &steps);
+        read(inputs.dt_bias.as_ref(), &mut rows.slope, &steps);
+        rows.step(cpu, inputs.step, steps.elements(), derivative);
+        block.expand(&steps, &mut rows.delta);
+        block.expand(&steps, &mut rows.slope);
+        rows.steps = Some((steps, block.counts));
     }
+    rows.count = block.elements();
+    read(Some(&inputs.A), &mut rows.A, block);
+    read(Some(&inputs.B), &mut rows.B, block);
+    read(inputs.lambda.as_ref(), &mut rows.lambda, block);
 }
 
-/// # Safety
-/// The pieces lie in the tensor, and no other thread writes them.
-unsafe fn store<T: Element>(writer: &Option<Writer<'_, T, MAX_RANK>>, from: &[f32], pieces: &[Piece], axis: usize) {
-    let Some(writer) = writer else { return };
-    let mut rest = from;
-    for piece in pieces {
-        let (own, behind) = rest.split_at(piece.count);
-        // SAFETY: the caller's promise.
-        unsafe { writer.run(piece.index, axis, own) };
-        rest = behind;
+/// A tensor's elements of a block; 0 where it is absent.
+fn read<T: Element>(tensor: Option<&Strided<'_, T, Host, MAX_RANK>>, row: &mut [f32], block: &Block) {
+    match tensor {
+        Some(tensor) => block.read(tensor, row),
+        None => row[..block.elements()].fill(0.0),
     }
 }
