@@ -6,7 +6,7 @@ mod discretise;
 mod emulator;
 pub(crate) mod results;
 pub(crate) mod selective_scan;
-mod shaped;
+pub(crate) mod shaped;
 mod squared_attention;
 mod state_update;
 
