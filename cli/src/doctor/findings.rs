@@ -99,12 +99,12 @@ fn of_nonfinite(report: &Report<'_>, findings: &mut Vec<Finding>) {
         let Some((which, spot)) = nonfinite.first(results) else { continue };
         let names = same.iter().map(Source::name).collect::<Vec<_>>().join(", ");
         let lost = results.iter().zip(&nonfinite.lost).filter(|(_, lost)| lost.count > 0);
-        let lost: Vec<String> =
-            lost.map(|(kind, lost)| format!("{} is not finite in {}", kind.name, elements(lost.count))).collect();
+        let lost: Vec<String> = lost.map(|(kind, lost)| format!("{} of {}", elements(lost.count), kind.name)).collect();
         let place = results[which].place(report.case, &spot);
-        let of = if nonfinite.channels > 0 { format!(", of {}", channels(nonfinite.channels)) } else { String::new() };
+        let of = if nonfinite.channels > 0 { format!(", in {}", channels(nonfinite.channels)) } else { String::new() };
         let cause = cause.as_ref().map(|cause| format!(": {}", cause.text)).unwrap_or_default();
-        let text = format!("in {names} {}{of}, first {} {place}{cause}", lost.join(", "), results[which].name);
+        let text =
+            format!("in {names} not finite: {}{of}, first {} {place}{cause}", lost.join(", "), results[which].name);
         let count = nonfinite.lost.iter().map(|lost| lost.count).sum();
         let timed = results[which].axes == Axes::Sequence;
         let first = timed.then(|| report.case.visited(spot.row, spot.unit, spot.element));

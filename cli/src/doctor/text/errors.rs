@@ -63,6 +63,7 @@ fn worst(report: &Report<'_>, listed: usize) -> String {
         let all = report.errors[i].iter().enumerate();
         let mut ranked: Vec<(usize, usize)> =
             all.flat_map(|(which, errors)| (0..errors.len()).map(move |unit| (which, unit))).collect();
+        ranked.retain(|&(which, unit)| report.errors[i][which][unit].error > 0.0);
         let share = |&(which, unit): &(usize, usize)| report.errors[i][which][unit].share();
         ranked.sort_by(|a, b| share(b).total_cmp(&share(a)));
         for (which, unit) in ranked.into_iter().take(listed) {
