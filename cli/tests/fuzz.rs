@@ -229,7 +229,7 @@ proptest! {
     }
 
     #[test]
-    fn examined_scans(file in prop_oneof![consistent(), hostile("selective_scan", &["A", "B", "C", "D", "dt", "x"])]) {
+    fn examined_scans(file in prop_oneof![consistent(), hostile("selective_scan", &["A", "B", "C", "D", "dout", "dt", "x"])]) {
         folder("fuzz_examined");
         is_examined("fuzz_examined", &file);
     }

@@ -152,7 +152,7 @@ fn of_range_of_results(report: &Report<'_>, findings: &mut Vec<Finding>) {
             }
             let share = count as f64 / all as f64;
             let severity = if share > UNDERFLOW { Severity::Warning } else { Severity::Note };
-            let scale = report.room(i).filter(|_| report.case.upstream.is_some());
+            let scale = report.room(i).filter(|_| severity == Severity::Warning && report.case.upstream.is_some());
             let scale = scale.map(|room| {
                 format!("; with upstream gradients of 2^{room} times these no gradient would be beyond the range")
             });
