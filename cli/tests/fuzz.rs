@@ -111,6 +111,7 @@ fn consistent() -> impl Strategy<Value = Vec<u8>> {
             ("A", vec![dim, dstate]),
             ("B", projection.clone()),
             ("C", projection),
+            ("dout", sequence.clone()),
             ("dt", sequence.clone()),
             ("x", sequence),
         ];
