@@ -205,7 +205,7 @@ impl<'c> Case<'c> {
     pub fn slope<R: Real>(&self, raw: R) -> R {
         let (free, delta) = self.delta(raw);
         match self.options.dt_softplus {
-            _ if delta < free || delta > free => R::of(0.0),
+            _ if delta != free => R::of(0.0),
             true => softplus_derivative(raw),
             false => R::of(1.0),
         }

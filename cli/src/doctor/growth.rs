@@ -98,7 +98,7 @@ impl Growth {
                     if let Some(row) = at.and_then(|at| self.rows.get_mut(at)) {
                         row.take(*dh, carried, sum * A[n]);
                     }
-                    *dh = (delta * A[n]).exp() * *dh;
+                    *dh *= (delta * A[n]).exp();
                 }
                 sum += delta;
             }
