@@ -126,7 +126,7 @@ pub struct DoctorArgs {
     /// Examines the gradients instead, by the upstream gradients `dout` and `dfinal_state` that the file has.
     #[arg(long)]
     pub backward: bool,
-    /// The dtypes of x, dt, z, B, C and out that are tried; may be given several times. Without it, all.
+    /// The dtypes of x, dt, z, B, C, out and dout that are tried; may be given several times. Without it, all.
     #[arg(long, value_enum, default_values_t = [IoDtype::F32, IoDtype::Bf16, IoDtype::F16])]
     pub dtype: Vec<IoDtype>,
     /// How many of the worst channels are listed; the JSON has all.
