@@ -8,6 +8,7 @@
 //! | [`cust`], [`c_and_python`] | memory and streams of cust; the C API |
 //! | [`operators`] | operators, backends, dtypes, options, limits, determinism, features |
 //! | [`precision`] | how results are judged, and how far off they are |
+//! | [`doctor`] | why a call or its gradients are not finite, or not exact: `ssm doctor` on a file of it |
 //! | [`performance`] | what has been measured, with machine and date |
 //! | [`comparison`] | beside state-spaces/mamba, mamba-rs, candle and llama.cpp |
 //! | [`kernels`] | rebuilding, inspecting and profiling the kernels |
@@ -58,6 +59,7 @@ page!(
 page!(c_and_python, "guide/c-and-python.md");
 page!(operators, "guide/operators.md");
 page!(precision, "precision.md");
+page!(doctor, "doctor.md");
 page!(performance, "performance.md");
 page!(comparison, "comparison.md");
 page!(kernels, "guide/kernels.md");

@@ -123,7 +123,10 @@ pub struct DoctorArgs {
     /// The operator, selective_scan; without it, the file's metadata say.
     #[arg(long, value_enum)]
     pub op: Option<Op>,
-    /// The dtypes of x, dt, z, B, C and out that are tried; may be given several times. Without it, all.
+    /// Examines the gradients instead, by the upstream gradients `dout` and `dfinal_state` that the file has.
+    #[arg(long)]
+    pub backward: bool,
+    /// The dtypes of x, dt, z, B, C, out and dout that are tried; may be given several times. Without it, all.
     #[arg(long, value_enum, default_values_t = [IoDtype::F32, IoDtype::Bf16, IoDtype::F16])]
     pub dtype: Vec<IoDtype>,
     /// How many of the worst channels are listed; the JSON has all.
@@ -208,6 +211,17 @@ pub enum IoDtype {
     Bf16,
     /// IEEE binary16.
     F16,
+}
+
+impl IoDtype {
+    /// As the library calls it.
+    pub fn dtype(self) -> ssm_kernels::Dtype {
+        match self {
+            Self::F32 => ssm_kernels::Dtype::F32,
+            Self::Bf16 => ssm_kernels::Dtype::BF16,
+            Self::F16 => ssm_kernels::Dtype::F16,
+        }
+    }
 }
 
 /// Extents of a measurement, at least 1 each.

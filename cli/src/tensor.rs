@@ -61,6 +61,16 @@ impl Data {
             Data::I32(vec) => vec.iter().map(|&v| v.into()).collect(),
         }
     }
+
+    /// The elements of what backends compute, exactly; the others rounded.
+    pub fn into_f32(self) -> Vec<f32> {
+        match self {
+            Data::F32(vec) => vec,
+            Data::F16(vec) => vec.into_iter().map(f16::to_f32).collect(),
+            Data::BF16(vec) => vec.into_iter().map(bf16::to_f32).collect(),
+            other => other.to_f64().iter().map(|&v| v as f32).collect(),
+        }
+    }
 }
 
 /// A result.

@@ -25,10 +25,14 @@ fn is_examined(name: &str, bytes: &[u8]) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let (input, json) = (folder.join("in.safetensors"), folder.join("out.json"));
     std::fs::write(&input, bytes).unwrap();
-    let options = ["doctor", "--max-memory", "64", "--threads", "1", "--json"].map(std::ffi::OsString::from);
-    let ran = ssm(options.into_iter().chain([json.clone().into(), input.into()]));
-    assert!(ran.status <= 2 && !ran.err.contains("panicked"), "{}", ran.err);
-    assert_eq!(json.exists(), ran.status < 2, "{}", ran.err);
+    for direction in [&[][..], &["--backward"]] {
+        let _ = std::fs::remove_file(&json);
+        let options = ["doctor", "--max-memory", "64", "--threads", "1"].iter().chain(direction).chain(&["--json"]);
+        let options = options.map(std::ffi::OsString::from);
+        let ran = ssm(options.chain([json.clone().into(), input.clone().into()]));
+        assert!(ran.status <= 2 && !ran.err.contains("panicked"), "{}", ran.err);
+        assert_eq!(json.exists(), ran.status < 2, "{}", ran.err);
+    }
 }
 
 fn files() -> Vec<Vec<u8>> {
@@ -107,6 +111,7 @@ fn consistent() -> impl Strategy<Value = Vec<u8>> {
             ("A", vec![dim, dstate]),
             ("B", projection.clone()),
             ("C", projection),
+            ("dout", sequence.clone()),
             ("dt", sequence.clone()),
             ("x", sequence),
         ];
@@ -225,7 +230,7 @@ proptest! {
     }
 
     #[test]
-    fn examined_scans(file in prop_oneof![consistent(), hostile("selective_scan", &["A", "B", "C", "D", "dt", "x"])]) {
+    fn examined_scans(file in prop_oneof![consistent(), hostile("selective_scan", &["A", "B", "C", "D", "dout", "dt", "x"])]) {
         folder("fuzz_examined");
         is_examined("fuzz_examined", &file);
     }

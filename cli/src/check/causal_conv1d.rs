@@ -5,7 +5,6 @@ use super::tensor::{Dim, Order, Tensor, segments};
 use crate::operators::{Convolves, Runs};
 use crate::random::Random;
 use crate::tensor::Io;
-use half::{bf16, f16};
 use ssm_kernels::prelude::*;
 use ssm_kernels::reference::accuracy::{Loop, Yardstick};
 use ssm_kernels::reference::{Real, causal_conv1d as naive};
@@ -143,14 +142,7 @@ impl<T: Io, W: Io> Loop for NaiveBackward<'_, '_, T, W> {
 
 /// Whole, and where it is not packed in two calls.
 pub fn forward<T: Io>(backend: &impl Runs<T>, spec: &Spec, judge: &mut Judge<'_>) {
-    let done = match spec.weight {
-        Dtype::F16 => run_forward::<T, f16>(backend, spec, judge),
-        Dtype::BF16 => run_forward::<T, bf16>(backend, spec, judge),
-        _ => run_forward::<T, f32>(backend, spec, judge),
-    };
-    if let Err(error) = done {
-        judge.error("a valid case", &error);
-    }
+    in_own_dtype!(spec.weight, run_forward::<T>(backend, spec, judge));
 }
 
 fn run_forward<T: Io, W: Io>(backend: &impl Convolves<T, W>, spec: &Spec, judge: &mut Judge<'_>) -> Result<()> {
@@ -186,14 +178,7 @@ fn run_forward<T: Io, W: Io>(backend: &impl Convolves<T, W>, spec: &Spec, judge:
 
 /// All gradients.
 pub fn backward<T: Io>(backend: &impl Runs<T>, spec: &Spec, judge: &mut Judge<'_>) {
-    let done = match spec.weight {
-        Dtype::F16 => run_backward::<T, f16>(backend, spec, judge),
-        Dtype::BF16 => run_backward::<T, bf16>(backend, spec, judge),
-        _ => run_backward::<T, f32>(backend, spec, judge),
-    };
-    if let Err(error) = done {
-        judge.error("a valid case", &error);
-    }
+    in_own_dtype!(spec.weight, run_backward::<T>(backend, spec, judge));
 }
 
 fn run_backward<T: Io, W: Io>(backend: &impl Convolves<T, W>, spec: &Spec, judge: &mut Judge<'_>) -> Result<()> {

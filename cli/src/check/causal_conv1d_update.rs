@@ -6,7 +6,6 @@ use super::tensor::{Order, Tensor};
 use crate::operators::{Convolves, Runs};
 use crate::random::Random;
 use crate::tensor::Io;
-use half::{bf16, f16};
 use ssm_kernels::prelude::*;
 use ssm_kernels::reference::accuracy::{Loop, Yardstick};
 use ssm_kernels::reference::{Real, causal_conv1d as naive};
@@ -113,14 +112,7 @@ impl<T: Io, W: Io> Loop for Naive<'_, T, W> {
 
 /// All outputs.
 pub fn forward<T: Io>(backend: &impl Runs<T>, spec: &Spec, judge: &mut Judge<'_>) {
-    let done = match spec.weight {
-        Dtype::F16 => run::<T, f16>(backend, spec, judge),
-        Dtype::BF16 => run::<T, bf16>(backend, spec, judge),
-        _ => run::<T, f32>(backend, spec, judge),
-    };
-    if let Err(error) = done {
-        judge.error("a valid case", &error);
-    }
+    in_own_dtype!(spec.weight, run::<T>(backend, spec, judge));
 }
 
 fn run<T: Io, W: Io>(backend: &impl Convolves<T, W>, spec: &Spec, judge: &mut Judge<'_>) -> Result<()> {

@@ -1,5 +1,20 @@
 //! `ssm check`: backends against the reference, on random cases.
 
+/// Runs `$run` in the dtype that the states or weights of a case have beside that of its other tensors, and tells the judge what it
+/// fails with. A macro, since a backend has an operator in each of three pairs of dtypes, which no bound says of all.
+macro_rules! in_own_dtype {
+    ($dtype:expr, $run:ident::<$T:ty>($backend:expr, $spec:expr, $judge:expr)) => {{
+        let done = match $dtype {
+            ssm_kernels::Dtype::F16 => $run::<$T, half::f16>($backend, $spec, $judge),
+            ssm_kernels::Dtype::BF16 => $run::<$T, half::bf16>($backend, $spec, $judge),
+            _ => $run::<$T, f32>($backend, $spec, $judge),
+        };
+        if let Err(error) = done {
+            $judge.error("a valid case", &error);
+        }
+    }};
+}
+
 mod causal_conv1d;
 mod causal_conv1d_update;
 mod discretise;

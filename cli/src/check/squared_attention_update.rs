@@ -6,7 +6,6 @@ use super::tensor::{Order, Tensor};
 use crate::operators::Attends;
 use crate::random::Random;
 use crate::tensor::Io;
-use half::{bf16, f16};
 use ssm_kernels::prelude::*;
 use ssm_kernels::reference::accuracy::{Loop, Yardstick};
 use ssm_kernels::reference::{Real, squared_attention as naive};
@@ -92,14 +91,7 @@ impl<T: Io, H: Io> Loop for Naive<'_, T, H> {
 
 /// All outputs.
 pub fn forward<T: Io>(backend: &impl Attends<T>, spec: &Spec, judge: &mut Judge<'_>) {
-    let done = match spec.state {
-        Dtype::F16 => run::<T, f16>(backend, spec, judge),
-        Dtype::BF16 => run::<T, bf16>(backend, spec, judge),
-        _ => run::<T, f32>(backend, spec, judge),
-    };
-    if let Err(error) = done {
-        judge.error("a valid case", &error);
-    }
+    in_own_dtype!(spec.state, run::<T>(backend, spec, judge));
 }
 
 fn run<T: Io, H: Io>(

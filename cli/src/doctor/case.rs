@@ -1,37 +1,64 @@
 //! The examined call: its inputs widened to f32 (which is exact), parts of it, and places in it.
 
+use super::results::{Kind, groups};
 use crate::error::Result;
 use crate::memory::filled;
-use crate::run::selective_scan::{Options, Projected, Shaped, Tensors};
+use crate::run::selective_scan::{Gradient, Options, Projected, Shaped, Tensors, Upstream};
 use ssm_kernels::Dtype;
 use ssm_kernels::ops::selective_scan::Dims;
-use ssm_kernels::reference::{Real, selective_scan as naive, softplus};
+use ssm_kernels::reference::{Real, selective_scan as naive, softplus, softplus_derivative};
 use std::borrow::Cow;
 use std::fmt::{Display, Formatter};
 
 /// The inputs as stored, and the options.
 pub(super) struct Case<'c> {
     pub tensors: &'c Tensors<'c, f32>,
+    /// What comes from above, if it is the backward direction that is examined.
+    pub upstream: Option<&'c Upstream<'c, f32>>,
+    /// Those of that direction.
+    pub gradients: Vec<Gradient>,
+    /// What the direction computes.
+    pub results: Vec<Kind>,
     pub options: &'c Options,
     /// Of the file's x.
     pub dtype: Dtype,
     pub dims: Dims,
 }
 
-/// An element of x in the scan. The order is that of the scan: the fewest steps from the start of its sequence first, then
-/// the first sequence, then the first channel.
+/// Inputs to compute with: all channels, or some.
+pub(super) struct Part<'p> {
+    pub tensors: Tensors<'p, f32>,
+    pub upstream: Option<Upstream<'p, f32>>,
+}
+
+impl Part<'_> {
+    /// Nothing where there is none.
+    pub fn dout(&self) -> &[f32] {
+        self.upstream.as_ref().and_then(|upstream| upstream.dout.as_ref()).map_or(&[], |dout| &dout.data)
+    }
+
+    /// Nothing where there is none.
+    pub fn dfinal_state(&self) -> &[f32] {
+        self.upstream.as_ref().and_then(|upstream| upstream.dfinal_state.as_ref()).map_or(&[], |state| &state.data)
+    }
+}
+
+/// An element of x in the scan. The order is that of the steps, the fewest first, counted from the start of their sequence,
+/// or, of what the backward direction computes, from its end; then the first sequence, then the first channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
-    pub step: usize,
+    pub order: usize,
     pub seq: usize,
     pub channel: usize,
     pub batch: usize,
     pub time: usize,
+    /// From the start of the sequence.
+    pub step: usize,
 }
 
 impl Display for Place {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        let Self { step, seq, channel, batch, time } = self;
+        let Self { seq, channel, batch, time, step, .. } = self;
         write!(f, "(batch {batch}, channel {channel}, time {time})")?;
         if seq != batch {
             write!(f, ", sequence {seq}")?;
@@ -87,7 +114,17 @@ impl<'c> Case<'c> {
         };
         let (_, start, len) = self.span(seq);
         let step = if self.options.reverse { start + len - 1 - time } else { time - start };
-        Place { step, seq, channel, batch, time }
+        Place { order: step, seq, channel, batch, time, step }
+    }
+
+    /// The same where the direction that is examined gets to it.
+    pub fn visited(&self, batch: usize, channel: usize, time: usize) -> Place {
+        let place = self.place(batch, channel, time);
+        if self.upstream.is_none() {
+            return place;
+        }
+        let (_, _, len) = self.span(place.seq);
+        Place { order: len - 1 - place.step, ..place }
     }
 
     /// The group of a channel in variable B or C.
@@ -108,7 +145,18 @@ impl<'c> Case<'c> {
     }
 
     /// Some of the channels, all sequences.
-    pub fn part(&self, channels: &[usize]) -> Result<Tensors<'_, f32>> {
+    pub fn part(&self, channels: &[usize]) -> Result<Part<'_>> {
+        let upstream = self.upstream.map(|upstream| -> Result<Upstream<'_, f32>> {
+            Ok(Upstream {
+                dout: upstream.dout.as_ref().map(|dout| rows(dout, 1, channels)).transpose()?,
+                dfinal_state: upstream.dfinal_state.as_ref().map(|state| rows(state, 1, channels)).transpose()?,
+                layout: upstream.layout,
+            })
+        });
+        Ok(Part { tensors: self.channels(channels)?, upstream: upstream.transpose()? })
+    }
+
+    fn channels(&self, channels: &[usize]) -> Result<Tensors<'_, f32>> {
         let Tensors { layout, x, dt, A, B, C, D, z, dt_bias, initial_state, segments } = self.tensors;
         let dim = self.dims.dim;
         Ok(Tensors {
@@ -126,9 +174,21 @@ impl<'c> Case<'c> {
         })
     }
 
-    /// The naive recurrence on a part.
-    pub fn naive<R: Real>(&self, part: &Tensors<'_, f32>) -> Result<naive::Forward<R>> {
-        Ok(naive::forward::<R, f32>(&part.scan(self.options)?, None)?)
+    /// The results of the naive loops on a part.
+    pub fn naive<R: Real>(&self, part: &Part<'_>) -> Result<Vec<Vec<R>>> {
+        let scan = part.tensors.scan(self.options)?;
+        let Some(upstream) = &part.upstream else {
+            let naive::Forward { out, final_state, .. } = naive::forward::<R, f32>(&scan, None)?;
+            return Ok(vec![out, final_state]);
+        };
+        let mut all = naive::backward::<R, f32>(&scan, upstream.views())?;
+        Ok(self.gradients.iter().map(|gradient| gradient.pick(&mut all)).collect())
+    }
+
+    /// The groups of a part, of one of the results that are sums over channels.
+    pub fn groups(&self, kind: &Kind, channels: &[usize]) -> Vec<usize> {
+        let projection = if kind.name == "dB" { &self.tensors.B } else { &self.tensors.C };
+        groups(projection, self.dims.dim, channels)
     }
 
     /// delta before and after the clamp, of dt with its bias.
@@ -140,18 +200,30 @@ impl<'c> Case<'c> {
             _ => (free, free),
         }
     }
+
+    /// The derivative of delta by dt.
+    pub fn slope<R: Real>(&self, raw: R) -> R {
+        let (free, delta) = self.delta(raw);
+        match self.options.dt_softplus {
+            _ if delta != free => R::of(0.0),
+            true => softplus_derivative(raw),
+            false => R::of(1.0),
+        }
+    }
 }
 
-/// A part as a backend sees it that takes `dtype`: x, dt, z and variable B and C rounded.
-pub(super) fn rounded<'p>(part: &'p Tensors<'_, f32>, dtype: Dtype) -> Result<Tensors<'p, f32>> {
-    part.mapped(&|elements| {
+/// A part as a backend sees it that takes `dtype`: x, dt, z, variable B and C, and dout rounded.
+pub(super) fn rounded<'p>(part: &'p Part<'_>, dtype: Dtype) -> Result<Part<'p>> {
+    let elements = |elements: &'p [f32]| {
         if dtype == Dtype::F32 {
             return Ok(Cow::Borrowed(elements));
         }
         let mut values = filled(elements.len(), 0.0)?;
         values.iter_mut().zip(elements).for_each(|(to, &from)| *to = round(from, dtype));
         Ok(Cow::Owned(values))
-    })
+    };
+    let upstream = part.upstream.as_ref().map(|upstream| upstream.mapped(&elements)).transpose()?;
+    Ok(Part { tensors: part.tensors.mapped(&elements)?, upstream })
 }
 
 /// The value that `dtype` stores for `value`.
@@ -164,13 +236,16 @@ pub(super) fn round(value: f32, dtype: Dtype) -> f32 {
 }
 
 /// Whether rounding has changed anything.
-pub(super) fn differ(a: &Tensors<'_, f32>, b: &Tensors<'_, f32>) -> bool {
+pub(super) fn differ(a: &Part<'_>, b: &Part<'_>) -> bool {
     let unlike = |a: &[f32], b: &[f32]| a.iter().zip(b).any(|(a, b)| a.to_bits() != b.to_bits());
     let projections = |a: &Projected<'_, f32>, b: &Projected<'_, f32>| match (a, b) {
         (Projected::Variable(a), Projected::Variable(b)) => unlike(&a.data, &b.data),
         _ => false,
     };
-    unlike(&a.x.data, &b.x.data)
+    let douts = unlike(a.dout(), b.dout());
+    let (a, b) = (&a.tensors, &b.tensors);
+    douts
+        || unlike(&a.x.data, &b.x.data)
         || unlike(&a.dt.data, &b.dt.data)
         || projections(&a.B, &b.B)
         || projections(&a.C, &b.C)
@@ -197,16 +272,10 @@ fn rows<'t, const R: usize>(
     Ok(Shaped { extents, data: Cow::Owned(data) })
 }
 
-/// In one group if the channels are of one, else with a group for each.
+/// With the groups of the channels.
 fn projection<'t>(projection: &'t Projected<'_, f32>, dim: usize, channels: &[usize]) -> Result<Projected<'t, f32>> {
-    let tensor = match projection {
-        Projected::Constant(tensor) => return Ok(Projected::Constant(rows(tensor, 0, channels)?)),
-        Projected::Variable(tensor) => tensor,
-    };
-    let shared = dim / tensor.extents[1].max(1);
-    let mut groups: Vec<usize> = channels.iter().map(|channel| channel / shared.max(1)).collect();
-    if groups.iter().all(|group| Some(group) == groups.first()) {
-        groups.truncate(1);
-    }
-    Ok(Projected::Variable(rows(tensor, 1, &groups)?))
+    Ok(match projection {
+        Projected::Constant(tensor) => Projected::Constant(rows(tensor, 0, channels)?),
+        Projected::Variable(tensor) => Projected::Variable(rows(tensor, 1, &groups(projection, dim, channels))?),
+    })
 }

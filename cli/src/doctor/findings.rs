@@ -1,9 +1,10 @@
 //! What is worth saying: each with how often and where first.
 
 use super::case::{Place, Seen};
-use super::errors::RESULTS;
+use super::errors::{Held, UnitError, dtype};
 use super::ranges::Range;
 use super::report::{Report, Source};
+use super::results::Axes;
 use super::trace::largest;
 use ssm_kernels::reference::softplus;
 
@@ -45,6 +46,8 @@ pub(super) struct Finding {
 const USUAL_STEP: [f64; 2] = [1e-4, 1.0];
 /// Shares of the largest |truth| from which on the rounding of the inputs is a warning.
 const ROUGH: f64 = 0.1;
+/// Share of a result's elements from which on underflow is a warning.
+const UNDERFLOW: f64 = 0.01;
 
 /// All, the worst first.
 pub(super) fn all(report: &Report<'_>) -> Vec<Finding> {
@@ -52,6 +55,8 @@ pub(super) fn all(report: &Report<'_>) -> Vec<Finding> {
     report.ranges.iter().for_each(|range| of_range(range, &mut findings));
     of_nonfinite(report, &mut findings);
     of_errors(report, &mut findings);
+    of_range_of_results(report, &mut findings);
+    of_growth(report, &mut findings);
     of_parameters(report, &mut findings);
     of_steps(report, &mut findings);
     of_memory(report, &mut findings);
@@ -88,22 +93,21 @@ fn of_range(range: &Range, findings: &mut Vec<Finding>) {
 
 /// Of what is not finite, and why; once for sources that have the same.
 fn of_nonfinite(report: &Report<'_>, findings: &mut Vec<Finding>) {
+    let results = &report.case.results;
     for same in report.sources.chunk_by(Source::is_like) {
         let Source { nonfinite, cause, .. } = &same[0];
-        if nonfinite.is_none() {
-            continue;
-        }
-        let (out, states) = (nonfinite.out, nonfinite.final_state);
+        let Some((which, spot)) = nonfinite.first(results) else { continue };
         let names = same.iter().map(Source::name).collect::<Vec<_>>().join(", ");
-        let place = out.first.map(|place| format!(", first {place}")).unwrap_or_default();
+        let lost = results.iter().zip(&nonfinite.lost).filter(|(_, lost)| lost.count > 0);
+        let lost: Vec<String> = lost.map(|(kind, lost)| format!("{} of {}", elements(lost.count), kind.name)).collect();
+        let place = results[which].place(report.case, &spot);
+        let of = if nonfinite.channels > 0 { format!(", in {}", channels(nonfinite.channels)) } else { String::new() };
         let cause = cause.as_ref().map(|cause| format!(": {}", cause.text)).unwrap_or_default();
-        let text = format!(
-            "in {names} out is not finite in {} and final_state in {}, of {}{place}{cause}",
-            elements(out.count),
-            elements(states),
-            channels(nonfinite.channels)
-        );
-        let (count, first) = (out.count + states, out.first);
+        let text =
+            format!("in {names} not finite: {}{of}, first {} {place}{cause}", lost.join(", "), results[which].name);
+        let count = nonfinite.lost.iter().map(|lost| lost.count).sum();
+        let timed = results[which].axes == Axes::Sequence;
+        let first = timed.then(|| report.case.visited(spot.row, spot.unit, spot.element));
         findings.push(Finding { severity: Severity::Error, kind: "nonfinite", text, count, first });
     }
 }
@@ -112,29 +116,76 @@ fn of_nonfinite(report: &Report<'_>, findings: &mut Vec<Finding>) {
 fn of_errors(report: &Report<'_>, findings: &mut Vec<Finding>) {
     for (i, judged) in report.judged.iter().enumerate() {
         let dtype = report.dtypes[i];
-        for (name, verdict) in RESULTS.iter().zip(&judged.verdicts) {
+        for (kind, verdict) in report.case.results.iter().zip(&judged.verdicts) {
             if let Some(failure) = &verdict.failure {
                 let text = format!(
-                    "{name} in {dtype} breaks the accuracy rule: {:e} where f64 has {:e}, {:.1} times what is allowed",
-                    failure.got, failure.truth, verdict.share
+                    "{} in {dtype} breaks the accuracy rule: {:e} where f64 has {:e}, {:.1} times what is allowed",
+                    kind.name, failure.got, failure.truth, verdict.share
                 );
                 findings.push(Finding { severity: Severity::Error, kind: "rule", text, count: 1, first: None });
             }
         }
-        for (which, name) in RESULTS.iter().enumerate() {
-            let rough = |error: f64, truth: f64| error > ROUGH * truth;
-            let mut bad = (0..report.channels.len()).filter(|&c| {
-                rough(report.channels[c].errors[i][which].inputs, report.channels[c].errors[i][which].truth)
-            });
-            let Some(first) = bad.next() else { continue };
-            let count = 1 + bad.count() as u64;
+        for (kind, errors) in report.case.results.iter().zip(&report.errors[i]) {
+            let rough = |one: &&UnitError| one.inputs > ROUGH * one.truth;
+            let Some(first) = errors.iter().position(|one| rough(&one)) else { continue };
+            let count = errors.iter().filter(rough).count() as u64;
             let text = format!(
-                "rounding the inputs to {dtype} alone changes {name} by more than 10 % of the channel's largest |truth| \
-                 in {}, first channel {first}",
-                channels(count)
+                "rounding the inputs to {dtype} alone changes {} by more than 10 % of the largest |truth| of its {unit} in \
+                 {count} of {} {unit}s, first {unit} {first}",
+                kind.name,
+                kind.units,
+                unit = kind.unit(),
             );
             findings.push(Finding { severity: Severity::Warning, kind: "rounding", text, count, first: None });
         }
+    }
+}
+
+/// Of what is too small for its dtype.
+fn of_range_of_results(report: &Report<'_>, findings: &mut Vec<Finding>) {
+    for (i, &of_call) in report.dtypes.iter().enumerate() {
+        for (which, kind) in report.case.results.iter().enumerate() {
+            let Held { all, zero, subnormal, .. } = report.held(i, which);
+            let count = zero + subnormal;
+            if count == 0 {
+                continue;
+            }
+            let share = count as f64 / all as f64;
+            let severity = if share > UNDERFLOW { Severity::Warning } else { Severity::Note };
+            let scale = report.room(i).filter(|_| severity == Severity::Warning && report.case.upstream.is_some());
+            let scale = scale.map(|room| {
+                format!("; with upstream gradients of 2^{room} times these no gradient would be beyond the range")
+            });
+            let text = format!(
+                "{} in {of_call} is 0 in {zero} and subnormal in {subnormal} of the {all} elements that are not 0 in f64 \
+                 ({:.2} %), as {}{}",
+                kind.name,
+                100.0 * share,
+                dtype(kind, of_call),
+                scale.unwrap_or_default()
+            );
+            findings.push(Finding { severity, kind: "result_underflow", text, count, first: None });
+        }
+    }
+}
+
+/// Of the gradient by the state.
+fn of_growth(report: &Report<'_>, findings: &mut Vec<Finding>) {
+    let Some(growth) = &report.growth else { return };
+    let mut add = |severity, kind, text| findings.push(Finding { severity, kind, text, count: 1, first: None });
+    if let Some(row) = growth.grown() {
+        let text = format!(
+            "on its way back a gradient by the state grows by itself, to {:.2e} times in {} steps",
+            row.arriving.largest, row.distance
+        );
+        add(Severity::Warning, "gradient_grows", text);
+    }
+    if let Some(row) = growth.vanished() {
+        let text = format!(
+            "{} steps before the end of a sequence at most {:.1e} of the gradient by its last state arrives",
+            row.distance, row.arriving.largest
+        );
+        add(Severity::Note, "gradient_vanishes", text);
     }
 }
 

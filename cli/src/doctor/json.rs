@@ -1,11 +1,13 @@
 //! The report for machines. Numbers that are not finite are null.
 
 use super::case::{Place, Seen};
-use super::errors::{ChannelError, RESULTS};
+use super::errors::{UnitError, dtype};
+use super::growth::Growth;
 use super::histogram::Histogram;
 use super::plans::Planned;
 use super::ranges::{Flagged, Range};
 use super::report::{Report, Source};
+use super::results::{Axes, Kind};
 use super::text::distribution;
 use serde_json::{Map, Value, json};
 use ssm_kernels::ops::selective_scan::Dims;
@@ -16,6 +18,7 @@ pub(super) fn json(report: &Report<'_>) -> String {
     let options = report.case.options;
     let value = json!({
         "op": "selective_scan",
+        "direction": if report.case.upstream.is_some() { "backward" } else { "forward" },
         "dtype": report.case.dtype.name(),
         "batch": batch,
         "dim": dim,
@@ -28,10 +31,11 @@ pub(super) fn json(report: &Report<'_>) -> String {
         "healthy": report.is_healthy(),
         "findings": findings(report),
         "inputs": report.ranges.iter().map(range).collect::<Vec<_>>(),
-        "nonfinite": report.sources.iter().map(source).collect::<Vec<_>>(),
+        "nonfinite": report.sources.iter().map(|one| source(report, one)).collect::<Vec<_>>(),
         "errors": errors(report),
         "delta": delta(report),
         "horizon": horizon(report),
+        "growth": report.growth.as_ref().map(growth),
         "plans": report.plans.iter().flat_map(|plans| &plans.planned).map(planned).collect::<Vec<_>>(),
         "refused_plans": report.plans.iter().flat_map(|plans| &plans.refused).collect::<Vec<_>>(),
     });
@@ -52,7 +56,7 @@ fn findings(report: &Report<'_>) -> Vec<Value> {
 }
 
 fn place(place: Place) -> Value {
-    let Place { step, seq, channel, batch, time } = place;
+    let Place { step, seq, channel, batch, time, .. } = place;
     json!({"batch": batch, "channel": channel, "time": time, "sequence": seq, "step": step})
 }
 
@@ -62,9 +66,7 @@ fn seen(seen: &Seen) -> Value {
 
 fn range(range: &Range) -> Value {
     let flagged = |flagged: &Flagged| {
-        let first = range.index(flagged).map(|index| {
-            index.into_iter().map(|(name, i)| (name.to_string(), i.into())).collect::<Map<String, Value>>()
-        });
+        let first = range.index(flagged).map(named);
         json!({"count": flagged.count, "first": first})
     };
     let conversion = |one: &super::ranges::Conversion| json!({"dtype": one.dtype.name(), "overflow": flagged(&one.overflow), "underflow": flagged(&one.underflow)});
@@ -79,10 +81,15 @@ fn range(range: &Range) -> Value {
     })
 }
 
-fn source(source: &Source) -> Value {
-    let found = &source.nonfinite;
+fn named(names: impl IntoIterator<Item = (&'static str, usize)>) -> Value {
+    names.into_iter().map(|(name, i)| (name.to_string(), i.into())).collect::<Map<String, Value>>().into()
+}
+
+fn source(report: &Report<'_>, source: &Source) -> Value {
+    let (case, found) = (report.case, &source.nonfinite);
+    let trailed = if case.upstream.is_some() { "dh" } else { "state" };
     let cause = source.cause.as_ref().map(|cause| {
-        let trail = cause.trail.iter().map(|(step, h)| json!({"step": step, "state": h}));
+        let trail = cause.trail.iter().map(|(step, h)| json!({"step": step, trailed: h}));
         json!({
             "kind": cause.kind,
             "tensor": cause.tensor,
@@ -93,48 +100,63 @@ fn source(source: &Source) -> Value {
             "trail": trail.collect::<Vec<_>>(),
         })
     });
-    let first_state =
-        found.first_state.map(|[seq, channel, n]| json!({"sequence": seq, "channel": channel, "state": n}));
-    json!({
+    let mut value = json!({
         "dtype": source.name(),
-        "out": seen(&found.out),
-        "final_state": {"count": found.final_state, "first": first_state},
+        "result": found.first(&case.results).map(|(which, _)| case.results[which].name),
         "channels": found.channels,
         "cause": cause,
-    })
+    });
+    for (kind, lost) in case.results.iter().zip(&found.lost) {
+        let first = lost.first.map(|spot| match kind.axes {
+            Axes::Sequence => place(case.visited(spot.row, spot.unit, spot.element)),
+            _ => named(kind.names(spot.row, spot.element).into_iter().chain([(kind.unit(), spot.unit)])),
+        });
+        value[kind.name] = json!({"count": lost.count, "first": first});
+    }
+    value
 }
 
 fn errors(report: &Report<'_>) -> Vec<Value> {
     let mut errors = vec![];
-    for (i, dtype) in report.dtypes.iter().enumerate() {
-        for (which, name) in RESULTS.iter().enumerate() {
-            let all = || report.channels.iter().map(|channel| &channel.errors[i][which]);
-            let largest = |of: fn(&ChannelError) -> f64| all().map(of).fold(0.0, f64::max);
-            let [median, ninety, worst] = distribution(all().map(ChannelError::share));
+    for (i, &of_call) in report.dtypes.iter().enumerate() {
+        for (which, kind) in report.case.results.iter().enumerate() {
+            let all = &report.errors[i][which];
+            let largest = |of: fn(&UnitError) -> f64| all.iter().map(of).fold(0.0, f64::max);
+            let [median, ninety, worst] = distribution(all.iter().map(UnitError::share));
             let (judged, verdict) = (&report.judged[i], &report.judged[i].verdicts[which]);
-            errors.push(json!({
-                "result": name,
-                "dtype": dtype.name(),
+            let held = report.held(i, which);
+            let mut value = json!({
+                "result": kind.name,
+                "dtype": of_call.name(),
                 "largest": largest(|one| one.error),
                 "inputs": largest(|one| one.inputs),
                 "kernel": largest(|one| one.kernel),
                 "share": {"median": median, "ninety_percent": ninety, "largest": worst},
-                "lost": all().map(|one| one.lost).sum::<u64>(),
+                "lost": all.iter().map(|one| one.lost).sum::<u64>(),
+                "range": {
+                    "stored": dtype(kind, of_call).name(),
+                    "elements": held.all,
+                    "zero": held.zero,
+                    "subnormal": held.subnormal,
+                    "beyond": held.beyond,
+                    "largest": held.largest,
+                    "room_log2": held.room(dtype(kind, of_call)),
+                },
                 "rule": {
                     "holds": verdict.failure.is_none(),
                     "share_of_allowed": verdict.share,
                     "channels_judged": judged.channels.len(),
                 },
-                "channels": all().map(|one| channel(one, which)).collect::<Vec<_>>(),
-            }));
+            });
+            value[format!("{}s", kind.unit())] = all.iter().map(|one| unit(kind, one)).collect();
+            errors.push(value);
         }
     }
     errors
 }
 
 /// The place by the names of the result's dimensions.
-fn channel(one: &ChannelError, which: usize) -> Value {
-    let [outer, inner] = [["batch", "time"], ["sequence", "state"]][which];
+fn unit(kind: &Kind, one: &UnitError) -> Value {
     json!({
         "error": one.error,
         "share": one.share(),
@@ -142,8 +164,24 @@ fn channel(one: &ChannelError, which: usize) -> Value {
         "kernel": one.kernel,
         "truth": one.truth,
         "lost": one.lost,
-        "at": one.at.map(|[row, i]| json!({outer: row, inner: i})),
+        "at": one.at.map(|[row, i]| named(kind.names(row, i))),
     })
+}
+
+fn growth(growth: &Growth) -> Value {
+    let row = |row: &super::growth::Row| {
+        json!({
+            "steps_from_end": row.distance,
+            "count": row.count,
+            "nonfinite": row.nonfinite,
+            "largest": row.largest,
+            "mean": row.mean(),
+            "carried": row.carried,
+            "arriving_largest": row.arriving.largest,
+            "arriving_median": row.arriving.quantile(0.5),
+        })
+    };
+    growth.rows.iter().map(row).collect()
 }
 
 fn histogram(histogram: &Histogram) -> Value {

@@ -1,8 +1,10 @@
 //! `ssm doctor`: what is wrong with a call of the selective scan, and where it begins.
 
 mod case;
+mod compute;
 mod errors;
 mod findings;
+mod growth;
 mod histogram;
 mod json;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
@@ -10,31 +12,35 @@ mod launches;
 mod plans;
 mod ranges;
 mod report;
+mod results;
 mod rule;
 mod survey;
 mod text;
 mod trace;
 
-use crate::args::{DoctorArgs, IoDtype, Layout, Op};
+use crate::args::{DoctorArgs, Layout, Op};
 use crate::error::{CliError, Result};
 use crate::input::{self, Input};
-use crate::memory::Memory;
+use crate::memory::{Memory, filled};
 use crate::output;
 use crate::progress::Progress;
-use crate::run::selective_scan::{Options, Tensors};
+use crate::run::selective_scan::{Options, Tensors, Upstream};
+use crate::run::shaped::converted;
 use crate::run::{choose_op, for_op, memory_for};
 use crate::speed;
 use crate::tensor::Io;
 use case::Case;
-use errors::{Channel, Computed, Nonfinite};
+use compute::Computed;
+use errors::Compared;
+use growth::Growth;
 use half::{bf16, f16};
 use report::{Report, Source};
+use results::Kind;
 use ssm_kernels::Dtype;
 use ssm_kernels::ops::selective_scan::Dims;
+use ssm_kernels::prelude::{SelectiveScanGradients, ViewMut};
 use std::io::Write;
-use std::sync::{Mutex, PoisonError};
 use survey::Survey;
-use trace::Cause;
 
 /// Channels that are examined at a time, and elements of x that they have at the most.
 const CHANNELS: usize = 16;
@@ -77,19 +83,35 @@ fn examine_file(args: &DoctorArgs, err: &mut dyn Write) -> Result<Examined> {
 }
 
 fn examine<T: Io>(args: &DoctorArgs, input: &Input<'_>, memory: &mut Memory) -> Result<Examined> {
-    let options = Options::of(&input.metadata)?;
+    let options = Options::of(&input.metadata)?.once();
     let stored = Tensors::<T>::load(input, Layout::ChannelFirst, memory)?;
     let dims = stored.scan(&options)?.dims()?;
     stored.check_metadata(&input.metadata, &dims)?;
-    plan_memory(&dims, stored.io_elements(), args, memory)?;
+    let upstream = if args.backward { Some(upstream::<T>(&stored, &options, input, memory)?) } else { None };
+    let gradients = stored.gradients(&dims, input.asks_for("dinitial_state"));
+    let results = match upstream {
+        Some(_) => gradients.iter().map(Kind::of_gradient).collect(),
+        None => Kind::forward(&dims),
+    };
+    plan_memory(&dims, &results, stored.io_elements(), args, memory)?;
     let tensors = stored.converted::<f32>()?;
-    let case = Case { tensors: &tensors, options: &options, dtype: T::DTYPE, dims };
+    let upstream = upstream.as_ref().map(|upstream| upstream.mapped(&converted)).transpose()?;
+    let gradients = gradients.into_iter().map(|(gradient, _)| gradient).collect();
+    let case = Case {
+        tensors: &tensors,
+        upstream: upstream.as_ref(),
+        gradients,
+        results,
+        options: &options,
+        dtype: T::DTYPE,
+        dims,
+    };
     let mut dtypes = vec![];
-    args.dtype.iter().for_each(|dtype| {
-        if !dtypes.contains(dtype) {
-            dtypes.push(*dtype)
+    for dtype in args.dtype.iter().map(|dtype| dtype.dtype()) {
+        if !dtypes.contains(&dtype) {
+            dtypes.push(dtype);
         }
-    });
+    }
     let report = speed::in_pool(args.threads, || gather(&case, &dtypes, args.threads, memory))?;
     Ok(Examined {
         text: text::text(&report, args.channels),
@@ -98,66 +120,105 @@ fn examine<T: Io>(args: &DoctorArgs, input: &Input<'_>, memory: &mut Memory) -> 
     })
 }
 
+/// What comes from above, if the library takes it.
+fn upstream<'f, T: Io>(
+    tensors: &Tensors<'_, T>,
+    options: &Options,
+    input: &Input<'f>,
+    memory: &mut Memory,
+) -> Result<Upstream<'f, T>> {
+    let upstream = Upstream::<T>::load(input, Layout::ChannelFirst, memory)?;
+    let scan = tensors.scan(options)?;
+    let [dim, dstate] = tensors.A.extents;
+    let mut dA = filled(dim * dstate, 0.0)?;
+    let mut dA = ViewMut::new(&mut dA, [("dim", dim), ("dstate", dstate)]);
+    // The library checks what is asked for something.
+    scan.check_backward(upstream.views(), SelectiveScanGradients::new().dA(&mut dA))?;
+    Ok(upstream)
+}
+
 /// The widened inputs, one rounded copy of them, the results, and what is kept of each channel; and of the parts that are
 /// examined at a time their inputs, and results and rounded inputs in f64.
-fn plan_memory(dims: &Dims, io_elements: usize, args: &DoctorArgs, memory: &mut Memory) -> Result<()> {
+fn plan_memory(
+    dims: &Dims,
+    results: &[Kind],
+    io_elements: usize,
+    args: &DoctorArgs,
+    memory: &mut Memory,
+) -> Result<()> {
     let Dims { batch, dim, seqlen, dstate, nseqs, .. } = *dims;
+    let dtypes = args.dtype.len();
     memory.plan(io_elements, 2 * size_of::<f32>())?;
-    let states = crate::memory::elements("final_state", &[nseqs, dim, dstate])?;
-    memory.plan(batch * dim * seqlen, args.dtype.len() * 2 * size_of::<f32>())?;
-    memory.plan(states, args.dtype.len() * size_of::<f32>())?;
-    memory.plan(dim, 1024)?;
+    for kind in results {
+        let elements = crate::memory::elements(kind.name, &[kind.rows, kind.units, kind.elements])?;
+        memory.plan(elements, dtypes * size_of::<f32>())?;
+        // As backends store it, while it is widened.
+        memory.plan(if kind.io { elements } else { 0 }, size_of::<f32>())?;
+        memory.plan(if kind.is_shared() { elements } else { 0 }, (dtypes + 1) * size_of::<f64>())?;
+        memory.plan(kind.units, dtypes * size_of::<errors::UnitError>())?;
+    }
+    memory.plan(dim, 256)?;
     // Chunk offsets, in the library and here.
     memory.plan(nseqs.saturating_add(1), 3 * size_of::<usize>())?;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let part = batch.saturating_mul(seqlen).max(ELEMENTS).saturating_add(nseqs.saturating_mul(dstate));
-    memory.plan(args.threads.map_or(threads, usize::from).saturating_mul(part), 8 * size_of::<f64>())?;
+    let steps = batch.saturating_mul(seqlen);
+    let part = steps.max(ELEMENTS).saturating_add(nseqs.saturating_mul(dstate));
+    let in_parallel = threads(args.threads);
+    memory.plan(in_parallel.saturating_mul(part), 8 * size_of::<f64>())?;
+    if args.backward {
+        // Gradients and the states of a sequence; the sums over channels of each source.
+        let channels = channels_at_a_time(dims);
+        let groups = |kind: &Kind| kind.units.min(channels).saturating_mul(kind.rows.saturating_mul(kind.elements));
+        let shared = results.iter().filter(|kind| kind.is_shared()).map(groups).fold(0, usize::saturating_add);
+        let states = seqlen.saturating_add(1).saturating_mul(dstate);
+        memory.plan(in_parallel.saturating_mul(part), 8 * size_of::<f64>())?;
+        memory.plan(in_parallel.saturating_mul(states), size_of::<f64>())?;
+        memory.plan(in_parallel.saturating_mul(shared), (dtypes + 3) * size_of::<f64>())?;
+    }
     memory.reserve()
 }
 
-fn gather<'r>(case: &'r Case<'r>, dtypes: &[IoDtype], threads: Option<u16>, memory: &mut Memory) -> Result<Report<'r>> {
-    let Dims { batch, dim, seqlen, .. } = case.dims;
-    let each = (ELEMENTS / batch.saturating_mul(seqlen).max(1)).clamp(1, CHANNELS);
-    let blocks: Vec<Vec<usize>> =
-        (0..dim.div_ceil(each)).map(|i| (i * each..((i + 1) * each).min(dim)).collect()).collect();
-    let progress = Progress::new(dtypes.len() + blocks.len() + 1);
+fn channels_at_a_time(dims: &Dims) -> usize {
+    (ELEMENTS / dims.batch.saturating_mul(dims.seqlen).max(1)).clamp(1, CHANNELS)
+}
+
+fn threads(threads: Option<u16>) -> usize {
+    threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
+}
+
+/// What is kept of the channels.
+struct Examinations {
+    compared: Compared,
+    survey: Survey,
+    growth: Option<Growth>,
+    /// The sum of delta of each channel.
+    sums: Vec<f64>,
+}
+
+fn gather<'r>(case: &'r Case<'r>, dtypes: &[Dtype], threads: Option<u16>, memory: &mut Memory) -> Result<Report<'r>> {
+    let each = channels_at_a_time(&case.dims);
+    let progress = Progress::new(dtypes.len() + case.dims.dim.div_ceil(each) + 1);
     let mut computed = vec![];
-    for dtype in dtypes {
+    for &dtype in dtypes {
         progress.begin(&format!("cpu backend, {dtype}"));
-        computed.push(match dtype {
-            IoDtype::F32 => errors::compute::<f32>(case, threads, memory),
-            IoDtype::Bf16 => errors::compute::<bf16>(case, threads, memory),
-            IoDtype::F16 => errors::compute::<f16>(case, threads, memory),
-        }?);
+        computed.push(compute::compute(case, dtype, threads, memory)?);
         progress.step();
     }
     progress.begin("f64, channel by channel");
-    let survey = Mutex::new(Survey::new());
-    let examined = in_parallel(&blocks, threads != Some(1), |channels| {
-        let part = case.part(channels)?;
-        let mut own = Survey::new();
-        let sums: Vec<f64> =
-            channels.iter().enumerate().map(|(c, &channel)| own.take(case, &part, c, channel)).collect();
-        let compared = errors::compare(case, &part, channels, &computed)?;
-        survey.lock().unwrap_or_else(PoisonError::into_inner).merge(&own);
-        progress.step();
-        Ok((sums, compared))
-    })?;
-    let (sums, channels): (Vec<Vec<f64>>, Vec<Vec<Channel>>) = examined.into_iter().unzip();
-    let channels = channels.concat();
+    let Examinations { compared, survey, growth, sums } = examine_channels(case, each, &computed, threads, &progress)?;
     progress.begin("accuracy rule");
-    let judged = computed.iter().enumerate().map(|(i, one)| rule::judge(case, one, &channels, i));
+    let judged =
+        computed.iter().zip(&compared.errors).map(|(one, errors)| rule::judge(case, one, errors, threads, memory));
     let judged = judged.collect::<Result<Vec<_>>>()?;
-    let dtypes: Vec<Dtype> = computed.iter().map(|one| one.dtype).collect();
     let mut report = Report {
         case,
-        ranges: ranges::all(case, &dtypes),
-        sources: sources(case, &dtypes, &channels)?,
-        dtypes,
-        channels,
+        ranges: ranges::all(case, dtypes),
+        sources: sources(case, dtypes, &compared)?,
+        dtypes: dtypes.to_vec(),
+        errors: compared.errors,
         judged,
-        survey: survey.into_inner().unwrap_or_else(PoisonError::into_inner),
-        memory: report::Memory::new(case, &sums.concat()),
+        survey,
+        memory: report::Memory::new(case, &sums),
+        growth,
         plans: computed.into_iter().map(|Computed { plans, .. }| plans).collect(),
         findings: vec![],
     };
@@ -165,24 +226,53 @@ fn gather<'r>(case: &'r Case<'r>, dtypes: &[IoDtype], threads: Option<u16>, memo
     Ok(report)
 }
 
+/// `each` channels at a time, and so many of these parts in parallel as there are threads. What comes of them is put together in
+/// their order, so that sums do not depend on it.
+fn examine_channels(
+    case: &Case<'_>,
+    each: usize,
+    computed: &[Computed],
+    asked: Option<u16>,
+    progress: &Progress,
+) -> Result<Examinations> {
+    let dim = case.dims.dim;
+    let blocks: Vec<Vec<usize>> =
+        (0..dim.div_ceil(each)).map(|i| (i * each..((i + 1) * each).min(dim)).collect()).collect();
+    let mut all = Examinations {
+        compared: Compared::new(case, computed.len())?,
+        survey: Survey::new(),
+        growth: case.upstream.map(|_| Growth::new(case)),
+        sums: vec![],
+    };
+    for wave in blocks.chunks(threads(asked)) {
+        let examined = in_parallel(wave, asked != Some(1), |channels| {
+            let part = case.part(channels)?;
+            let (mut survey, mut growth) = (Survey::new(), case.upstream.map(|_| Growth::new(case)));
+            let channel = |(c, &channel)| survey.take(case, &part, c, channel);
+            let sums = channels.iter().enumerate().map(channel).collect();
+            growth.iter_mut().for_each(|growth| (0..channels.len()).for_each(|c| growth.take(case, &part, c)));
+            let compared = errors::compare(case, &part, channels, computed)?;
+            progress.step();
+            Ok(Examinations { compared, survey, growth, sums })
+        })?;
+        for (channels, one) in wave.iter().zip(examined) {
+            all.compared.merge(case, channels, one.compared);
+            all.survey.merge(&one.survey);
+            all.growth.iter_mut().zip(&one.growth).for_each(|(to, from)| to.merge(from));
+            all.sums.extend(one.sums);
+        }
+    }
+    all.compared.finish(case, computed);
+    Ok(all)
+}
+
 /// Each with the cause of what is not finite first.
-fn sources(case: &Case<'_>, dtypes: &[Dtype], channels: &[Channel]) -> Result<Vec<Source>> {
+fn sources(case: &Case<'_>, dtypes: &[Dtype], compared: &Compared) -> Result<Vec<Source>> {
     let all = std::iter::once(None).chain(dtypes.iter().copied().map(Some));
-    all.enumerate()
-        .map(|(i, dtype)| {
-            let mut nonfinite = Nonfinite::default();
-            channels.iter().for_each(|channel| nonfinite.merge(&channel.nonfinite[i]));
-            let cause = match errors::start(&nonfinite) {
-                None => None,
-                Some((seq, channel, place)) => {
-                    let found = trace::cause(case, seq, channel, dtype)?;
-                    // The plain recurrence may go on where the backend, which sums in another order, does not.
-                    Some(found.map_or_else(|| Cause::of_backend(place), |cause| cause.beside(place)))
-                }
-            };
-            Ok(Source { dtype, nonfinite, cause })
-        })
-        .collect()
+    let source = |(dtype, nonfinite): (Option<Dtype>, &errors::Nonfinite)| {
+        Ok(Source { dtype, nonfinite: nonfinite.clone(), cause: trace::cause(case, nonfinite, dtype)? })
+    };
+    all.zip(&compared.nonfinite).map(source).collect()
 }
 
 /// The work of all blocks, in their order.

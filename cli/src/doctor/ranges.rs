@@ -68,7 +68,11 @@ pub(super) fn all(case: &Case<'_>, dtypes: &[Dtype]) -> Vec<Range> {
     all.extend(tensors.D.iter().map(|D| channel("D", D)));
     all.extend(tensors.z.iter().map(|z| sequence("z", z)));
     all.extend(tensors.dt_bias.iter().map(|bias| channel("dt_bias", bias)));
-    all.extend(tensors.initial_state.iter().map(|one| wide("initial_state", STATE, &one.extents, &one.data)));
+    let state = |name, one: &Shaped<'_, f32, 3>| wide(name, STATE, &one.extents, &one.data);
+    all.extend(tensors.initial_state.iter().map(|one| state("initial_state", one)));
+    let upstream = case.upstream.iter();
+    all.extend(upstream.clone().filter_map(|upstream| Some(sequence("dout", upstream.dout.as_ref()?))));
+    all.extend(upstream.filter_map(|upstream| Some(state("dfinal_state", upstream.dfinal_state.as_ref()?))));
     all
 }
 
@@ -149,7 +153,7 @@ fn range_step(case: &Case<'_>, names: &[&str], extents: &[usize], flat: usize) -
 }
 
 /// Below it numbers lose bits, and then become 0.
-fn smallest_normal(dtype: Dtype) -> f32 {
+pub(super) fn smallest_normal(dtype: Dtype) -> f32 {
     match dtype {
         Dtype::F16 => half::f16::MIN_POSITIVE.to_f32(),
         _ => f32::MIN_POSITIVE,

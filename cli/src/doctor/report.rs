@@ -1,8 +1,9 @@
 //! All that was found out about a call.
 
 use super::case::Case;
-use super::errors::{Channel, Nonfinite};
+use super::errors::{Held, Nonfinite, UnitError, dtype};
 use super::findings::{Finding, Severity};
+use super::growth::Growth;
 use super::plans::Plans;
 use super::ranges::Range;
 use super::rule::Judged;
@@ -15,13 +16,16 @@ pub(super) struct Report<'r> {
     pub case: &'r Case<'r>,
     pub ranges: Vec<Range>,
     pub dtypes: Vec<Dtype>,
-    pub channels: Vec<Channel>,
+    /// Of each dtype, for each result, for each channel or group.
+    pub errors: Vec<Vec<Vec<UnitError>>>,
     /// Of each dtype.
     pub judged: Vec<Judged>,
     /// f64, then each dtype.
     pub sources: Vec<Source>,
     pub survey: Survey,
     pub memory: Memory,
+    /// Of the backward direction.
+    pub growth: Option<Growth>,
     /// Of each dtype.
     pub plans: Vec<Plans>,
     pub findings: Vec<Finding>,
@@ -78,6 +82,17 @@ impl Memory {
 }
 
 impl Report<'_> {
+    /// What the `i`-th dtype holds of a result.
+    pub fn held(&self, i: usize, which: usize) -> Held {
+        self.errors[i][which].iter().fold(Held::default(), |held, one| held.merge(&one.held))
+    }
+
+    /// The power of two by which the upstream gradients may be scaled in the `i`-th dtype.
+    pub fn room(&self, i: usize) -> Option<i32> {
+        let results = self.case.results.iter().enumerate();
+        results.filter_map(|(which, kind)| self.held(i, which).room(dtype(kind, self.dtypes[i]))).min()
+    }
+
     /// No error was found.
     pub fn is_healthy(&self) -> bool {
         self.findings.iter().all(|finding| finding.severity != Severity::Error)

@@ -1,8 +1,7 @@
 //! What the steps of a part do to its states: delta, and how long states remember.
 
-use super::case::{Case, Seen};
+use super::case::{Case, Part, Seen};
 use super::histogram::Histogram;
-use crate::run::selective_scan::Tensors;
 
 /// softplus(v) is v above it, as upstream.
 const LINEAR: f64 = 20.0;
@@ -76,7 +75,7 @@ impl Survey {
 
     /// Takes in channel `channel` of the call, which is `c` of `part`. Returns the sum of delta over its steps, without
     /// those where it is no number.
-    pub fn take(&mut self, case: &Case<'_>, part: &Tensors<'_, f32>, c: usize, channel: usize) -> f64 {
+    pub fn take(&mut self, case: &Case<'_>, Part { tensors: part, .. }: &Part<'_>, c: usize, channel: usize) -> f64 {
         let [batches, channels, seqlen] = part.x.extents;
         let dstate = part.A.extents[1];
         let bias = part.dt_bias.as_ref().map_or(0.0, |bias| f64::from(bias.data[c]));

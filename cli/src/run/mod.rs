@@ -6,7 +6,7 @@ mod discretise;
 mod emulator;
 pub(crate) mod results;
 pub(crate) mod selective_scan;
-mod shaped;
+pub(crate) mod shaped;
 mod squared_attention;
 mod state_update;
 
@@ -14,6 +14,7 @@ use crate::args::{Backend, Op, RunArgs};
 use crate::error::{CliError, Result, one_line};
 use crate::input::{self, Input};
 use crate::memory::Memory;
+use crate::metadata::refuse;
 use crate::output;
 use crate::report::{Clock, Report, Row};
 use crate::speed::Speed;
@@ -22,6 +23,7 @@ use clap::ValueEnum;
 use half::{bf16, f16};
 use ssm_kernels::Dtype;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;
 
@@ -41,6 +43,34 @@ struct Finished {
     speed: Speed,
     /// How many of what a call works through.
     work: (f64, &'static str),
+}
+
+/// Refuses options that are given, by name, where they do not apply.
+fn refuse_given<const N: usize>(op: impl Display, options: [(bool, &str); N]) -> Result<()> {
+    match options.into_iter().find(|(given, _)| *given) {
+        Some((_, option)) => Err(CliError::new(format!("{op}: {option} does not apply, expected none"))),
+        None => Ok(()),
+    }
+}
+
+/// Options and metadata of an operator that has no dt, nothing that a scan is cut by, and no gradients in its form for
+/// decoding. `why`: it has no dt.
+fn check_without_dt(op: Op, decodes: bool, args: &RunArgs, input: &Input<'_>, why: &str) -> Result<()> {
+    refuse_given(
+        op,
+        [
+            (args.states_every.is_some(), "--states-every"),
+            (args.split.is_some(), "--split"),
+            (args.backward && decodes, "--backward"),
+        ],
+    )?;
+    let metadata = &input.metadata;
+    metadata.flag("backward")?;
+    metadata.flag("dfinal_state")?;
+    if metadata.flag("dt_softplus")? == Some(true) {
+        return Err(refuse("dt_softplus", "true", format!("false: {why}")));
+    }
+    metadata.check_flag("initial_state", input.get("initial_state").is_some(), "`initial_state` is")
 }
 
 /// Keys whose values only inform, and those that are checked before the operator is known.

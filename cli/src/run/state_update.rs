@@ -1,7 +1,7 @@
 //! The state update on a file.
 
 use super::results::{Outline, judge, outline, plan, widened};
-use super::{Contents, Finished};
+use super::{Contents, Finished, refuse_given};
 use crate::args::{Backend, RunArgs};
 use crate::error::{CliError, Result};
 use crate::input::{Input, Typed};
@@ -203,13 +203,8 @@ impl<'f, T: Io, H: Io> Tensors<'f, T, H> {
 
 /// Loads, runs, judges.
 pub(super) fn run<T: Io>(args: &RunArgs, input: &Input<'_>, memory: &mut Memory) -> Result<Finished> {
-    for (given, option) in
-        [(args.layout.is_some(), "--layout"), (args.split.is_some(), "--split"), (args.backward, "--backward")]
-    {
-        if given {
-            return Err(CliError::new(format!("{OP}: {option} does not apply, expected none")));
-        }
-    }
+    let scan = [(args.layout.is_some(), "--layout"), (args.split.is_some(), "--split"), (args.backward, "--backward")];
+    refuse_given(OP, scan)?;
     if let Some(every) = args.states_every.filter(|every| every.get() != 1) {
         return Err(CliError::new(format!("{OP}: --states-every is {every}, expected 1: the state after each token")));
     }

@@ -5,12 +5,11 @@ mod forward;
 mod tensors;
 mod update;
 
-use super::{Contents, Finished};
+use super::{Contents, Finished, check_without_dt};
 use crate::args::{Layout, Op, RunArgs};
 use crate::error::{CliError, Result};
 use crate::input::Input;
 use crate::memory::Memory;
-use crate::metadata::refuse;
 use crate::tensor::Io;
 use half::{bf16, f16};
 use std::num::NonZeroUsize;
@@ -68,23 +67,9 @@ struct Options {
 
 impl Options {
     fn new(op: Op, args: &RunArgs, input: &Input<'_>) -> Result<Self> {
-        for (given, option) in [
-            (args.states_every.is_some(), "--states-every"),
-            (args.split.is_some(), "--split"),
-            (args.backward && op == Op::CausalConv1dUpdate, "--backward"),
-        ] {
-            if given {
-                return Err(CliError::new(format!("{op}: {option} does not apply, expected none")));
-            }
-        }
+        check_without_dt(op, op == Op::CausalConv1dUpdate, args, input, "a convolution has no dt")?;
         let metadata = &input.metadata;
-        metadata.flag("backward")?;
-        metadata.flag("dfinal_state")?;
-        if metadata.flag("dt_softplus")? == Some(true) {
-            return Err(refuse("dt_softplus", "true", "false: a convolution has no dt"));
-        }
         metadata.check_flag("has_bias", input.get("bias").is_some(), "`bias` is")?;
-        metadata.check_flag("initial_state", input.get("initial_state").is_some(), "`initial_state` is")?;
         Ok(Self {
             silu: metadata.flag("silu")?.unwrap_or(false),
             layout: args.layout.unwrap_or_default(),

@@ -4,7 +4,7 @@ mod backward;
 mod forward;
 mod tensors;
 
-use super::{Contents, Finished};
+use super::{Contents, Finished, refuse_given};
 use crate::args::RunArgs;
 use crate::error::{CliError, Result};
 use crate::input::Input;
@@ -40,15 +40,14 @@ struct Options {
 
 impl Options {
     fn new(args: &RunArgs, input: &Input<'_>) -> Result<Self> {
-        for (given, option) in [
-            (args.layout.is_some(), "--layout"),
-            (args.states_every.is_some(), "--states-every"),
-            (args.split.is_some(), "--split"),
-        ] {
-            if given {
-                return Err(CliError::new(format!("{OP}: {option} does not apply, expected none")));
-            }
-        }
+        refuse_given(
+            OP,
+            [
+                (args.layout.is_some(), "--layout"),
+                (args.states_every.is_some(), "--states-every"),
+                (args.split.is_some(), "--split"),
+            ],
+        )?;
         let metadata = &input.metadata;
         metadata.flag("backward")?;
         metadata.flag("lambda")?;

@@ -14,10 +14,11 @@ use ssm_kernels::prelude::*;
 use ssm_kernels::reference::accuracy::Loop;
 use ssm_kernels::reference::{Real, selective_scan as naive};
 use ssm_kernels::{Axes, Axis};
+use std::borrow::Cow;
 
 /// One of the results.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Gradient {
+pub(crate) enum Gradient {
     X,
     Dt,
     A,
@@ -30,7 +31,7 @@ pub(super) enum Gradient {
 }
 
 impl Gradient {
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Gradient::X => "dx",
             Gradient::Dt => "ddt",
@@ -63,11 +64,11 @@ impl Gradient {
     }
 
     /// Has the dtype of x.
-    fn is_io(self) -> bool {
+    pub fn is_io(self) -> bool {
         self.is_sequence() || matches!(self, Gradient::B { constant: false } | Gradient::C { constant: false })
     }
 
-    fn pick<R>(self, gradients: &mut naive::Gradients<R>) -> Vec<R> {
+    pub fn pick<R>(self, gradients: &mut naive::Gradients<R>) -> Vec<R> {
         std::mem::take(match self {
             Gradient::X => &mut gradients.dx,
             Gradient::Dt => &mut gradients.ddt,
@@ -83,24 +84,34 @@ impl Gradient {
 }
 
 /// The upstream gradients that the file has.
-struct Upstream<'f, T: Clone> {
-    dout: Option<Shaped<'f, T, 3>>,
-    dfinal_state: Option<Shaped<'f, f32, 3>>,
-    layout: Layout,
+pub(crate) struct Upstream<'f, T: Clone> {
+    pub dout: Option<Shaped<'f, T, 3>>,
+    pub dfinal_state: Option<Shaped<'f, f32, 3>>,
+    pub layout: Layout,
 }
 
 impl<'f, T: Io> Upstream<'f, T> {
-    fn load(input: &Input<'f>, layout: Layout, memory: &mut Memory) -> Result<Self> {
+    pub fn load(input: &Input<'f>, layout: Layout, memory: &mut Memory) -> Result<Self> {
         let dout = sequence(input, "dout", layout, memory)?;
         let dfinal_state = shaped(input, "dfinal_state", ["batch", "dim", "dstate"])?;
         if dout.is_none() && dfinal_state.is_none() {
             let expected = "it or `dfinal_state` with --backward";
             return Err(CliError::value(OP, "dout", "is missing", expected));
         }
+        input.metadata.check_flag("dfinal_state", dfinal_state.is_some(), "`dfinal_state` is")?;
         Ok(Self { dout, dfinal_state, layout })
     }
 
-    fn views(&self) -> SelectiveScanUpstream<'_, T> {
+    /// The same with other elements in dout; dfinal_state is lent.
+    pub fn mapped<'s, U: Io>(&'s self, elements: &impl Fn(&'s [T]) -> Result<Cow<'s, [U]>>) -> Result<Upstream<'s, U>> {
+        Ok(Upstream {
+            dout: self.dout.as_ref().map(|dout| dout.mapped(elements)).transpose()?,
+            dfinal_state: self.dfinal_state.as_ref().map(Shaped::lent),
+            layout: self.layout,
+        })
+    }
+
+    pub fn views(&self) -> SelectiveScanUpstream<'_, T> {
         let mut upstream = SelectiveScanUpstream::new();
         if let Some(dout) = &self.dout {
             upstream = upstream.dout(sequence_view(dout, self.layout));
@@ -110,6 +121,15 @@ impl<'f, T: Io> Upstream<'f, T> {
         }
         upstream
     }
+}
+
+/// Each in the dtype of the input that it belongs to.
+pub(crate) fn outlines<T: Io>(gradients: &[(Gradient, Vec<usize>)]) -> Vec<Outline> {
+    let outline = |(gradient, shape): &(Gradient, Vec<usize>)| match gradient.is_io() {
+        true => outline::<T>(gradient.name(), shape.clone()),
+        false => outline::<f32>(gradient.name(), shape.clone()),
+    };
+    gradients.iter().map(outline).collect()
 }
 
 /// Runs and judges.
@@ -122,16 +142,9 @@ pub(super) fn run<'f, T: Io>(
     memory: &mut Memory,
 ) -> Result<(Vec<Tensor>, Vec<Row>, Speed)> {
     let upstream = Upstream::load(input, options.layout, memory)?;
-    input.metadata.check_flag("dfinal_state", upstream.dfinal_state.is_some(), "`dfinal_state` is")?;
     let dims = scan.dims()?;
     let gradients = tensors.gradients(&dims, input.asks_for("dinitial_state"));
-    let outlines: Vec<Outline> = gradients
-        .iter()
-        .map(|(gradient, shape)| match gradient.is_io() {
-            true => outline::<T>(gradient.name(), shape.clone()),
-            false => outline::<f32>(gradient.name(), shape.clone()),
-        })
-        .collect();
+    let outlines = outlines::<T>(&gradients);
     let gradients: Vec<Gradient> = gradients.into_iter().map(|(gradient, _)| gradient).collect();
     plan(&outlines, 2 * size_of::<f64>(), input, memory)?;
     // All states of one row in the naive loops, and their gradients of what the file does not have.
@@ -153,12 +166,12 @@ pub(super) fn run<'f, T: Io>(
 }
 
 /// The arguments of the call.
-struct Call<'r, 'a, 'f, T: Io> {
-    scan: &'r SelectiveScan<'a, T>,
-    upstream: &'r Upstream<'f, T>,
-    gradients: &'r [Gradient],
-    outlines: &'r [Outline],
-    options: &'r Options,
+pub(crate) struct Call<'r, 'a, 'f, T: Io> {
+    pub scan: &'r SelectiveScan<'a, T>,
+    pub upstream: &'r Upstream<'f, T>,
+    pub gradients: &'r [Gradient],
+    pub outlines: &'r [Outline],
+    pub options: &'r Options,
 }
 
 /// A gradient in the dtype of the input that it belongs to.
@@ -211,7 +224,8 @@ impl<T: Io> Buffer<T> {
 }
 
 impl<'a, T: Io> Call<'_, 'a, '_, T> {
-    fn timed(
+    /// All gradients, of the last of the calls that the options ask for.
+    pub fn timed(
         &self,
         backend: &(impl Backward<SelectiveScan<'a, T>> + Sync),
         memory: &mut Memory,

@@ -11,6 +11,7 @@ use crate::input::Input;
 use crate::memory::Memory;
 use crate::metadata::Metadata;
 use crate::tensor::Io;
+pub(crate) use backward::{Call, Gradient, Upstream, outlines};
 use ssm_kernels::ops::selective_scan::Dims;
 use std::num::NonZeroUsize;
 pub(crate) use tensors::{Projected, Shaped, Tensors};
@@ -93,6 +94,11 @@ impl Options {
             reverse: metadata.flag("reverse")?.unwrap_or(false),
             ..Self::default()
         })
+    }
+
+    /// Of a call that nobody times.
+    pub fn once(self) -> Self {
+        Self { repeat: Some(NonZeroUsize::MIN), ..self }
     }
 
     fn new(args: &RunArgs, metadata: &Metadata) -> Result<Self> {

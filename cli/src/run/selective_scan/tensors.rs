@@ -123,7 +123,7 @@ impl<'f, T: Io> Tensors<'f, T> {
 
     /// The gradients that the call has: their names, and their shapes. A state before the first has one even where it is
     /// not given, if `of_state`.
-    pub(super) fn gradients(&self, dims: &Dims, of_state: bool) -> Vec<(Gradient, Vec<usize>)> {
+    pub fn gradients(&self, dims: &Dims, of_state: bool) -> Vec<(Gradient, Vec<usize>)> {
         let Dims { batch, dim, seqlen, dstate, nseqs, .. } = *dims;
         let sequence = vec![batch, dim, seqlen];
         let projection = |projection: &Projected<'_, T>| match projection {

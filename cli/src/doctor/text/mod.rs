@@ -1,6 +1,10 @@
 //! The report for people.
 
-use super::errors::{ChannelError, RESULTS};
+mod errors;
+
+pub(super) use errors::distribution;
+
+use super::growth::{Growth, Row};
 use super::histogram::Histogram;
 use super::plans::Launched;
 use super::ranges::{Conversion, Range};
@@ -25,7 +29,8 @@ pub(super) fn text(report: &Report<'_>, listed: usize) -> String {
     }
     text += &ranges(report);
     text += &first_nonfinite(report);
-    text += &errors(report, listed);
+    text += &errors::errors(report, listed);
+    report.growth.iter().for_each(|of| text += &growth(of));
     text += &memory(report);
     text += &plans(report);
     text
@@ -35,8 +40,9 @@ fn call(report: &Report<'_>) -> String {
     let Dims { batch, dim, seqlen, dstate, nseqs, .. } = report.case.dims;
     let options = report.case.options;
     let limit = options.dt_limit.map_or("none".into(), |(min, max)| format!("[{min:?}, {max:?}]"));
+    let direction = if report.case.upstream.is_some() { ", backward" } else { "" };
     format!(
-        "selective_scan, dtype {}\nbatch {batch}, dim {dim}, seqlen {seqlen}, dstate {dstate}, nseqs {nseqs}\n\
+        "selective_scan{direction}, dtype {}\nbatch {batch}, dim {dim}, seqlen {seqlen}, dstate {dstate}, nseqs {nseqs}\n\
          dt_softplus {}, dt_limit {limit}, reverse {}\n",
         report.case.dtype, options.dt_softplus, options.reverse
     )
@@ -126,99 +132,55 @@ fn ranges(report: &Report<'_>) -> String {
 }
 
 fn first_nonfinite(report: &Report<'_>) -> String {
-    let mut text = String::from("\nfirst that is not finite, in scan order\n");
+    let (results, back) = (&report.case.results, report.case.upstream.is_some());
+    let order = if back { "counted from the end of the sequences, as they are computed" } else { "in scan order" };
+    let mut text = format!("\nfirst that is not finite, {order}\n");
     for same in report.sources.chunk_by(Source::is_like) {
         let Source { nonfinite, cause, .. } = &same[0];
         let name = same.iter().map(Source::name).collect::<Vec<_>>().join(", ");
-        if nonfinite.is_none() {
+        let Some((which, spot)) = nonfinite.first(results) else {
             text += &format!("  {name}: none\n");
             continue;
-        }
-        let place = match (nonfinite.out.first, nonfinite.first_state) {
-            (Some(place), _) => format!("out at {place}"),
-            (None, Some([seq, channel, n])) => format!("final_state at (sequence {seq}, channel {channel}, state {n})"),
-            (None, None) => continue,
         };
-        text += &format!("  {name}: {place}\n");
-        cause.iter().for_each(|cause| text += &explained(cause));
+        text += &format!("  {name}: {} at {}\n", results[which].name, results[which].place(report.case, &spot));
+        cause.iter().for_each(|cause| text += &explained(cause, back));
+        let lost = results.iter().zip(&nonfinite.lost).filter(|(_, lost)| back && lost.count > 0);
+        let lost: Vec<String> = lost.map(|(kind, lost)| format!("{} {}", lost.count, kind.name)).collect();
+        if back {
+            text += &wrapped("       ", &format!("elements that are not finite: {}", lost.join(", ")));
+        }
     }
     text
 }
 
-fn explained(cause: &Cause) -> String {
+fn growth(growth: &Growth) -> String {
+    let mut text = String::from("\ngradient by the state, from the end of the sequences (f64)\n");
+    text += &wrapped(
+        "  ",
+        "|dh| is that by the state after the step; carried: what later steps leave of it. Arriving: of the gradient by the \
+         last state, exp(sum of delta A); largest and median over (sequence, channel, state).",
+    );
+    let header = ["steps from end", "largest |dh|", "mean |dh|", "carried", "arriving", "median", "non-finite"];
+    let row = |row: &Row| {
+        let arriving = [Some(row.arriving.largest), row.arriving.quantile(0.5)];
+        let mut cells = vec![row.distance.to_string()];
+        cells.extend([row.largest, row.mean(), row.carried].map(short));
+        cells.extend(arriving.map(|share| share.map_or("-".into(), short)));
+        cells.push(number(row.nonfinite));
+        cells
+    };
+    text + &table(&header, &growth.rows.iter().map(row).collect::<Vec<_>>(), 0)
+}
+
+fn explained(cause: &Cause, back: bool) -> String {
     let at = cause.step.map_or(String::new(), |[step, time]| format!(" at time {time}, step {step}"));
     let mut text = wrapped("       ", &format!("cause{at}: {}", cause.text));
     if !cause.trail.is_empty() {
         let steps: Vec<String> = cause.trail.iter().map(|(step, h)| format!("{} at step {step}", short(*h))).collect();
-        text += &wrapped("       ", &format!("|h| before: {}", steps.join(", ")));
+        let trailed = if back { "|dh| at later steps" } else { "|h| before" };
+        text += &wrapped("       ", &format!("{trailed}: {}", steps.join(", ")));
     }
     text
-}
-
-/// Median, nine tenths and largest of shares.
-pub(super) fn distribution(shares: impl Iterator<Item = f64>) -> [f64; 3] {
-    let mut shares: Vec<f64> = shares.collect();
-    shares.sort_by(f64::total_cmp);
-    // The smallest below which, itself included, that share of all lies.
-    let rank = |share: f64| ((share * shares.len() as f64).ceil() as usize).saturating_sub(1);
-    [0.5, 0.9, 1.0].map(|share| shares.get(rank(share)).copied().unwrap_or(0.0))
-}
-
-fn errors(report: &Report<'_>, listed: usize) -> String {
-    let mut text = String::from("\nerrors of the cpu backend\n");
-    text += &wrapped(
-        "  ",
-        "Of a channel: the largest distance from f64 on the inputs as the file stores them, and what makes it: the \
-         rounding of the inputs to the dtype, and the kernel (on the rounded inputs; f32 arithmetic, rounding of out). Shares \
-         are of the channel's largest |truth|. Allowed: by the accuracy rule, of the kernel's.",
-    );
-    let header = ["result", "dtype", "largest", "inputs", "kernel", "median", "90 %", "worst", "lost", "allowed"];
-    let mut rows = vec![];
-    for (i, dtype) in report.dtypes.iter().enumerate() {
-        for (which, name) in RESULTS.iter().enumerate() {
-            let all = || report.channels.iter().map(|channel| &channel.errors[i][which]);
-            let largest = |of: fn(&ChannelError) -> f64| short(all().map(of).fold(0.0, f64::max));
-            let mut row = vec![name.to_string(), dtype.to_string()];
-            row.extend([largest(|one| one.error), largest(|one| one.inputs), largest(|one| one.kernel)]);
-            row.extend(distribution(all().map(ChannelError::share)).map(percent));
-            row.push(number(all().map(|one| one.lost).sum()));
-            row.push(allowed(report, i, which));
-            rows.push(row);
-        }
-    }
-    text += &table(&header, &rows, 2);
-    for (dtype, judged) in report.dtypes.iter().zip(&report.judged) {
-        if judged.channels.len() < report.channels.len() {
-            let said = format!("{dtype}: judged on the {} channels that err most.", judged.channels.len());
-            text += &wrapped("  ", &said);
-        }
-    }
-    if listed > 0 { text + &worst(report, listed) } else { text }
-}
-
-fn allowed(report: &Report<'_>, i: usize, which: usize) -> String {
-    let verdict = &report.judged[i].verdicts[which];
-    let word = if verdict.failure.is_some() { "FAIL" } else { "ok" };
-    format!("{:.1} % {word}", 100.0 * verdict.share)
-}
-
-/// The worst channels of out, by share.
-fn worst(report: &Report<'_>, listed: usize) -> String {
-    let header = ["dtype", "channel", "error", "of |truth|", "inputs", "kernel", "|truth|", "batch", "time"];
-    let mut rows = vec![];
-    for (i, dtype) in report.dtypes.iter().enumerate() {
-        let share = |channel: &usize| report.channels[*channel].errors[i][0].share();
-        let mut ranked: Vec<usize> = (0..report.channels.len()).collect();
-        ranked.sort_by(|a, b| share(b).total_cmp(&share(a)));
-        for channel in ranked.into_iter().take(listed) {
-            let one = &report.channels[channel].errors[i][0];
-            let mut row = vec![dtype.to_string(), channel.to_string(), short(one.error), percent(one.share())];
-            row.extend([one.inputs, one.kernel, one.truth].map(short));
-            row.extend((0..2).map(|which| one.at.map_or("-".into(), |at| at[which].to_string())));
-            rows.push(row);
-        }
-    }
-    format!("\nworst channels of out\n{}", table(&header, &rows, 1))
 }
 
 fn memory(report: &Report<'_>) -> String {
