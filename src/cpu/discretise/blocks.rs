@@ -177,7 +177,10 @@ pub(super) struct Blocks {
 
 impl Blocks {
     /// `outputs`: strides of what is written.
-    pub fn new<T: Element>(inputs: &Inputs<'_, T, Host>, outputs: impl Iterator<Item = [i64; MAX_RANK]> + Clone) -> Self {
+    pub fn new<T: Element>(
+        inputs: &Inputs<'_, T, Host>,
+        outputs: impl Iterator<Item = [i64; MAX_RANK]> + Clone,
+    ) -> Self {
         let extents = inputs.extents();
         let (dt, bias) = (inputs.dt.layout.strides, inputs.dt_bias.map_or([0; MAX_RANK], |bias| bias.layout.strides));
         let of_inputs = [dt, inputs.A.layout.strides, inputs.B.layout.strides].into_iter();
