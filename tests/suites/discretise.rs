@@ -214,6 +214,37 @@ fn scans<B: Backend, T: Element>() {
 
 crate::suites!(drawn, extremes, dt_limit_by_hand, blocks, scans);
 
+/// An output whose neighbours lie along another dimension than those of most tensors: bits do not depend on it.
+#[test]
+fn an_output_across() {
+    let [batch, dim, dstate, seqlen] = [2, 40, 5, 16];
+    let spec = DiscretiseSpec {
+        rule: Rule::Zoh,
+        extents: vec![batch, dim, dstate, seqlen],
+        has: [[true; 4]; 5],
+        dt_bias: true,
+        dt_softplus: true,
+        dt_limit: false,
+        upstream: [true; 4],
+        order: Order::Dense,
+        seed: 5,
+    };
+    let case = DiscretiseCase::<f32>::new(&spec);
+    let op = case.op().expect("a valid case");
+    let [b, d, n, t] = [("batch", batch), ("dim", dim), ("dstate", dstate), ("seqlen", seqlen)];
+    let A_bar = |dims: [(&'static str, usize); 4]| {
+        let mut memory = vec![f32::NAN; batch * dim * dstate * seqlen];
+        let mut view = ViewMut::new(&mut memory, dims);
+        Cpu::new().forward(&op, DiscretiseOutputs::new().A_bar(&mut view)).expect("a valid case runs");
+        memory
+    };
+    let (along, across) = (A_bar([b, d, n, t]), A_bar([b, n, t, d]));
+    for (i, value) in along.iter().enumerate() {
+        let (b, d, rest) = (i / (dim * dstate * seqlen), i / (dstate * seqlen) % dim, i % (dstate * seqlen));
+        assert_eq!(value.to_bits(), across[(b * dstate * seqlen + rest) * dim + d].to_bits(), "at {i}");
+    }
+}
+
 /// The CPU backend's bits do not depend on the instruction set.
 #[test]
 fn instructions_do_not_change_bits() {
