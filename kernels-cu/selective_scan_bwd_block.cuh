@@ -317,12 +317,12 @@ struct Block {
     __device__ __forceinline__ void copy_states(
         const SsmState &s, int64_t row, uint32_t slab, float4 *own, bool save) const {
         const int64_t offset = row * s.batch_stride + d() * s.dim_stride;
-        copy_states_of<LANES>(
+        copy_states_of<LANES, kThreads, S::kFlips != 0>(
             reinterpret_cast<float *>(own), 1, s.address, offset, s.dstate_stride, slab, active() ? p.dstate : 0, 0.0f, save,
             flip());
     }
     __device__ __forceinline__ void load_A(uint32_t slab, float (&A)[kStates]) const {
-        copy_states_of<LANES>(
+        copy_states_of<LANES, kThreads, S::kFlips != 0>(
             reinterpret_cast<float *>(own_states(0)), 1, p.A.address, d() * p.A.dim_stride, p.A.dstate_stride, slab,
             active() ? p.dstate : 0, kAbsentA, false, flip());
         load_quads(own_states(0), A);
