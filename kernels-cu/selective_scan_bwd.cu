@@ -7,7 +7,7 @@
 // a pass of its own, always in the same order.
 
 #include "selective_scan_bwd_steps.cuh"
-#include "selective_scan_bwd_stretch.cuh"
+#include "selective_scan_bwd_whole.cuh"
 
 namespace {
 
@@ -77,7 +77,7 @@ struct Backward {
         }
         if (b.lane() == 0) {
             const float D = b.active() && p.dout.address ? load_vector(p.D, b.d(), 0.0f) : 0.0f;
-            set(b.base + S::kD + b.channel() * 4, D);
+            set2(b.base + S::kD + b.channel() * 8, D, b.active() ? load_vector(p.dt_bias, b.d(), 0.0f) : 0.0f);
         }
         if (p.dB_constant.address) {
             store_quads(b.own(b.sum_B()), lane.dA);
@@ -168,23 +168,40 @@ struct Backward {
     // The stretch of a tile.
     __device__ __forceinline__ void bring(int tile, bool ahead) const {
         const int step0 = first_of_stretch(tile);
-        Piece<T, LANES> piece(b, step0, end());
+        if (S::kMoved && WholeStretch<T, LANES, false>::is_one(b, step0, end())) {
+            const WholeStretch<T, LANES, false> strided(b, step0);
+            strided.stage_projections(ahead);
+            if (WholeStretch<T, LANES, true>::is_one(b, step0, end())) {
+                WholeStretch<T, LANES, true>(b, step0).stage(ahead);
+            } else {
+                strided.stage(ahead);
+            }
+        } else {
+            Piece<T, LANES> piece(b, step0, end());
 #pragma unroll 1
-        for (int first = 0; first < S::kStretch; first += S::kPiece) {
-            piece.stage(ahead);
-            piece.on();
-        }
-        if (!S::kSlabs) {
-            stage_projections(b, step0, min(static_cast<int>(S::kStretch), end() - step0), 0, ahead);
+            for (int first = 0; first < S::kStretch; first += S::kPiece) {
+                piece.stage(ahead);
+                piece.on();
+            }
+            if (!S::kSlabs) {
+                stage_projections(b, step0, min(static_cast<int>(S::kStretch), end() - step0), 0, ahead);
+            }
         }
         __syncthreads();
     }
     __device__ __forceinline__ void send(int tile) const {
-        Piece<T, LANES> piece(b, first_of_stretch(tile), end());
+        const int step0 = first_of_stretch(tile);
+        if (S::kMoved && WholeStretch<T, LANES, true>::is_one(b, step0, end())) {
+            WholeStretch<T, LANES, true>(b, step0).write();
+        } else if (S::kMoved && WholeStretch<T, LANES, false>::is_one(b, step0, end())) {
+            WholeStretch<T, LANES, false>(b, step0).write();
+        } else {
+            Piece<T, LANES> piece(b, step0, end());
 #pragma unroll 1
-        for (int first = 0; first < S::kStretch; first += S::kPiece) {
-            piece.write();
-            piece.on();
+            for (int first = 0; first < S::kStretch; first += S::kPiece) {
+                piece.write();
+                piece.on();
+            }
         }
     }
     // What a slab needs, that was another's.
@@ -229,12 +246,13 @@ struct Backward {
     }
 
     // Steps of a tile forward.
+    template <int STEPS>
     __device__ __forceinline__ void forward(
         int tile, int steps, bool keep, bool mild, const Lane<LANES> &lane, float (&h)[kStates]) const {
-        if (kFast && mild) {
-            go_forward<kFast>(b, first_of(tile), steps, keep, lane.A, lane.mild, h);
+        if (kFast && mild && steps == S::kTile) {
+            go_forward<kFast, STEPS>(b, first_of(tile), steps, keep, lane.A, lane.mild, h);
         } else {
-            go_forward<false>(b, first_of(tile), steps, keep, lane.A, lane.mild, h);
+            go_forward<false, 0>(b, first_of(tile), steps, keep, lane.A, lane.mild, h);
         }
     }
 
@@ -252,7 +270,7 @@ struct Backward {
             int next = tile;
 #pragma unroll 1
             do {
-                forward(next, S::kTile, false, is_mild(first_of(next), lane), lane, h);
+                forward<S::kTile>(next, S::kTile, false, is_mild(first_of(next), lane), lane, h);
                 ++next;
                 if (!p.sparse || next % kTiles == 0) {
                     store_quads(b.before_tile(next, slab), h);
@@ -278,7 +296,7 @@ struct Backward {
 #pragma unroll 1
             for (; from <= tile; ++from) {
                 const bool last = from == tile;
-                forward(from, last ? steps : S::kTile, last, last ? mild : is_mild(first_of(from), lane), lane, h);
+                forward<kFast ? S::kTile : 0>(from, last ? steps : S::kTile, last, last ? mild : is_mild(first_of(from), lane), lane, h);
             }
         }
         back(first, steps, slab, mild, lane, h);
