@@ -152,7 +152,7 @@ struct Backward {
         return b.number(kWindow);
     }
     __device__ __forceinline__ int end() const {
-        return min(w0() + b.number(kEvery), b.number(kEnd));
+        return b.number(kWindowEnd);
     }
     __device__ __forceinline__ int first_of_stretch(int tile) const {
         return w0() + tile / kTiles * S::kStretch;
@@ -171,7 +171,7 @@ struct Backward {
         if (S::kMoved && WholeStretch<T, LANES, false>::is_one(b, step0, end())) {
             const WholeStretch<T, LANES, false> strided(b, step0);
             strided.stage_projections(ahead);
-            if (WholeStretch<T, LANES, true>::is_one(b, step0, end())) {
+            if (strided.is_moved()) {
                 WholeStretch<T, LANES, true>(b, step0).stage(ahead);
             } else {
                 strided.stage(ahead);
@@ -191,10 +191,13 @@ struct Backward {
     }
     __device__ __forceinline__ void send(int tile) const {
         const int step0 = first_of_stretch(tile);
-        if (S::kMoved && WholeStretch<T, LANES, true>::is_one(b, step0, end())) {
-            WholeStretch<T, LANES, true>(b, step0).write();
-        } else if (S::kMoved && WholeStretch<T, LANES, false>::is_one(b, step0, end())) {
-            WholeStretch<T, LANES, false>(b, step0).write();
+        if (S::kMoved && WholeStretch<T, LANES, false>::is_one(b, step0, end())) {
+            const WholeStretch<T, LANES, false> strided(b, step0);
+            if (strided.is_moved()) {
+                WholeStretch<T, LANES, true>(b, step0).write();
+            } else {
+                strided.write();
+            }
         } else {
             Piece<T, LANES> piece(b, step0, end());
 #pragma unroll 1
@@ -238,21 +241,20 @@ struct Backward {
             }
         } else if (p.dstate == 0) {
             put_without_states(b, first, steps);
-        } else if (kFast && mild) {
+        } else if (kFast && mild && steps == S::kTile) {
             go_back<kFast>(b, first, steps, slab, lane.A, lane.mild, h, lane.carry, lane.dA);
         } else {
             go_back<false>(b, first, steps, slab, lane.A, lane.mild, h, lane.carry, lane.dA);
         }
     }
 
-    // Steps of a tile forward.
-    template <int STEPS>
+    // Steps of a tile forward. Mild ones have the same bits in the long form, which a tile takes that lacks some.
     __device__ __forceinline__ void forward(
         int tile, int steps, bool keep, bool mild, const Lane<LANES> &lane, float (&h)[kStates]) const {
         if (kFast && mild && steps == S::kTile) {
-            go_forward<kFast, STEPS>(b, first_of(tile), steps, keep, lane.A, lane.mild, h);
+            go_forward<kFast>(b, first_of(tile), steps, keep, lane.A, lane.mild, h);
         } else {
-            go_forward<false, 0>(b, first_of(tile), steps, keep, lane.A, lane.mild, h);
+            go_forward<false>(b, first_of(tile), steps, keep, lane.A, lane.mild, h);
         }
     }
 
@@ -270,7 +272,7 @@ struct Backward {
             int next = tile;
 #pragma unroll 1
             do {
-                forward<S::kTile>(next, S::kTile, false, is_mild(first_of(next), lane), lane, h);
+                forward(next, S::kTile, false, is_mild(first_of(next), lane), lane, h);
                 ++next;
                 if (!p.sparse || next % kTiles == 0) {
                     store_quads(b.before_tile(next, slab), h);
@@ -296,7 +298,7 @@ struct Backward {
 #pragma unroll 1
             for (; from <= tile; ++from) {
                 const bool last = from == tile;
-                forward<kFast ? S::kTile : 0>(from, last ? steps : S::kTile, last, last ? mild : is_mild(first_of(from), lane), lane, h);
+                forward(from, last ? steps : S::kTile, last, last ? mild : is_mild(first_of(from), lane), lane, h);
             }
         }
         back(first, steps, slab, mild, lane, h);
@@ -352,6 +354,7 @@ struct Backward {
                 const int steps = min(b.number(kEvery), b.number(kEnd) - window);
                 set_int(b.base + S::kKept + 4 * kWindow, window);
                 set_int(b.base + S::kKept + 4 * kLastTile, (steps - 1) / S::kTile);
+                set_int(b.base + S::kKept + 4 * kWindowEnd, window + steps);
             }
             __syncthreads();
             run_window(lane);

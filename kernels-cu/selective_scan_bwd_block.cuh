@@ -28,12 +28,13 @@ enum Number {
     kChannelCount,
     // How the sequences lie (`Lie`).
     kLies,
-    // The first step of the window, and its last tile.
+    // The first step of the window, its last tile, and the step after its last.
     kWindow,
     kLastTile,
+    kWindowEnd,
     // Addresses, in two halves: of the states before the tiles of the block; where x, dt, z, dout, dx, ddt and dz have the
     // block's first channel, B and C its group, and dB and dC, or their partial sums, that too.
-    kTileStates = (kLastTile + 2) / 2 * 2,
+    kTileStates = (kWindowEnd + 2) / 2 * 2,
     kSequences = kTileStates + 2,
     kProjections = kSequences + 2 * 7,
     kProjectionSums = kProjections + 2 * 2,

@@ -1,4 +1,5 @@
-// The state loops of the backward scan. FAST: steps are mild for all states, and B and C vary with time.
+// The state loops of the backward scan. FAST: steps are mild for all states, B and C vary with time, and, except in a carry pass,
+// no step of the tile is missing.
 #pragma once
 
 #include "selective_scan_bwd_sums.cuh"
@@ -67,9 +68,8 @@ struct Projections {
     }
 };
 
-// Forward through steps of the stretch; if `keep`, the states before each stay in shared memory. STEPS: as many as `steps`, or 0,
-// any number.
-template <bool FAST, int STEPS, typename T, int LANES>
+// Forward through steps of the stretch; if `keep`, the states before each stay in shared memory.
+template <bool FAST, typename T, int LANES>
 __device__ __forceinline__ void go_forward(
     const Block<T, LANES> &b, int first, int steps, bool keep, const Rates<LANES> &A, float mild, float (&h)[kStates]) {
     using S = Places<LANES>;
@@ -77,8 +77,8 @@ __device__ __forceinline__ void go_forward(
     const uint32_t A_at = A.at(b.base);
     uint32_t states = b.base + this_thread() * 16;
     uint32_t pair = b.base + S::kDeltaX + first * S::kPairBytes + b.channel() * 8;
-#pragma unroll(STEPS > 0 ? 2 : 1)
-    for (int left = STEPS > 0 ? STEPS : steps; left > 0; --left) {
+#pragma unroll(FAST ? 2 : 1)
+    for (int left = FAST ? S::kTile : steps; left > 0; --left) {
         if (keep) {
 #pragma unroll
             for (int k = 0; k < kQuads; ++k) {
@@ -193,8 +193,9 @@ __device__ __forceinline__ void go_back(
     Projections<FAST, T, LANES> projections(b, first + steps - 1);
     uint32_t pair = b.base + S::kDeltaX + (first + steps) * S::kPairBytes + b.channel() * 8;
     uint32_t states = b.base + steps * S::kUnitBytes + this_thread() * 16;
-#pragma unroll 1
-    for (int left = steps; left > 0; --left) {
+    const uint32_t back = this_thread() % kWarp * 12;
+#pragma unroll(FAST ? 2 : 1)
+    for (int left = FAST ? S::kTile : steps; left > 0; --left) {
         pair -= S::kPairBytes;
         states -= S::kUnitBytes;
         const float2 delta_x = get2(pair), gradient = get2(pair + S::kGradient - S::kDeltaX);
@@ -225,11 +226,11 @@ __device__ __forceinline__ void go_back(
         if (sums) {
             sum_products<LANES>(g, h, dC);
             if (S::kSlabs) {
-                put_sums<LANES>(b, states, 1, dC);
+                put_sums<LANES>(b, states, back, 1, dC);
             }
             sum_products<LANES>(product, carry, dB);
             if (S::kSlabs) {
-                put_sums<LANES>(b, states, 0, dB);
+                put_sums<LANES>(b, states, back, 0, dB);
             }
         }
         const uint32_t A_at = A.at(b.base);
@@ -258,8 +259,8 @@ __device__ __forceinline__ void go_back(
             put(b, pair, slab, delta_x, gradient, y, by_B, by_A);
         }
         if (sums && !S::kSlabs) {
-            put_sums<LANES>(b, states, 0, dB);
-            put_sums<LANES>(b, states, 1, dC);
+            put_sums<LANES>(b, states, back, 0, dB);
+            put_sums<LANES>(b, states, back, 1, dC);
         }
     }
 }

@@ -56,11 +56,12 @@ __device__ __forceinline__ void add_products(float4 *sum, float factor, const fl
     }
 }
 
-// Into the places for sums of a step, before which this lane's states lie at `states`.
+// Into the places for sums of a step, before which this lane's states lie at `states`; its sums lie `back` before those.
 template <int LANES, typename T>
-__device__ __forceinline__ void put_sums(const Block<T, LANES> &b, uint32_t states, int of_C, const float (&sums)[kStates]) {
+__device__ __forceinline__ void put_sums(
+    const Block<T, LANES> &b, uint32_t states, uint32_t back, int of_C, const float (&sums)[kStates]) {
     using S = Places<LANES>;
-    uint32_t at = states - this_thread() % kWarp * 12;
+    uint32_t at = states - back;
     if (S::kSlabs) {
         const uint32_t s = (states - b.base) / S::kUnitBytes;
         at = b.base + S::kSums + s * S::kSumBytes + this_thread() * 4;

@@ -23,10 +23,12 @@ struct WholeStretch {
     __device__ __forceinline__ WholeStretch(const Block<T, LANES> &b, int step0)
         : b(b), time(b.number(kOrigin) + step0), thread(this_thread()) {}
 
-    // Whether a stretch is one of these.
+    // Whether a stretch is one of these, and whether all of its steps are to be moved at once.
     __device__ __forceinline__ static bool is_one(const Block<T, LANES> &b, int step0, int end) {
-        return (b.number(kLies) & (MOVED ? kMovedAtOnce : kUsual)) != 0 && step0 + kSteps <= end &&
-               (!MOVED || (b.number(kOrigin) + step0) % kSteps == 0);
+        return (b.number(kLies) & kUsual) != 0 && step0 + kSteps <= end;
+    }
+    __device__ __forceinline__ bool is_moved() const {
+        return (b.number(kLies) & kMovedAtOnce) != 0 && time % kSteps == 0;
     }
 
     // Strides, and distances within a block, have 31 bits, or that is not usual.
@@ -103,7 +105,7 @@ struct WholeStretch {
     // As `stage_projections` does it; a thread has an element of B and one of C.
     __device__ __forceinline__ void stage_projections(bool ahead) const {
         static_assert(!S::kMoved || kSteps * S::kSlab == kThreads);
-#pragma unroll 1
+#pragma unroll
         for (uint32_t of_C = 0; of_C < (ahead ? 1 : 2); ++of_C) {
             const SsmProjection &from = of_C ? b.p.C : b.p.B;
             const int by_n = static_cast<int>(from.dstate_stride), by_step = static_cast<int>(from.seqlen_stride);

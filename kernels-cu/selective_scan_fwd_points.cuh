@@ -189,7 +189,7 @@ struct Pointwise {
             zs.at += zs.on;
         }
     }
-    // What `put` could not write.
+    // What could not be written where it belongs.
     __device__ __forceinline__ void write_left(const Steps &steps) const {
         const Source &out = B::source(3);
         if (out.by_step && !is_written(out, steps)) {

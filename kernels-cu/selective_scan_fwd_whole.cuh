@@ -83,7 +83,7 @@ struct Whole {
         }
     }
 
-    // Returns whether rows are left where their channel's delta was, to be written.
+    // Rows that are not aligned are left where their channel's delta was.
     __device__ __forceinline__ void put(int parity, int base) const {
         const Source out = B::source(3);
         const Bits *xs = raw(0, parity), *zs = raw(2, parity);
