@@ -125,15 +125,15 @@ struct Scan {
 
     // Eight elements of a thread at once: `Whole` sees to what it can.
     static constexpr bool kWhole = Pointwise<T, LANES>::kPiece == 2 * kFour;
-    __device__ __forceinline__ static Kind kind(const Steps &steps) {
-        return steps.steps == S::kSteps ? *shared_at<Kind>(S::kKind) : Kind::any;
+    __device__ __forceinline__ static uint32_t kind(const Steps &steps) {
+        return steps.steps == S::kSteps ? *shared_at<uint32_t>(S::kKind) : kAny;
     }
     __device__ __forceinline__ void prepare(const Steps &steps, int parity) const {
         if constexpr (kWhole) {
-            const Kind kind = Scan::kind(steps);
-            if (kind == Kind::by_step) {
+            const uint32_t kind = Scan::kind(steps);
+            if (kind & kByStep) {
                 Whole<T, LANES, true>(b).prepare(parity);
-            } else if (kind == Kind::across) {
+            } else if (kind & kAcross) {
                 Whole<T, LANES, false>(b).prepare(parity);
             } else {
                 Pointwise<T, LANES>(b).prepare(steps, parity);
@@ -146,12 +146,12 @@ struct Scan {
     __device__ __forceinline__ void put(const Steps &steps, int parity) const {
         const Pointwise<T, LANES> pointwise(b);
         if constexpr (kWhole) {
-            const Kind kind = Scan::kind(steps);
-            if (kind == Kind::across) {
+            const uint32_t kind = Scan::kind(steps);
+            if (kind & kAcross) {
                 Whole<T, LANES, false>(b).put(parity, steps.window.base);
                 return;
             }
-            if (kind == Kind::by_step) {
+            if (kind & kByStep) {
                 Whole<T, LANES, true>(b).put(parity, steps.window.base);
             } else {
                 pointwise.put(steps, parity);

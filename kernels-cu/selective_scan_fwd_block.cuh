@@ -17,8 +17,8 @@ struct Steps {
     Window window;
 };
 
-// How a block's sequences lie, if whole tiles of them are `Whole`'s; else they are `any`.
-enum class Kind { any, by_step, across };
+// How a block's sequences lie, if whole tiles of them are `Whole`'s. Bits, since of numbers ptxas makes a table of branches.
+enum Kind : uint32_t { kAny = 0, kByStep = 1, kAcross = 2 };
 
 template <typename T, int LANES>
 struct Block {
@@ -175,7 +175,7 @@ struct Block {
         const bool alike =
             source(0).by_step == by_step && source(1).by_step == by_step && (!p.z.address || source(2).by_step == by_step);
         const bool usual = p.out.address && p.D.address && p.dstate > 0 && p.step.softplus && !p.step.limited && !span.reverse;
-        return alike && usual && channels == S::kChannels ? (by_step ? Kind::by_step : Kind::across) : Kind::any;
+        return alike && usual && channels == S::kChannels ? (by_step ? kByStep : kAcross) : kAny;
     }
     // Where this lane begins to bring x, dt, z, B or C, which are a warp's task each.
     static constexpr uint32_t kTasks = 5;
