@@ -164,7 +164,7 @@ __device__ __forceinline__ void put(
     // Where the clamp holds, even an infinite gradient is none.
     const float ddt = slope == 0.0f ? 0.0f : fmaf(by_B, x, by_A) * slope;
     set2(pair, fmaf(g, gate_D.y, by_B * delta), ddt);
-    set(gate, gate_D.x * fmaf(gate_D.y, x, y));
+    set2(gate, gate_D.x * fmaf(gate_D.y, x, y), gate_D.y);
 }
 
 // The same without states, where there is nothing to sum, not even 0 * infinity.
