@@ -19,6 +19,15 @@ struct F32 {
     static __device__ __forceinline__ uint32_t pack(const float *v) {
         return __float_as_uint(v[0]);
     }
+    // Two neighbours, at an address of as many bytes.
+    static __device__ __forceinline__ void unpack_two(const Bits *from, float *v) {
+        const uint2 both = *reinterpret_cast<const uint2 *>(from);
+        v[0] = __uint_as_float(both.x);
+        v[1] = __uint_as_float(both.y);
+    }
+    static __device__ __forceinline__ void pack_two(Bits *to, const float *v) {
+        *reinterpret_cast<uint2 *>(to) = make_uint2(__float_as_uint(v[0]), __float_as_uint(v[1]));
+    }
     static __device__ __forceinline__ float load(const void *base, int64_t offset) {
         return static_cast<const float *>(base)[offset];
     }
@@ -49,6 +58,12 @@ struct F16 {
         asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(v[1]), "f"(v[0]));
         return word;
     }
+    static __device__ __forceinline__ void unpack_two(const Bits *from, float *v) {
+        unpack(*reinterpret_cast<const uint32_t *>(from), v);
+    }
+    static __device__ __forceinline__ void pack_two(Bits *to, const float *v) {
+        *reinterpret_cast<uint32_t *>(to) = pack(v);
+    }
     static __device__ __forceinline__ float load(const void *base, int64_t offset) {
         return decode(static_cast<const Bits *>(base)[offset]);
     }
@@ -76,6 +91,12 @@ struct BF16 {
         uint32_t word;
         asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(v[1]), "f"(v[0]));
         return word;
+    }
+    static __device__ __forceinline__ void unpack_two(const Bits *from, float *v) {
+        unpack(*reinterpret_cast<const uint32_t *>(from), v);
+    }
+    static __device__ __forceinline__ void pack_two(Bits *to, const float *v) {
+        *reinterpret_cast<uint32_t *>(to) = pack(v);
     }
     static __device__ __forceinline__ float load(const void *base, int64_t offset) {
         return decode(static_cast<const Bits *>(base)[offset]);

@@ -49,6 +49,17 @@ __device__ __forceinline__ float exp_of_minus_magnitude(float v) {
     return fmaf(e, fmaf(t, -kLn2, -magnitude), e);
 }
 
+// The first becomes the last.
+template <int COUNT>
+__device__ __forceinline__ void rotate(float (&v)[COUNT]) {
+    const float first = v[0];
+#pragma unroll
+    for (int i = 1; i < COUNT; ++i) {
+        v[i - 1] = v[i];
+    }
+    v[COUNT - 1] = first;
+}
+
 // The same of several, at less cost where none is far from zero: no power of those is subnormal.
 template <int COUNT>
 __device__ __forceinline__ void exp_of_minus_magnitude_each(const float (&v)[COUNT], float (&e)[COUNT]) {
@@ -61,9 +72,17 @@ __device__ __forceinline__ void exp_of_minus_magnitude_each(const float (&v)[COU
         largest = fmaxf(largest, magnitude);
     }
     if (largest > kNear) {
+        float left[COUNT];
 #pragma unroll
         for (int i = 0; i < COUNT; ++i) {
-            e[i] = fabsf(v[i]) > kNear ? exp_of_minus_magnitude(v[i]) : e[i];
+            left[i] = v[i];
+        }
+        // One after the other at the first place: a copy of this for each would be most of the text.
+#pragma unroll 1
+        for (int turn = 0; turn < COUNT; ++turn) {
+            e[0] = fabsf(left[0]) > kNear ? exp_of_minus_magnitude(left[0]) : e[0];
+            rotate(left);
+            rotate(e);
         }
     }
 }
@@ -138,12 +157,32 @@ __device__ __forceinline__ void silu_each(const float (&v)[COUNT], float (&silus
         largest = fmaxf(largest, fabsf(v[i]));
     }
     if (largest > kNear) {
+        float left[COUNT];
 #pragma unroll
         for (int i = 0; i < COUNT; ++i) {
-            if (fabsf(v[i]) > kNear) {
-                silus[i] = silu_by(v[i], slopes[i]);
+            left[i] = v[i];
+        }
+#pragma unroll 1
+        for (int turn = 0; turn < COUNT; ++turn) {
+            if (fabsf(left[0]) > kNear) {
+                silus[0] = silu_by(left[0], slopes[0]);
+            }
+            rotate(left);
+            rotate(silus);
+            if (SLOPES) {
+                rotate(slopes);
             }
         }
+    }
+}
+
+template <int COUNT>
+__device__ __forceinline__ void softplus_each(float (&v)[COUNT]) {
+    float e[COUNT];
+    exp_of_minus_magnitude_each(v, e);
+#pragma unroll
+    for (int i = 0; i < COUNT; ++i) {
+        v[i] = softplus_of(v[i], e[i]);
     }
 }
 
@@ -151,12 +190,7 @@ __device__ __forceinline__ void silu_each(const float (&v)[COUNT], float (&silus
 template <int COUNT>
 __device__ __forceinline__ void effective_steps(float (&steps)[COUNT], const SsmStep &step) {
     if (step.softplus) {
-        float e[COUNT];
-        exp_of_minus_magnitude_each(steps, e);
-#pragma unroll
-        for (int i = 0; i < COUNT; ++i) {
-            steps[i] = softplus_of(steps[i], e[i]);
-        }
+        softplus_each(steps);
     }
     if (step.limited) {
 #pragma unroll

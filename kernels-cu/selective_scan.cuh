@@ -76,13 +76,22 @@ constexpr float kLongestStep = 1e22f;
 
 // The longest step that is mild for all states of a lane; -infinity where states may grow, or A is out of the ordinary.
 __device__ __forceinline__ float longest_mild_step(const float (&A)[kStates], const SsmStep &step) {
-    bool all = step.softplus ? !(step.limited && step.max < 0.0f) : step.limited && step.min >= 0.0f;
-    float largest = kLeastRate;
+    float largest = kLeastRate, least = kLargestRate;
 #pragma unroll
     for (int i = 0; i < kStates; ++i) {
-        all = all && (A[i] == 0.0f || (-A[i] >= kLeastRate && -A[i] <= kLargestRate));
-        largest = fmaxf(largest, -A[i]);
+        // NaN, which comparisons refuse, stays.
+        asm("max.NaN.f32 %0, %0, %1;" : "+f"(largest) : "f"(-A[i]));
+        least = fminf(least, -A[i]);
     }
+    if (least < kLeastRate) {
+        least = kLargestRate;
+#pragma unroll
+        for (int i = 0; i < kStates; ++i) {
+            least = fminf(least, A[i] == 0.0f ? kLeastRate : -A[i]);
+        }
+    }
+    const bool decays = step.softplus ? !(step.limited && step.max < 0.0f) : step.limited && step.min >= 0.0f;
+    const bool all = decays && least >= kLeastRate && largest <= kLargestRate;
     return all ? kMild * kLn2 * reciprocal(largest) : -INFINITY;
 }
 
@@ -131,23 +140,43 @@ __device__ __forceinline__ void store_quads(float4 *to, const float (&v)[kStates
 // at own[i / 4 * 4 * THREADS + i % 4 * apart]: `apart` is 1 for quads, THREADS for single states without bank
 // conflicts. Neighbouring quads of states belong to neighbouring lanes; place i has state i ^ flip. A loop, because there are
 // many of these copies and few states that they move.
-template <int LANES, int THREADS = kThreads>
+template <int LANES, int THREADS = kThreads, bool FLIPPED = false>
 __device__ __forceinline__ void copy_states_of(
     float *own, int apart, uint64_t address, int64_t offset, int64_t stride, uint32_t slab, uint32_t dstate, float absent,
     bool save, uint32_t flip = 0) {
-    float *base = reinterpret_cast<float *>(address) + offset;
-    const uint32_t lane = threadIdx.x % LANES;
-#pragma unroll 4
-    for (int i = 0; i < kStates; ++i) {
-        const uint32_t state = i ^ flip;
-        const uint32_t n = slab * Shape<LANES>::kSlab + state / kQuad * (kQuad * LANES) + lane * kQuad + state % kQuad;
-        float *place = own + i / kQuad * (kQuad * THREADS) + i % kQuad * apart;
-        const bool exists = n < dstate && address;
-        if (!save) {
-            *place = exists ? base[n * stride] : absent;
-        } else if (exists) {
-            base[n * stride] = *place;
+    const uint32_t own_lane = threadIdx.x % LANES, end = address ? dstate : 0;
+    uint32_t first = slab * Shape<LANES>::kSlab + own_lane * kQuad;
+    float *from = reinterpret_cast<float *>(address) + (offset + first * stride);
+    if (!save && !FLIPPED && stride == 1 && end >= (slab + 1) * Shape<LANES>::kSlab) {
+#pragma unroll
+        for (int i = 0; i < kStates; ++i) {
+            own[i / kQuad * (kQuad * THREADS) + i % kQuad * apart] = from[i / kQuad * (kQuad * LANES) + i % kQuad];
         }
+        return;
+    }
+#pragma unroll 1
+    for (uint32_t quad = 0; quad < kQuads; ++quad) {
+        // Or else each state's address would be made anew.
+        asm("" : "+l"(from));
+        __builtin_assume(__isGlobal(from));
+        float *place = own + (quad ^ flip / kQuad) * (kQuad * THREADS);
+        float v[kQuad];
+#pragma unroll
+        for (uint32_t j = 0; j < kQuad && !save; ++j) {
+            const uint32_t in_quad = j ^ flip % kQuad;
+            v[j] = first + in_quad < end ? from[in_quad * stride] : absent;
+        }
+#pragma unroll
+        for (uint32_t j = 0; j < kQuad; ++j) {
+            const uint32_t in_quad = j ^ flip % kQuad;
+            if (!save) {
+                place[j * apart] = v[j];
+            } else if (first + in_quad < end) {
+                from[in_quad * stride] = place[j * apart];
+            }
+        }
+        first += kQuad * LANES;
+        from += kQuad * LANES * stride;
     }
 }
 

@@ -7,7 +7,7 @@
 // a pass of its own, always in the same order.
 
 #include "selective_scan_bwd_steps.cuh"
-#include "selective_scan_bwd_stretch.cuh"
+#include "selective_scan_bwd_whole.cuh"
 
 namespace {
 
@@ -77,7 +77,7 @@ struct Backward {
         }
         if (b.lane() == 0) {
             const float D = b.active() && p.dout.address ? load_vector(p.D, b.d(), 0.0f) : 0.0f;
-            set(b.base + S::kD + b.channel() * 4, D);
+            set2(b.base + S::kD + b.channel() * 8, D, b.active() ? load_vector(p.dt_bias, b.d(), 0.0f) : 0.0f);
         }
         if (p.dB_constant.address) {
             store_quads(b.own(b.sum_B()), lane.dA);
@@ -152,7 +152,7 @@ struct Backward {
         return b.number(kWindow);
     }
     __device__ __forceinline__ int end() const {
-        return min(w0() + b.number(kEvery), b.number(kEnd));
+        return b.number(kWindowEnd);
     }
     __device__ __forceinline__ int first_of_stretch(int tile) const {
         return w0() + tile / kTiles * S::kStretch;
@@ -168,23 +168,43 @@ struct Backward {
     // The stretch of a tile.
     __device__ __forceinline__ void bring(int tile, bool ahead) const {
         const int step0 = first_of_stretch(tile);
-        Piece<T, LANES> piece(b, step0, end());
+        if (S::kMoved && WholeStretch<T, LANES, false>::is_one(b, step0, end())) {
+            const WholeStretch<T, LANES, false> strided(b, step0);
+            strided.stage_projections(ahead);
+            if (strided.is_moved()) {
+                WholeStretch<T, LANES, true>(b, step0).stage(ahead);
+            } else {
+                strided.stage(ahead);
+            }
+        } else {
+            Piece<T, LANES> piece(b, step0, end());
 #pragma unroll 1
-        for (int first = 0; first < S::kStretch; first += S::kPiece) {
-            piece.stage(ahead);
-            piece.on();
-        }
-        if (!S::kSlabs) {
-            stage_projections(b, step0, min(static_cast<int>(S::kStretch), end() - step0), 0, ahead);
+            for (int first = 0; first < S::kStretch; first += S::kPiece) {
+                piece.stage(ahead);
+                piece.on();
+            }
+            if (!S::kSlabs) {
+                stage_projections(b, step0, min(static_cast<int>(S::kStretch), end() - step0), 0, ahead);
+            }
         }
         __syncthreads();
     }
     __device__ __forceinline__ void send(int tile) const {
-        Piece<T, LANES> piece(b, first_of_stretch(tile), end());
+        const int step0 = first_of_stretch(tile);
+        if (S::kMoved && WholeStretch<T, LANES, false>::is_one(b, step0, end())) {
+            const WholeStretch<T, LANES, false> strided(b, step0);
+            if (strided.is_moved()) {
+                WholeStretch<T, LANES, true>(b, step0).write();
+            } else {
+                strided.write();
+            }
+        } else {
+            Piece<T, LANES> piece(b, step0, end());
 #pragma unroll 1
-        for (int first = 0; first < S::kStretch; first += S::kPiece) {
-            piece.write();
-            piece.on();
+            for (int first = 0; first < S::kStretch; first += S::kPiece) {
+                piece.write();
+                piece.on();
+            }
         }
     }
     // What a slab needs, that was another's.
@@ -221,17 +241,17 @@ struct Backward {
             }
         } else if (p.dstate == 0) {
             put_without_states(b, first, steps);
-        } else if (kFast && mild) {
+        } else if (kFast && mild && steps == S::kTile) {
             go_back<kFast>(b, first, steps, slab, lane.A, lane.mild, h, lane.carry, lane.dA);
         } else {
             go_back<false>(b, first, steps, slab, lane.A, lane.mild, h, lane.carry, lane.dA);
         }
     }
 
-    // Steps of a tile forward.
+    // Steps of a tile forward. Mild ones have the same bits in the long form, which a tile takes that lacks some.
     __device__ __forceinline__ void forward(
         int tile, int steps, bool keep, bool mild, const Lane<LANES> &lane, float (&h)[kStates]) const {
-        if (kFast && mild) {
+        if (kFast && mild && steps == S::kTile) {
             go_forward<kFast>(b, first_of(tile), steps, keep, lane.A, lane.mild, h);
         } else {
             go_forward<false>(b, first_of(tile), steps, keep, lane.A, lane.mild, h);
@@ -334,6 +354,7 @@ struct Backward {
                 const int steps = min(b.number(kEvery), b.number(kEnd) - window);
                 set_int(b.base + S::kKept + 4 * kWindow, window);
                 set_int(b.base + S::kKept + 4 * kLastTile, (steps - 1) / S::kTile);
+                set_int(b.base + S::kKept + 4 * kWindowEnd, window + steps);
             }
             __syncthreads();
             run_window(lane);

@@ -26,19 +26,24 @@ enum Number {
     kChannelTile,
     kFirstChannel,
     kChannelCount,
-    // Whether all channels have their steps side by side, and begin where a piece can be moved at once.
-    kAligned,
-    // The first step of the window, and its last tile.
+    // How the sequences lie (`Lie`).
+    kLies,
+    // The first step of the window, its last tile, and the step after its last.
     kWindow,
     kLastTile,
+    kWindowEnd,
     // Addresses, in two halves: of the states before the tiles of the block; where x, dt, z, dout, dx, ddt and dz have the
     // block's first channel, B and C its group, and dB and dC, or their partial sums, that too.
-    kTileStates = (kLastTile + 2) / 2 * 2,
+    kTileStates = (kWindowEnd + 2) / 2 * 2,
     kSequences = kTileStates + 2,
     kProjections = kSequences + 2 * 7,
     kProjectionSums = kProjections + 2 * 2,
     kNumbers = (kProjectionSums + 2 * 2 + 3) / 4 * 4,
 };
+
+// How sequences lie: all channels have their steps side by side, and begin where a piece can be moved at once; whole stretches
+// are `WholeStretch`'s; which moves all of their steps at once.
+enum Lie { kAligned = 1, kUsual = 2, kMovedAtOnce = 4 };
 
 // Places in shared memory, in bytes. First, the states before each step of the tile; once those are read, sums over channels.
 // src/gpu/selective_scan/layout.rs counts the same bytes.
@@ -65,18 +70,18 @@ struct Places : Shape<LANES> {
     static constexpr int kRow = kVariants * kSlab * 4;
 
     // Per step and channel: delta and x, then dx and ddt; the gradient of the ungated output, and the derivative of delta by
-    // the raw step; what the ungated output is multiplied by to make dz, then dz.
+    // the raw step; what the ungated output is multiplied by to make dz, then dz, and D, for want of an address of its own.
     static constexpr int kDeltaX = kTile * kUnitBytes;
     static constexpr int kGradient = kDeltaX + kStretch * kPairBytes;
     static constexpr int kGate = kGradient + kStretch * kPairBytes;
     // Per step B and C.
-    static constexpr int kRows = kGate + kStretch * kPairBytes / 2;
+    static constexpr int kRows = kGate + kStretch * kPairBytes;
     // What a channel sums over time, each in two f32: dD or, in a carry pass, delta; and ddt_bias.
     static constexpr int kChannelSums = kRows + 2 * kStretch * kRow;
-    // D of a channel, 0 without a gradient of the output.
+    // D of a channel, 0 without a gradient of the output, and dt_bias.
     static constexpr int kD = kChannelSums + 2 * kPairBytes;
     // Numbers of the part, for want of registers.
-    static constexpr int kKept = kD + kPairBytes / 2;
+    static constexpr int kKept = kD + kPairBytes;
     // Where a thread's quads of B and C lie in a row, if quads are flipped.
     static constexpr int kQuadsAt = kKept + 4 * kNumbers;
     // A, where registers have no room for it beside many sums.
@@ -196,11 +201,11 @@ struct Block {
         const int first_chunk = p.no_states || one_window ? 0 : static_cast<int>(chunks_before(p.spans, seq));
         // As long as the sequence, if that is shorter.
         const int every = static_cast<int>(min(p.spans.every, static_cast<int64_t>(max(span.len, 1))));
-        const bool aligned = S::kMoved && all_aligned(span.batch, first);
+        const int lies = S::kMoved ? how_it_lies(span.batch, first, count) : 0;
         if (threadIdx.x == 0) {
             const int kept[kWindow] = {span.begin, span.end, every, first_chunk, static_cast<int>(span.time(0)),
                                        static_cast<int>(seq), static_cast<int>(seq * p.spans.parts + blockIdx.z),
-                                       static_cast<int>(tile), static_cast<int>(first), static_cast<int>(count), aligned};
+                                       static_cast<int>(tile), static_cast<int>(first), static_cast<int>(count), lies};
 #pragma unroll
             for (int i = 0; i < kWindow; ++i) {
                 set_int(base + S::kKept + 4 * i, kept[i]);
@@ -268,16 +273,40 @@ struct Block {
         return sum_B() + (p.dB_constant.address ? S::kUnitBytes : 0);
     }
 
+    // At multiples of so many elements, or of 16 bytes if those are more.
+    template <int ELEMENTS>
     __device__ __forceinline__ bool all_aligned(uint32_t batch, uint32_t channel) const {
-        constexpr int64_t kBytes = sizeof(typename T::Bits);
+        constexpr int64_t kBytes = sizeof(typename T::Bits), kTogether = ELEMENTS * kBytes < 16 ? ELEMENTS * kBytes : 16;
         bool all = true;
 #pragma unroll 1
         for (int i = 0; i < 7; ++i) {
             const SsmSequence &s = i < 4 ? (&p.x)[i] : (&p.dx)[i - 4];
             const int64_t first = s.address + (batch * s.batch_stride + channel * s.dim_stride) * kBytes;
-            all = all && (!s.address || (s.seqlen_stride == 1 && (first | s.dim_stride * kBytes) % (S::kPiece * kBytes) == 0));
+            all = all && (!s.address || (s.seqlen_stride == 1 && (first | s.dim_stride * kBytes) % kTogether == 0));
         }
         return all;
+    }
+
+    __device__ __forceinline__ bool is_usual() const {
+        constexpr int64_t kMost = INT32_MAX / (2 * S::kChannels);
+        bool near = true;
+#pragma unroll 1
+        for (int i = 0; i < 7; ++i) {
+            const SsmSequence &s = i < 4 ? (&p.x)[i] : (&p.dx)[i - 4];
+            near = near && s.dim_stride >= 0 && s.dim_stride < kMost && s.seqlen_stride >= 0 && s.seqlen_stride < kMost;
+        }
+        for (int of_C = 0; of_C < 2; ++of_C) {
+            const SsmProjection &s = of_C ? p.C : p.B;
+            near = near && !s.constant && s.dstate_stride >= 0 && s.dstate_stride < INT32_MAX && s.seqlen_stride >= 0 &&
+                   s.seqlen_stride < INT32_MAX;
+        }
+        return near && p.spans.seqlen < INT32_MAX / 2 && p.dout.address && p.step.softplus && !p.step.limited &&
+               !p.spans.reverse && !p.carry_only;
+    }
+    __device__ __forceinline__ int how_it_lies(uint32_t batch, uint32_t channel, uint32_t count) const {
+        const int usual = count == S::kChannels && is_usual() ? kUsual : 0;
+        const int moved = usual && all_aligned<S::kStretch>(batch, channel) ? kMovedAtOnce : 0;
+        return usual | moved | (all_aligned<S::kPiece>(batch, channel) ? kAligned : 0);
     }
 
     // The part's row of states and sums.
@@ -317,12 +346,12 @@ struct Block {
     __device__ __forceinline__ void copy_states(
         const SsmState &s, int64_t row, uint32_t slab, float4 *own, bool save) const {
         const int64_t offset = row * s.batch_stride + d() * s.dim_stride;
-        copy_states_of<LANES>(
+        copy_states_of<LANES, kThreads, S::kFlips != 0>(
             reinterpret_cast<float *>(own), 1, s.address, offset, s.dstate_stride, slab, active() ? p.dstate : 0, 0.0f, save,
             flip());
     }
     __device__ __forceinline__ void load_A(uint32_t slab, float (&A)[kStates]) const {
-        copy_states_of<LANES>(
+        copy_states_of<LANES, kThreads, S::kFlips != 0>(
             reinterpret_cast<float *>(own_states(0)), 1, p.A.address, d() * p.A.dim_stride, p.A.dstate_stride, slab,
             active() ? p.dstate : 0, kAbsentA, false, flip());
         load_quads(own_states(0), A);
@@ -340,15 +369,20 @@ struct Block {
         load_quads(own_states(0), h);
     }
 
-    // Adds a value to a sum in two f32, of which the second has what lies below the last bit of the first. Nothing but its
+    // Adds values to a sum in two f32, of which the second has what lies below the last bit of the first. Nothing but its
     // own error would disturb a sum of numbers that are given: in one f32 it would be no better than the plainest loop.
-    __device__ __forceinline__ void add_to(int place, uint32_t channel, float value) const {
+    template <int COUNT>
+    __device__ __forceinline__ void add_to(int place, uint32_t channel, const float (&values)[COUNT]) const {
         const uint32_t at = base + place + channel * 8;
-        const float2 before = get2(at);
-        const float sum = __fadd_rn(before.x, value);
-        const float added = __fadd_rn(sum, -before.x);
-        const float lost = __fadd_rn(__fadd_rn(before.x, -__fadd_rn(sum, -added)), __fadd_rn(value, -added));
-        set2(at, sum, before.y + lost);
+        float2 all = get2(at);
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) {
+            const float sum = __fadd_rn(all.x, values[i]);
+            const float added = __fadd_rn(sum, -all.x);
+            all.y += __fadd_rn(__fadd_rn(all.x, -__fadd_rn(sum, -added)), __fadd_rn(values[i], -added));
+            all.x = sum;
+        }
+        set2(at, all.x, all.y);
     }
     __device__ __forceinline__ void store_sum(const SsmRows &rows, uint32_t channel, int place) const {
         const float2 sum = get2(base + place + channel * 8);

@@ -1,4 +1,5 @@
-// The state loops of the backward scan. FAST: steps are mild for all states, and B and C vary with time.
+// The state loops of the backward scan. FAST: steps are mild for all states, B and C vary with time, and, except in a carry pass,
+// no step of the tile is missing.
 #pragma once
 
 #include "selective_scan_bwd_sums.cuh"
@@ -76,8 +77,8 @@ __device__ __forceinline__ void go_forward(
     const uint32_t A_at = A.at(b.base);
     uint32_t states = b.base + this_thread() * 16;
     uint32_t pair = b.base + S::kDeltaX + first * S::kPairBytes + b.channel() * 8;
-#pragma unroll 1
-    for (int left = steps; left > 0; --left) {
+#pragma unroll(FAST ? 2 : 1)
+    for (int left = FAST ? S::kTile : steps; left > 0; --left) {
         if (keep) {
 #pragma unroll
             for (int k = 0; k < kQuads; ++k) {
@@ -139,14 +140,14 @@ __device__ __forceinline__ void put(
     float by_B, float by_A) {
     using S = Places<LANES>;
     // With many sums to keep there are no registers for these.
-    const float D = get(b.base + S::kD + b.channel() * 4);
     if (LANES > 1) {
         delta_x = get2(pair);
         gradient = get2(pair + S::kGradient - S::kDeltaX);
     }
-    const uint32_t gate = b.base + S::kGate + (pair - b.base - S::kDeltaX) / 2;
+    const uint32_t gate = pair + (S::kGate - S::kDeltaX);
+    const float2 gate_D = get2(gate);
     if (S::kSlabs) {
-        const uint32_t earlier = b.base + S::kEarlier + (gate - b.base - S::kGate) * 3;
+        const uint32_t earlier = b.base + S::kEarlier + (gate - b.base - S::kGate) / 2 * 3;
         if (slab > 0) {
             y += get(earlier);
             by_B += get(earlier + 4);
@@ -162,18 +163,18 @@ __device__ __forceinline__ void put(
     const float delta = delta_x.x, x = delta_x.y, g = gradient.x, slope = gradient.y;
     // Where the clamp holds, even an infinite gradient is none.
     const float ddt = slope == 0.0f ? 0.0f : fmaf(by_B, x, by_A) * slope;
-    set2(pair, fmaf(g, D, by_B * delta), ddt);
-    set(gate, get(gate) * fmaf(D, x, y));
+    set2(pair, fmaf(g, gate_D.y, by_B * delta), ddt);
+    set2(gate, gate_D.x * fmaf(gate_D.y, x, y), gate_D.y);
 }
 
 // The same without states, where there is nothing to sum, not even 0 * infinity.
 template <typename T, int LANES>
 __device__ __forceinline__ void put_without_states(const Block<T, LANES> &b, int first, int steps) {
     using S = Places<LANES>;
-    const float D = get(b.base + S::kD + b.channel() * 4);
+    const float D = get(b.base + S::kD + b.channel() * 8);
     for (int s = first; s < first + steps && b.lane() == 0; ++s) {
         const uint32_t pair = b.base + S::kDeltaX + s * S::kPairBytes + b.channel() * 8;
-        const uint32_t gate = b.base + S::kGate + s * (S::kPairBytes / 2) + b.channel() * 4;
+        const uint32_t gate = b.base + S::kGate + s * S::kPairBytes + b.channel() * 8;
         const float x = get(pair + 4), g = get(pair + S::kGradient - S::kDeltaX);
         set2(pair, b.p.D.address ? g * D : 0.0f, 0.0f);
         set(gate, get(gate) * (b.p.D.address ? D * x : 0.0f));
@@ -186,12 +187,15 @@ __device__ __forceinline__ void go_back(
     const Block<T, LANES> &b, int first, int steps, uint32_t slab, const Rates<LANES> &A, float mild, float (&h)[kStates],
     float (&carry)[kStates], float (&dA)[kStates]) {
     using S = Places<LANES>;
-    const bool sums = b.p.dB.address || b.p.dC.address;
+    // Kept, or else it would be asked in every step.
+    int sums = b.p.dB.address || b.p.dC.address;
+    asm volatile("" : "+r"(sums));
     Projections<FAST, T, LANES> projections(b, first + steps - 1);
     uint32_t pair = b.base + S::kDeltaX + (first + steps) * S::kPairBytes + b.channel() * 8;
     uint32_t states = b.base + steps * S::kUnitBytes + this_thread() * 16;
-#pragma unroll 1
-    for (int left = steps; left > 0; --left) {
+    const uint32_t back = this_thread() % kWarp * 12;
+#pragma unroll(FAST ? 2 : 1)
+    for (int left = FAST ? S::kTile : steps; left > 0; --left) {
         pair -= S::kPairBytes;
         states -= S::kUnitBytes;
         const float2 delta_x = get2(pair), gradient = get2(pair + S::kGradient - S::kDeltaX);
@@ -222,11 +226,11 @@ __device__ __forceinline__ void go_back(
         if (sums) {
             sum_products<LANES>(g, h, dC);
             if (S::kSlabs) {
-                put_sums<LANES>(b, states, 1, dC);
+                put_sums<LANES>(b, states, back, 1, dC);
             }
             sum_products<LANES>(product, carry, dB);
             if (S::kSlabs) {
-                put_sums<LANES>(b, states, 0, dB);
+                put_sums<LANES>(b, states, back, 0, dB);
             }
         }
         const uint32_t A_at = A.at(b.base);
@@ -255,8 +259,8 @@ __device__ __forceinline__ void go_back(
             put(b, pair, slab, delta_x, gradient, y, by_B, by_A);
         }
         if (sums && !S::kSlabs) {
-            put_sums<LANES>(b, states, 0, dB);
-            put_sums<LANES>(b, states, 1, dC);
+            put_sums<LANES>(b, states, back, 0, dB);
+            put_sums<LANES>(b, states, back, 1, dC);
         }
     }
 }

@@ -51,7 +51,7 @@ struct Piece {
 
     __device__ __forceinline__ Piece(const Block<T, LANES> &b, int stretch, int end)
         : b(b), reverse(b.p.spans.reverse), thread(this_thread()), there(thread < b.channels()),
-          aligned(S::kMoved && b.number(kAligned)), lowest(b.time(stretch + (reverse ? kSteps - 1 : 0))),
+          aligned(S::kMoved && (b.number(kLies) & kAligned) != 0), lowest(b.time(stretch + (reverse ? kSteps - 1 : 0))),
           steps(end - stretch), row((reverse ? kSteps - 1 : 0) * S::kChannels + thread),
           row_on(reverse ? -S::kChannels : S::kChannels) {}
 
@@ -119,7 +119,7 @@ struct Piece {
     // delta from the raw steps, and, on the way back, its derivative by them. The comparisons keep NaN.
     __device__ __forceinline__ void effective_steps(bool ahead, float (&delta)[kSteps], float (&slope)[kSteps]) const {
         const SsmStep &rule = b.p.step;
-        const float bias = load_vector(b.p.dt_bias, b.first_channel() + thread, 0.0f);
+        const float bias = get(b.base + S::kD + thread * 8 + 4);
 #pragma unroll
         for (int i = 0; i < kSteps; ++i) {
             delta[i] += bias;
@@ -180,9 +180,10 @@ struct Piece {
             }
         }
         put_pairs(S::kGradient, g, slope);
+        const float D = get(b.base + S::kD + thread * 8);
 #pragma unroll
         for (int i = 0; i < kSteps; ++i) {
-            set(place(S::kGate, 4, i), gate[i]);
+            set2(place(S::kGate, 8, i), gate[i], D);
         }
         sum_over_steps(delta, x, g);
     }
@@ -197,12 +198,12 @@ struct Piece {
     // dD, or, in a carry pass, the sum of delta.
     __device__ __forceinline__ void sum_over_steps(
         const float (&delta)[kSteps], const float (&x)[kSteps], const float (&g)[kSteps]) const {
-        float sum = 0.0f;
+        float sum[1] = {};
 #pragma unroll
         for (int i = 0; i < kSteps; ++i) {
             // Steps that are not there have a delta.
             const float step_delta = has(i) ? delta[i] : 0.0f;
-            sum = b.p.carry_only ? sum + step_delta : fmaf(g[i], x[i], sum);
+            sum[0] = b.p.carry_only ? sum[0] + step_delta : fmaf(g[i], x[i], sum[0]);
         }
         b.add_to(S::kChannelSums, thread, sum);
     }
@@ -219,21 +220,32 @@ struct Piece {
             const float2 pair = get2(place(S::kDeltaX, 8, i));
             dx[i] = pair.x;
             ddt[i] = pair.y;
-            dz[i] = get(place(S::kGate, 4, i));
+            dz[i] = get(place(S::kGate, 8, i));
         }
         store(4, p.dx, dx);
         store(5, p.ddt, ddt);
         store(6, p.dz, dz);
         if (p.ddt_bias.address) {
-            float sum = 0.0f;
+            float sum[1] = {};
 #pragma unroll
             for (int i = 0; i < kSteps; ++i) {
-                sum += has(i) ? ddt[i] : 0.0f;
+                sum[0] += has(i) ? ddt[i] : 0.0f;
             }
             b.add_to(S::kChannelSums + S::kPairBytes, thread, sum);
         }
     }
 };
+
+// An element of B or C into its places.
+template <typename T, int LANES>
+__device__ __forceinline__ void put_variants(const Block<T, LANES> &b, uint32_t s, uint32_t of_C, uint32_t in_slab, float value) {
+    using S = Places<LANES>;
+    const uint32_t place = S::kRows + (2 * s + of_C) * S::kRow + in_slab * 4;
+#pragma unroll
+    for (int v = 0; v < S::kVariants; ++v) {
+        set(b.base + (S::kVariants == 1 ? place : place ^ (v * S::kSlab | S::flipped(v)) * 4), value);
+    }
+}
 
 // B of a stretch, and C unless there is no way back, as f32: of a step, or, if it is constant, of a channel. States beyond
 // dstate are 0, and so is C without a gradient of the output: even infinity times nothing is nothing.
@@ -254,7 +266,7 @@ __device__ __forceinline__ void stage_projections(
         const int first = b.time(step0), on = p.spans.reverse ? -1 : 1;
 #pragma unroll 2
         for (int turn = 0; turn < S::kStretch * S::kSlab / kThreads; ++turn) {
-            const int i = turn * kThreads + this_thread();
+            const uint32_t i = turn * kThreads + this_thread();
             const int s = by_time ? i % S::kStretch : i / S::kSlab;
             const uint32_t in_slab = by_time ? i / S::kStretch : i % S::kSlab;
             const uint32_t n = slab * S::kSlab + in_slab;
@@ -262,11 +274,7 @@ __device__ __forceinline__ void stage_projections(
             if (s < steps && n < dstate) {
                 value = T::load(row, n * from.dstate_stride + (first + s * on) * from.seqlen_stride);
             }
-            const uint32_t place = S::kRows + (2 * s + of_C) * S::kRow + in_slab * 4;
-#pragma unroll
-            for (int v = 0; v < S::kVariants; ++v) {
-                set(b.base + (S::kVariants == 1 ? place : place ^ (v * S::kSlab | S::flipped(v)) * 4), value);
-            }
+            put_variants<T, LANES>(b, s, of_C, in_slab, value);
         }
     }
 }

@@ -56,11 +56,12 @@ __device__ __forceinline__ void add_products(float4 *sum, float factor, const fl
     }
 }
 
-// Into the places for sums of a step, before which this lane's states lie at `states`.
+// Into the places for sums of a step, before which this lane's states lie at `states`; its sums lie `back` before those.
 template <int LANES, typename T>
-__device__ __forceinline__ void put_sums(const Block<T, LANES> &b, uint32_t states, int of_C, const float (&sums)[kStates]) {
+__device__ __forceinline__ void put_sums(
+    const Block<T, LANES> &b, uint32_t states, uint32_t back, int of_C, const float (&sums)[kStates]) {
     using S = Places<LANES>;
-    uint32_t at = states - this_thread() % kWarp * 12;
+    uint32_t at = states - back;
     if (S::kSlabs) {
         const uint32_t s = (states - b.base) / S::kUnitBytes;
         at = b.base + S::kSums + s * S::kSumBytes + this_thread() * 4;
@@ -91,26 +92,26 @@ __device__ __forceinline__ void write_sums(const Block<T, LANES> &b, int step0, 
     using S = Places<LANES>;
 #pragma unroll 1
     for (int turn = 0; turn < 2 * S::kSlab * S::kTile / kThreads; ++turn) {
-        const int i = turn * kThreads + this_thread();
-        const int s = i % S::kTile;
-        const int of_C = i / (S::kTile * S::kSlab);
-        const int in_slab = i / S::kTile % S::kSlab;
+        const uint32_t i = turn * kThreads + this_thread();
+        const uint32_t s = i % S::kTile;
+        const uint32_t of_C = i / (S::kTile * S::kSlab);
+        const uint32_t in_slab = i / S::kTile % S::kSlab;
         const uint32_t n = slab * S::kSlab + in_slab;
-        if (s >= steps || n >= b.p.dstate || !(of_C ? b.p.dC : b.p.dB).address) {
+        if (static_cast<int>(s) >= steps || n >= b.p.dstate || !(of_C ? b.p.dC : b.p.dB).address) {
             continue;
         }
         // The thread that `sum_products` left it to.
-        const int state = in_slab / (kQuad * LANES) * kQuad + in_slab % kQuad;
-        const int keeper = LANES == 1 ? 2 * state : state / kSumsLeft<LANES>;
-        const int thread = keeper * LANES + in_slab / kQuad % LANES;
-        const int q = of_C * kSumsLeft<LANES> + state % kSumsLeft<LANES>;
+        const uint32_t state = in_slab / (kQuad * LANES) * kQuad + in_slab % kQuad;
+        const uint32_t keeper = LANES == 1 ? 2 * state : state / kSumsLeft<LANES>;
+        const uint32_t thread = keeper * LANES + in_slab / kQuad % LANES;
+        const uint32_t q = of_C * kSumsLeft<LANES> + state % kSumsLeft<LANES>;
         float sum = 0.0f;
 #pragma unroll
         for (int warp = 0; warp < kWarps; ++warp) {
             const float part = get(b.base + S::sum_at(s, q, warp, thread));
             sum = warp == 0 ? part : sum + part;
         }
-        write_sum(b, of_C, b.time(step0 + s), n, sum);
+        write_sum(b, of_C, b.time(step0 + static_cast<int>(s)), n, sum);
     }
 }
 

@@ -6,6 +6,7 @@
 // tile by tile.
 
 #include "selective_scan_fwd_points.cuh"
+#include "selective_scan_fwd_whole.cuh"
 
 namespace {
 
@@ -122,10 +123,49 @@ struct Scan {
         }
     }
 
+    // Eight elements of a thread at once: `Whole` sees to what it can.
+    static constexpr bool kWhole = Pointwise<T, LANES>::kPiece == 2 * kFour;
+    __device__ __forceinline__ static uint32_t kind(const Steps &steps) {
+        return steps.steps == S::kSteps ? *shared_at<uint32_t>(S::kKind) : kAny;
+    }
+    __device__ __forceinline__ void prepare(const Steps &steps, int parity) const {
+        if constexpr (kWhole) {
+            const uint32_t kind = Scan::kind(steps);
+            if (kind & kByStep) {
+                Whole<T, LANES, true>(b).prepare(parity);
+            } else if (kind & kAcross) {
+                Whole<T, LANES, false>(b).prepare(parity);
+            } else {
+                Pointwise<T, LANES>(b).prepare(steps, parity);
+            }
+        } else {
+            Pointwise<T, LANES>(b).prepare(steps, parity);
+        }
+        sum_delta(steps);
+    }
+    __device__ __forceinline__ void put(const Steps &steps, int parity) const {
+        const Pointwise<T, LANES> pointwise(b);
+        if constexpr (kWhole) {
+            const uint32_t kind = Scan::kind(steps);
+            if (kind & kAcross) {
+                Whole<T, LANES, false>(b).put(parity, steps.window.base);
+                return;
+            }
+            if (kind & kByStep) {
+                Whole<T, LANES, true>(b).put(parity, steps.window.base);
+            } else {
+                pointwise.put(steps, parity);
+            }
+        } else {
+            pointwise.put(steps, parity);
+        }
+        pointwise.write_left(steps);
+    }
+
     // What a tile writes once the states are through it.
     __device__ __forceinline__ void finish(const Steps &steps, int parity, States &states) const {
         if (b.p.out.address) {
-            Pointwise<T, LANES>(b).put(steps, parity);
+            put(steps, parity);
         }
         const uint32_t done = steps.step0 + steps.steps;
         if (b.p.chunk_states.address && done % b.every() == 0) {
@@ -179,8 +219,7 @@ struct Scan {
         while (true) {
             const Steps steps = first ? Steps{b.span.begin, 0, Window{0, 0, 0}} : tile(parity);
             if (steps.steps > 0) {
-                Pointwise<T, LANES>(b).prepare(steps, parity);
-                sum_delta(steps);
+                prepare(steps, parity);
             }
             pass(steps, parity, states);
             wait_for_copies();

@@ -17,6 +17,9 @@ struct Steps {
     Window window;
 };
 
+// How a block's sequences lie, if whole tiles of them are `Whole`'s. Bits, since of numbers ptxas makes a table of branches.
+enum Kind : uint32_t { kAny = 0, kByStep = 1, kAcross = 2 };
+
 template <typename T, int LANES>
 struct Block {
     using S = Tile<T, LANES>;
@@ -159,10 +162,20 @@ struct Block {
             shared_at<Source>(S::kSources)[which] = Source::of<T>(s.address, offset, s.dstate_stride, s.seqlen_stride);
         }
         __syncthreads();
+        if (this_thread() == 0) {
+            *shared_at<Kind>(S::kKind) = kind();
+        }
 #pragma unroll 1
         for (uint32_t task = this_thread() / 32; task < kTasks; task += kThreads / 32) {
             start(task) = task < 3 ? S::Rows::start(source(task)) : S::States::start(source(task + 1));
         }
+    }
+    __device__ __forceinline__ Kind kind() const {
+        const uint32_t by_step = source(3).by_step;
+        const bool alike =
+            source(0).by_step == by_step && source(1).by_step == by_step && (!p.z.address || source(2).by_step == by_step);
+        const bool usual = p.out.address && p.D.address && p.dstate > 0 && p.step.softplus && !p.step.limited && !span.reverse;
+        return alike && usual && channels == S::kChannels ? (by_step ? kByStep : kAcross) : kAny;
     }
     // Where this lane begins to bring x, dt, z, B or C, which are a warp's task each.
     static constexpr uint32_t kTasks = 5;

@@ -143,7 +143,7 @@ struct Pointwise {
     // The outputs of a tile from the sums over states: skip, gate, round.
     __device__ __forceinline__ void put(const Steps &steps, int parity) const {
         const Source out = B::source(3);
-        const bool whole = steps.steps == S::kSteps && out.aligned;
+        const bool whole = is_written(out, steps);
         const Walk walk(out.by_step);
         Cursor xs(walk, 0, parity), zs(walk, 2, parity);
         const float *D = shared_at<const float>(S::kD) + walk.channel;
@@ -188,11 +188,18 @@ struct Pointwise {
             xs.at += xs.on;
             zs.at += zs.on;
         }
-        if (out.by_step && !whole) {
+    }
+    // What could not be written where it belongs.
+    __device__ __forceinline__ void write_left(const Steps &steps) const {
+        const Source &out = B::source(3);
+        if (out.by_step && !is_written(out, steps)) {
             __syncthreads();
             write_elements(out, steps);
             __syncthreads();
         }
+    }
+    __device__ __forceinline__ static bool is_written(const Source &out, const Steps &steps) {
+        return steps.steps == S::kSteps && out.aligned;
     }
 
     // Fours lie 8 apart. `plain`: there are states, and their order is that of time.

@@ -42,6 +42,7 @@ struct Tile {
     static constexpr int kD = kBias + kChannels * 4;
     static constexpr int kDeltaSum = kD + kChannels * 4;
     static constexpr int kFirstChunk = kDeltaSum + kChannels * 4;
+    static constexpr int kKind = kFirstChunk + 8;
     // Of x, dt, z, out, B and C.
     static constexpr int kSources = kFirstChunk + 16;
     // Where lanes begin to bring all of these but out.

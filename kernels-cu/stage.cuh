@@ -120,6 +120,25 @@ struct StagedTile {
         }
     }
 
+    // All rows of a step, as many at once as leave none over.
+    static __device__ __forceinline__ void bring_rows(Bits *to, const Bits *source, int64_t on) {
+        constexpr int kRows = ROWS * STEPS / kWarp, kAtOnce = kRows < 8 ? kRows : 8;
+#pragma unroll 1
+        for (int row = 0; row < kRows; row += kAtOnce) {
+            Bits v[kAtOnce];
+#pragma unroll
+            for (int i = 0; i < kAtOnce; ++i) {
+                v[i] = *source;
+                source += on;
+            }
+#pragma unroll
+            for (int i = 0; i < kAtOnce; ++i) {
+                to[i * kWarp] = v[i];
+            }
+            to += kAtOnce * kWarp;
+        }
+    }
+
     // Neighbouring threads along what lies side by side.
     static __device__ __forceinline__ void bring_elements(
         Bits *to, const Source &from, uint32_t rows, const Window &window) {
@@ -128,12 +147,17 @@ struct StagedTile {
         if (from.by_step) {
             // The same step of every so many rows.
             const uint32_t m = lane % STEPS, high = m >= window.low && m < window.high ? rows : 0;
+            const int64_t on = kWarp / STEPS * from.row_stride;
             const Bits *source = from.at<T>(lane / STEPS, window.base + static_cast<int>(m));
-#pragma unroll 4
+            if (window.low == 0 && window.high == STEPS && rows == ROWS) {
+                bring_rows(to, source, on);
+                return;
+            }
+#pragma unroll 2
             for (uint32_t row = lane / STEPS; row < ROWS; row += kWarp / STEPS) {
                 *to = row < high ? *source : Bits{0};
                 to += kWarp;
-                source += kWarp / STEPS * from.row_stride;
+                source += on;
             }
             return;
         }

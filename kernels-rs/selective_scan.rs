@@ -33,50 +33,73 @@ unsafe extern "ptx-kernel" fn selective_scan_carry_f32(params: SsmSelectiveScanC
 mod sum {
     use super::*;
 
-    /// Elements of a thread: quarters of the last dimension, so that threads side by side have elements side by side. The
-    /// host counts as many.
-    const QUARTERS: u64 = 4;
+    /// Elements of a thread: eighths of the last dimension, so that threads side by side have elements side by side, and what
+    /// finds them is worked out once for all. The host counts as many.
+    const EIGHTHS: u64 = 8;
+    type Sums = [f32; EIGHTHS as usize];
+
+    /// Calls `task` for each of a thread's elements of `count`, from `first` on `apart` from one to the next.
+    #[inline(always)]
+    fn for_each(first: u64, apart: u64, count: u64, mut task: impl FnMut(usize)) {
+        let whole = first + (EIGHTHS - 1) * apart < count;
+        let mut i = 0;
+        while i < EIGHTHS && (whole || first + i * apart < count) {
+            task(i as usize);
+            i += 1;
+        }
+    }
 
     #[inline(always)]
     fn sum<T: Io>(params: &SsmSelectiveScanSum) {
         let [e0, e1, e2, e3] = params.extents;
-        let quarter = e3.div_ceil(QUARTERS);
-        each([e0, e1, e2, quarter], |index| {
-            let apart = |tensor: &SsmWide| (quarter as i64 * tensor.strides[3], tensor.offset(index));
+        let eighth = e3.div_ceil(EIGHTHS);
+        each([e0, e1, e2, eighth], |index| {
+            let apart = |tensor: &SsmWide| (eighth as i64 * tensor.strides[3], tensor.offset(index));
             let (from_apart, from) = apart(&params.source);
             let (to_apart, to) = apart(&params.target);
             let slice = |slice: u64| {
-                let mut own = [0.0; QUARTERS as usize];
-                let mut q = 0;
-                while q < QUARTERS && index[3] + q * quarter < e3 {
-                    let at = from + q as i64 * from_apart + slice as i64 * params.slice_stride;
+                let mut own: Sums = [0.0; EIGHTHS as usize];
+                let mut at = from + slice as i64 * params.slice_stride;
+                for_each(index[3], eighth, e3, |i| {
                     // SAFETY: an index of the domain; the host laid the slices out.
-                    own[q as usize] = unsafe { F32::load(params.source.address, at) };
-                    q += 1;
-                }
+                    own[i] = unsafe { F32::load(params.source.address, at) };
+                    at += from_apart;
+                });
                 own
             };
-            let add = |a: [f32; 4], b: [f32; 4]| [a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]];
             // Of no slices the sum is 0; of one it is that slice, sign of zero included.
-            let mut sum = [0.0; QUARTERS as usize];
+            let mut sum: Sums = [0.0; EIGHTHS as usize];
             let mut first = 0;
             while first < params.slices {
                 let mut own = slice(first);
                 let mut next = first + 1;
                 while next < first + params.group {
-                    own = add(own, slice(next));
+                    add(&mut own, slice(next));
                     next += 1;
                 }
-                sum = if first == 0 { own } else { add(sum, own) };
+                if first == 0 {
+                    sum = own;
+                } else {
+                    add(&mut sum, own);
+                }
                 first += params.group;
             }
-            let mut q = 0;
-            while q < QUARTERS && index[3] + q * quarter < e3 {
+            let mut at = to;
+            for_each(index[3], eighth, e3, |i| {
                 // SAFETY: as above, and `each` gives every index to one thread.
-                unsafe { T::store(params.target.address, to + q as i64 * to_apart, sum[q as usize]) };
-                q += 1;
-            }
+                unsafe { T::store(params.target.address, at, sum[i]) };
+                at += to_apart;
+            });
         });
+    }
+
+    #[inline(always)]
+    fn add(sums: &mut Sums, more: Sums) {
+        let mut i = 0;
+        while i < sums.len() {
+            sums[i] += more[i];
+            i += 1;
+        }
     }
 
     macro_rules! entry {

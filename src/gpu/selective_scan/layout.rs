@@ -114,7 +114,7 @@ impl Layout {
             MOST_LANES => (3 * stretch * channels, stretch * 32 * THREADS, 0),
             _ => (0, 0, 4 * THREADS),
         };
-        let floats = (5 * stretch + 5) * channels
+        let floats = 6 * (stretch + 1) * channels
             + NUMBERS
             + quads
             + 2 * stretch * variants * slab

@@ -15,7 +15,7 @@ type Carry<'a> = SelectiveScanCarry<'a, Device>;
 const THREADS: u64 = 128;
 const MOST_BLOCKS: u64 = 1 << 16;
 /// Elements of a sum that a thread adds up, as in the kernel.
-const SUMS_OF_THREAD: u64 = 4;
+const SUMS_OF_THREAD: u64 = 8;
 
 impl<'a, L: Launcher> Forward<Carry<'a>> for Gpu<L> {
     fn forward_plan(&self, op: &Carry<'a>) -> Result<Plan> {
