@@ -136,6 +136,8 @@ struct Scan {
             } else if (kind & kAcross) {
                 Whole<T, LANES, false>(b).prepare(parity);
             } else {
+                // Where channels lie side by side other threads have read these places of a whole tile.
+                __syncthreads();
                 Pointwise<T, LANES>(b).prepare(steps, parity);
             }
         } else {
@@ -155,6 +157,8 @@ struct Scan {
                 Whole<T, LANES, true>(b).put(parity, steps.window.base);
             } else {
                 pointwise.put(steps, parity);
+                // As above, if the next tile is a whole one.
+                __syncthreads();
             }
         } else {
             pointwise.put(steps, parity);
