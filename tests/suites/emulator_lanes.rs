@@ -75,11 +75,11 @@ fn whole_blocks<T: Element>() {
         if T::DTYPE != Dtype::F32 && lanes > 2 {
             continue;
         }
-        for order in [Order::Dense, Order::ChannelLast] {
+        for order in [Order::Dense, Order::Aligned, Order::ChannelLast, Order::AlignedChannelLast] {
             for seqlen in [48, 43] {
                 count += 1;
                 let (z, dt_bias) = (count % 2 == 0, count % 3 != 0);
-                let spec = ScanSpec { order, z, dt_bias, ..ScanSpec::all(1, channels + 3, 16, seqlen) };
+                let spec = ScanSpec { order, z, dt_bias, ..ScanSpec::all(1, channels + 8, 16, seqlen) };
                 let case = ScanCase { lanes: Some(lanes), ..ScanCase::<T>::new(&spec) };
                 check_forward(&backend, &spec, &case);
                 // There is no kernel of two lanes backward.

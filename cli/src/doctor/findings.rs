@@ -154,7 +154,7 @@ fn of_range_of_results(report: &Report<'_>, findings: &mut Vec<Finding>) {
             let severity = if share > UNDERFLOW { Severity::Warning } else { Severity::Note };
             let scale = report.room(i).filter(|_| severity == Severity::Warning && report.case.upstream.is_some());
             let scale = scale.map(|room| {
-                format!("; with upstream gradients of 2^{room} times these no gradient would be beyond the range")
+                format!("; with upstream gradients of 2^{room} times these, if they bear it, no gradient would be beyond the range")
             });
             let text = format!(
                 "{} in {of_call} is 0 in {zero} and subnormal in {subnormal} of the {all} elements that are not 0 in f64 \

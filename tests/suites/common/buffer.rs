@@ -19,6 +19,8 @@ pub enum Order {
     Aligned,
     /// The second dimension fastest: (batch, seqlen, dim) for a sequence.
     ChannelLast,
+    /// So too, from a multiple of 64 bytes on.
+    AlignedChannelLast,
     /// Any order, gaps anywhere, from this seed.
     Strided(u64),
 }
@@ -42,11 +44,11 @@ impl<T: Element> Buffer<T> {
         let strided = matches!(order, Order::Strided(_));
         match order {
             Order::Dense | Order::Aligned => {}
-            Order::ChannelLast if dims.len() > 1 => {
+            Order::ChannelLast | Order::AlignedChannelLast if dims.len() > 1 => {
                 fastest_first.retain(|&i| i != 1);
                 fastest_first.insert(0, 1);
             }
-            Order::ChannelLast => {}
+            Order::ChannelLast | Order::AlignedChannelLast => {}
             Order::Strided(seed) => {
                 random = Random::new(seed ^ dims.len() as u64);
                 (1..dims.len()).for_each(|i| fastest_first.swap(i, random.below(i + 1)));
@@ -61,7 +63,8 @@ impl<T: Element> Buffer<T> {
         let empty = axes.iter().any(|axis| axis.extent == 0);
         let reach: usize = axes.iter().map(|axis| axis.extent.saturating_sub(1) * axis.stride as usize).sum();
         let len = if empty { 0 } else { reach + 1 };
-        let lead = if order == Order::Aligned { GUARD.next_multiple_of(32) } else { GUARD + gap(7) };
+        let aligned = matches!(order, Order::Aligned | Order::AlignedChannelLast);
+        let lead = if aligned { GUARD.next_multiple_of(32) } else { GUARD + gap(7) };
         Self { memory: vec![T::from_f32(f32::NAN); lead + len + GUARD], axes, lead, len }
     }
 

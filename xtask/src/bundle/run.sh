@@ -41,8 +41,14 @@ needs() {
 info() { step info bin/ssm info; }
 
 check() {
-    step suites bin/suites "${@:-cuda::}"
-    [ $# -eq 0 ] || return
+    if [ $# -gt 0 ]; then
+        step suites bin/suites "$@"
+        return
+    fi
+    # A program for each: what fails on a device may take the context of all that follows with it.
+    for suite in $(bin/suites --list | sed -n 's/::cuda::.*//p' | sort -u); do
+        step "$suite" bin/suites "$suite::cuda::"
+    done
     scenes
     step opcodes bin/opcodes results/opcodes.md
     step check bin/ssm check --backend cuda
