@@ -136,7 +136,7 @@ fn shapes<B: Backend, T: Element>() {
     for (batch, ngroups, channels_per_group) in
         [(0, 1, 3), (2, 1, 0), (1, 0, 0), (1, 2, 1), (1, 5, 3), (3, 4, 2), (1, 1, 130), (1, 16, 8), (1, 33, 1)]
     {
-        for order in [Order::Dense, Order::ChannelLast] {
+        for order in [Order::Dense, Order::ChannelLast, Order::AlignedChannelLast] {
             let spec = ScanSpec { batch, ngroups, channels_per_group, order, ..ScanSpec::all(1, 1, 4, 11) };
             check::<B, T>(&backend, &spec);
             count += 1;
