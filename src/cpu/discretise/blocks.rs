@@ -2,7 +2,7 @@
 //! and, where that is short, one that goes on where it ends.
 
 use super::rows::{ROW, Rows};
-use crate::cpu::runs::{narrow, widen};
+use crate::cpu::runs::{fetch, narrow, widen};
 use crate::cpu::transpose::transpose;
 use crate::cpu::writer::Writer;
 use crate::cpu::{Cpu, LEAST_STEPS};
@@ -81,6 +81,19 @@ impl Block {
             }
         }
         self.expand(&part, row);
+    }
+
+    /// Asks for the memory that it will write: a hint.
+    pub fn fetch<T: Element>(&self, writer: &Writer<'_, T, MAX_RANK>) {
+        let ([columns, rows], [first, _]) = (self.counts, self.axes);
+        let strides = self.axes.map(|axis| writer.strides()[axis] as usize);
+        let ([along, across], (start, _)) = (strides, writer.along(self.index, first));
+        match Order::of(self.counts, strides) {
+            Order::Line(1) => fetch(start.cast_const(), columns * rows),
+            Order::Turned => (0..columns).for_each(|i| fetch(start.wrapping_add(i * along), rows)),
+            Order::Rows if along == 1 => (0..rows).for_each(|j| fetch(start.wrapping_add(j * across), columns)),
+            Order::Line(_) | Order::Rows => {}
+        }
     }
 
     /// Writes its elements.

@@ -39,6 +39,7 @@ impl<'a, T: Element> Forward<Op<'a, T>> for Cpu {
         let results = [delta, A_bar, B_bar, B_prev_bar];
         let blocks = Blocks::new(&inputs, results.iter().flatten().map(Writer::strides));
         blocks.for_each(*self, |rows, block| {
+            results.iter().flatten().for_each(|writer| block.fetch(writer));
             load(*self, &inputs, rows, block, blocks.steps(block), false);
             rows.forward(*self, inputs.rule);
             let rows = [&rows.delta, &rows.results[0], &rows.results[1], &rows.results[2]];
