@@ -15,7 +15,7 @@ use crate::tensor::{Element, Host, MAX_RANK, Strided};
 mod formulas;
 
 use blocks::{Block, Blocks};
-use rows::Rows;
+use rows::{Held, Rows};
 
 type Op<'a, T> = Discretise<'a, T, Host>;
 
@@ -115,7 +115,7 @@ fn plan<T: Element>(inputs: &Inputs<'_, T, Host>, direction: &str) -> Plan {
     Plan::new(format!("discretise_{direction}_{}", T::DTYPE), inputs.named(), 0)
 }
 
-/// The inputs of a block; delta, and its derivative if it is asked for, if they are not those of the block before.
+/// The inputs of a block that are not those of the block before; with delta its derivative, if it is asked for.
 fn load<T: Element>(
     cpu: Cpu,
     inputs: &Inputs<'_, T, Host>,
@@ -124,18 +124,30 @@ fn load<T: Element>(
     steps: Block,
     derivative: bool,
 ) {
-    if rows.steps != Some((steps, block.counts)) {
+    rows.count = block.elements();
+    let [of_steps, of_A, of_B, of_lambda] = &mut rows.held;
+    hold(Some(&inputs.A), &mut rows.A, of_A, block);
+    hold(Some(&inputs.B), &mut rows.B, of_B, block);
+    hold(inputs.lambda.as_ref(), &mut rows.lambda, of_lambda, block);
+    let wanted = Some((steps, block.counts));
+    if *of_steps != wanted {
+        *of_steps = wanted;
         read(Some(&inputs.dt), &mut rows.delta, &steps);
         read(inputs.dt_bias.as_ref(), &mut rows.slope, &steps);
         rows.step(cpu, inputs.step, steps.elements(), derivative);
         block.expand(&steps, &mut rows.delta);
         block.expand(&steps, &mut rows.slope);
-        rows.steps = Some((steps, block.counts));
     }
-    rows.count = block.elements();
-    read(Some(&inputs.A), &mut rows.A, block);
-    read(Some(&inputs.B), &mut rows.B, block);
-    read(inputs.lambda.as_ref(), &mut rows.lambda, block);
+}
+
+/// As [`read`], if the row does not hold these elements.
+fn hold<T: Element>(tensor: Option<&Strided<'_, T, Host, MAX_RANK>>, row: &mut [f32], held: &mut Held, block: &Block) {
+    let varies = tensor.map_or([false; MAX_RANK], |tensor| tensor.layout.strides.map(|stride| stride != 0));
+    let wanted = Some((block.part(varies), block.counts));
+    if *held != wanted {
+        *held = wanted;
+        read(tensor, row, block);
+    }
 }
 
 /// A tensor's elements of a block; 0 where it is absent.

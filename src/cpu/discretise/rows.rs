@@ -15,11 +15,14 @@ use pulp::{Simd, WithSimd};
 pub(super) const ROW: usize = 256;
 type Row = [f32; ROW];
 
+/// The part of a block that a row has the elements of, and the extents that they were repeated to; nothing yet.
+pub(super) type Held = Option<(Block, [usize; 2])>;
+
 /// What is read and computed of `count` elements.
 pub(super) struct Rows {
     pub count: usize,
-    /// What delta and slope are those of, and the extents that they were repeated to.
-    pub steps: Option<(Block, [usize; 2])>,
+    /// What delta and slope, A, B and lambda are those of.
+    pub held: [Held; 4],
     /// The raw step, which becomes delta.
     pub delta: Row,
     /// dt_bias, which becomes the derivative of delta by the raw step.
@@ -40,7 +43,7 @@ impl Rows {
         let row = [0.0; ROW];
         let (upstream, results) = ([row; 4], [row; 4]);
         let (delta, slope, A, B, lambda, exp, exp_m1) = (row, row, row, row, row, row, row);
-        Self { count: 0, steps: None, delta, slope, A, B, lambda, upstream, results, exp, exp_m1 }
+        Self { count: 0, held: [None; 4], delta, slope, A, B, lambda, upstream, results, exp, exp_m1 }
     }
 
     /// delta of the first `count` raw steps and biases, and its derivative if that is asked for.
@@ -150,20 +153,36 @@ impl Formulas<'_> {
 
     #[inline(always)]
     fn points(&mut self, rule: Rule) {
-        let Rows { steps: _, count, delta, slope, A, B, lambda, upstream, results, exp, exp_m1 } = &mut *self.rows;
+        // Two loops: in one for both ways the compiler computes gradients forward too, and drops them.
+        match self.given {
+            None => self.outputs(rule),
+            Some(given) => self.gradients(rule, given),
+        }
+    }
+
+    #[inline(always)]
+    fn outputs(&mut self, rule: Rule) {
+        let Rows { count, delta, slope, A, B, lambda, results, exp, exp_m1, .. } = &mut *self.rows;
+        let [first, second, third, _] = results;
+        for i in 0..(*count).min(ROW) {
+            let powers = Given { exp: exp[i], exp_m1: exp_m1[i] };
+            let point = Point::new(rule, powers, [delta[i], slope[i]], [A[i], B[i], lambda[i]]);
+            [first[i], second[i], third[i]] = [point.A_bar(), point.B_bar(), point.B_prev_bar()];
+        }
+    }
+
+    #[inline(always)]
+    fn gradients(&mut self, rule: Rule, given: [bool; 4]) {
+        let Rows { count, delta, slope, A, B, lambda, upstream, results, exp, exp_m1, .. } = &mut *self.rows;
         let [first, second, third, fourth] = results;
         for i in 0..(*count).min(ROW) {
             let powers = Given { exp: exp[i], exp_m1: exp_m1[i] };
             let point = Point::new(rule, powers, [delta[i], slope[i]], [A[i], B[i], lambda[i]]);
-            [first[i], second[i], third[i], fourth[i]] = match self.given {
-                None => [point.A_bar(), point.B_bar(), point.B_prev_bar(), 0.0],
-                Some(given) => {
-                    let gradient = |k: usize| Gradient { given: given[k], value: upstream[k][i] };
-                    let [ddelta, dA_bar, dB_bar, dB_prev_bar] = [gradient(0), gradient(1), gradient(2), gradient(3)];
-                    let by = By { ddelta, dA_bar, dB_bar, dB_prev_bar };
-                    [point.slope * point.ddelta(by), point.dA(by), point.dB(by), point.dlambda(by)]
-                }
-            };
+            let gradient = |k: usize| Gradient { given: given[k], value: upstream[k][i] };
+            let [ddelta, dA_bar, dB_bar, dB_prev_bar] = [gradient(0), gradient(1), gradient(2), gradient(3)];
+            let by = By { ddelta, dA_bar, dB_bar, dB_prev_bar };
+            [first[i], second[i], third[i], fourth[i]] =
+                [point.slope * point.ddelta(by), point.dA(by), point.dB(by), point.dlambda(by)];
         }
     }
 }
