@@ -81,6 +81,9 @@ impl<'a, T: Element> Backward<Op<'a, T>> for Cpu {
         let blocks = Blocks::new(&inputs, strides);
         let upstream = [upstream.ddelta, upstream.dA_bar, upstream.dB_bar, upstream.dB_prev_bar];
         blocks.for_each(*self, |rows, block| {
+            let own = [&ddt, &dB, &dlambda].into_iter().flatten();
+            own.for_each(|writer| block.fetch(writer));
+            [&ddt_bias, &dA].into_iter().flatten().for_each(|writer| block.fetch(writer));
             load(*self, &inputs, rows, block, blocks.steps(block), true);
             for (row, gradient) in rows.upstream.iter_mut().zip(&upstream) {
                 read(gradient.as_ref(), row, block);
