@@ -174,6 +174,13 @@ fn blocks<B: Backend, T: Element>() {
             count += 1;
         }
     }
+    // Of three blocks a sequence the third is short; the 129th is the first of a thread's, and what follows has the same A, B and
+    // lambda.
+    for i in (0..Rule::ALL.len()).take_while(|_| !backend.slow()) {
+        let shared = [false, false, true, false];
+        check_blocks::<B, T>(&backend, i, &[44, 40, 16], [[true; 4], shared, shared, shared, shared], Order::Dense);
+        count += 1;
+    }
     say(format_args!("discretise blocks {} {}: {count} cases", B::NAME, T::DTYPE));
 }
 
