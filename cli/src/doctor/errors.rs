@@ -14,8 +14,11 @@ pub(super) struct UnitError {
     /// Largest distance from f64 on the file's inputs, and where: row and element.
     pub error: f64,
     pub at: Option<[usize; 2]>,
-    /// Largest distance of f64 on the rounded inputs from f64 on the file's: what rounding of the inputs does.
+    /// Largest distance of f64 on the rounded inputs from f64 on the file's: what rounding of the inputs does. Not of what
+    /// is lost because the dtype cannot hold the truth.
     pub inputs: f64,
+    /// Largest |f64 on the file's inputs| of the elements that count there.
+    pub scale: f64,
     /// Largest distance from f64 on the rounded inputs: what the backend does, rounding of the result included.
     pub kernel: f64,
     /// Largest |f64 on the file's inputs| where the result is finite.
@@ -39,6 +42,11 @@ pub(super) struct Held {
     pub largest: f64,
 }
 
+/// Whether a dtype cannot hold it.
+fn beyond(value: f64, dtype: Dtype) -> bool {
+    !round(value as f32, dtype).is_finite()
+}
+
 impl Held {
     fn take(&mut self, got: f64, truth: f64, dtype: Dtype) {
         if !truth.is_finite() || truth == 0.0 {
@@ -47,7 +55,7 @@ impl Held {
         self.all += 1;
         self.zero += u64::from(got == 0.0);
         self.subnormal += u64::from(got != 0.0 && got.abs() < smallest_normal(dtype).into());
-        self.beyond += u64::from(!round(truth as f32, dtype).is_finite());
+        self.beyond += u64::from(beyond(truth, dtype));
         self.largest = self.largest.max(truth.abs());
     }
 
@@ -62,13 +70,18 @@ impl Held {
 
     /// The largest power of two that all may be multiplied by and stay in the range; none if there is nothing.
     pub fn room(&self, dtype: Dtype) -> Option<i32> {
-        let most = match dtype {
-            Dtype::F16 => half::f16::MAX.to_f64(),
-            Dtype::BF16 => half::bf16::MAX.to_f64(),
-            _ => f32::MAX.into(),
-        };
-        (self.all > 0).then(|| (most / self.largest).log2().floor() as i32)
+        room(self.largest, dtype)
     }
+}
+
+/// The largest power of two that `largest` may be multiplied by and stay in the range; none if it is 0.
+pub(super) fn room(largest: f64, dtype: Dtype) -> Option<i32> {
+    let most = match dtype {
+        Dtype::F16 => half::f16::MAX.to_f64(),
+        Dtype::BF16 => half::bf16::MAX.to_f64(),
+        _ => f32::MAX.into(),
+    };
+    (largest > 0.0).then(|| (most / largest).log2().floor() as i32)
 }
 
 impl UnitError {
@@ -82,7 +95,10 @@ impl UnitError {
         if got.is_finite() {
             self.truth = self.truth.max(finite(truth.abs()));
         }
-        self.inputs = self.inputs.max(finite((own - truth).abs()));
+        if (own - truth).is_finite() && (got.is_finite() || !beyond(truth, dtype)) {
+            self.inputs = self.inputs.max((own - truth).abs());
+            self.scale = self.scale.max(truth.abs());
+        }
         self.kernel = self.kernel.max(finite((got - own).abs()));
         let error = finite((got - truth).abs());
         if error > self.error || self.at.is_none() {

@@ -126,7 +126,7 @@ fn of_errors(report: &Report<'_>, findings: &mut Vec<Finding>) {
             }
         }
         for (kind, errors) in report.case.results.iter().zip(&report.errors[i]) {
-            let rough = |one: &&UnitError| one.inputs > ROUGH * one.truth;
+            let rough = |one: &&UnitError| one.inputs > ROUGH * one.scale;
             let Some(first) = errors.iter().position(|one| rough(&one)) else { continue };
             let count = errors.iter().filter(rough).count() as u64;
             let text = format!(
@@ -141,11 +141,18 @@ fn of_errors(report: &Report<'_>, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Of what is too small for its dtype.
+/// Of what is too large or too small for its dtype.
 fn of_range_of_results(report: &Report<'_>, findings: &mut Vec<Finding>) {
     for (i, &of_call) in report.dtypes.iter().enumerate() {
         for (which, kind) in report.case.results.iter().enumerate() {
-            let Held { all, zero, subnormal, .. } = report.held(i, which);
+            let Held { all, zero, subnormal, beyond, .. } = report.held(i, which);
+            if beyond > 0 {
+                let stored = dtype(kind, of_call);
+                let most = format!("beyond {}, the largest {stored}", largest(stored));
+                let text = format!("{} in {of_call} is {most}, in {} that f64 holds", kind.name, elements(beyond));
+                let severity = Severity::Warning;
+                findings.push(Finding { severity, kind: "result_overflow", text, count: beyond, first: None });
+            }
             let count = zero + subnormal;
             if count == 0 {
                 continue;
@@ -154,7 +161,7 @@ fn of_range_of_results(report: &Report<'_>, findings: &mut Vec<Finding>) {
             let severity = if share > UNDERFLOW { Severity::Warning } else { Severity::Note };
             let scale = report.room(i).filter(|_| severity == Severity::Warning && report.case.upstream.is_some());
             let scale = scale.map(|room| {
-                format!("; with upstream gradients of 2^{room} times these, if they bear it, no gradient would be beyond the range")
+                format!("; with upstream gradients of 2^{room} times these, neither they nor any gradient would be beyond the range")
             });
             let text = format!(
                 "{} in {of_call} is 0 in {zero} and subnormal in {subnormal} of the {all} elements that are not 0 in f64 \

@@ -89,12 +89,15 @@ impl Growth {
             let mut sum = 0.0;
             for distance in 0..len {
                 let time = case.time(seq, len - 1 - distance);
-                let g = part.dout().get(row + time).map_or(0.0, |&dout| f64::from(dout) * gate(part, row + time));
+                let g = part.dout().get(row + time).map(|&dout| f64::from(dout) * gate(part, row + time));
                 let (_, delta) = case.delta(f64::from(part.tensors.dt.data[row + time]) + bias);
                 let at = if distance == 0 { Some(0) } else { power(distance) };
                 for (n, dh) in dh.iter_mut().enumerate() {
                     let carried = *dh;
-                    *dh = g * projected(&part.tensors.C, [batch, c, channels], n, time) + carried;
+                    // Without an upstream gradient nothing comes of C, whatever it is.
+                    if let Some(g) = g {
+                        *dh += g * projected(&part.tensors.C, [batch, c, channels], n, time);
+                    }
                     if let Some(row) = at.and_then(|at| self.rows.get_mut(at)) {
                         row.take(*dh, carried, sum * A[n]);
                     }

@@ -3,6 +3,7 @@
 mod case;
 mod compute;
 mod errors;
+mod estimate;
 mod findings;
 mod growth;
 mod histogram;
@@ -24,7 +25,7 @@ use crate::input::{self, Input};
 use crate::memory::{Memory, filled};
 use crate::output;
 use crate::progress::Progress;
-use crate::run::selective_scan::{Options, Tensors, Upstream};
+use crate::run::selective_scan::{Options, Projected, Tensors, Upstream};
 use crate::run::shaped::converted;
 use crate::run::{choose_op, for_op, memory_for};
 use crate::speed;
@@ -32,6 +33,7 @@ use crate::tensor::Io;
 use case::Case;
 use compute::Computed;
 use errors::Compared;
+use estimate::Estimate;
 use growth::Growth;
 use half::{bf16, f16};
 use report::{Report, Source};
@@ -93,7 +95,9 @@ fn examine<T: Io>(args: &DoctorArgs, input: &Input<'_>, memory: &mut Memory) -> 
         Some(_) => gradients.iter().map(Kind::of_gradient).collect(),
         None => Kind::forward(&dims),
     };
-    plan_memory(&dims, &results, stored.io_elements(), args, memory)?;
+    let dout = upstream.as_ref().and_then(|upstream| upstream.dout.as_ref()).map_or(0, |dout| dout.data.len());
+    let io_elements = stored.io_elements() + dout;
+    Estimate { dims: &dims, groups: groups(&stored), results: &results, io_elements, args }.plan(memory)?;
     let tensors = stored.converted::<f32>()?;
     let upstream = upstream.as_ref().map(|upstream| upstream.mapped(&converted)).transpose()?;
     let gradients = gradients.into_iter().map(|(gradient, _)| gradient).collect();
@@ -137,44 +141,12 @@ fn upstream<'f, T: Io>(
     Ok(upstream)
 }
 
-/// The widened inputs, one rounded copy of them, the results, and what is kept of each channel; and of the parts that are
-/// examined at a time their inputs, and results and rounded inputs in f64.
-fn plan_memory(
-    dims: &Dims,
-    results: &[Kind],
-    io_elements: usize,
-    args: &DoctorArgs,
-    memory: &mut Memory,
-) -> Result<()> {
-    let Dims { batch, dim, seqlen, dstate, nseqs, .. } = *dims;
-    let dtypes = args.dtype.len();
-    memory.plan(io_elements, 2 * size_of::<f32>())?;
-    for kind in results {
-        let elements = crate::memory::elements(kind.name, &[kind.rows, kind.units, kind.elements])?;
-        memory.plan(elements, dtypes * size_of::<f32>())?;
-        // As backends store it, while it is widened.
-        memory.plan(if kind.io { elements } else { 0 }, size_of::<f32>())?;
-        memory.plan(if kind.is_shared() { elements } else { 0 }, (dtypes + 1) * size_of::<f64>())?;
-        memory.plan(kind.units, dtypes * size_of::<errors::UnitError>())?;
-    }
-    memory.plan(dim, 256)?;
-    // Chunk offsets, in the library and here.
-    memory.plan(nseqs.saturating_add(1), 3 * size_of::<usize>())?;
-    let steps = batch.saturating_mul(seqlen);
-    let part = steps.max(ELEMENTS).saturating_add(nseqs.saturating_mul(dstate));
-    let in_parallel = threads(args.threads);
-    memory.plan(in_parallel.saturating_mul(part), 8 * size_of::<f64>())?;
-    if args.backward {
-        // Gradients and the states of a sequence; the sums over channels of each source.
-        let channels = channels_at_a_time(dims);
-        let groups = |kind: &Kind| kind.units.min(channels).saturating_mul(kind.rows.saturating_mul(kind.elements));
-        let shared = results.iter().filter(|kind| kind.is_shared()).map(groups).fold(0, usize::saturating_add);
-        let states = seqlen.saturating_add(1).saturating_mul(dstate);
-        memory.plan(in_parallel.saturating_mul(part), 8 * size_of::<f64>())?;
-        memory.plan(in_parallel.saturating_mul(states), size_of::<f64>())?;
-        memory.plan(in_parallel.saturating_mul(shared), (dtypes + 3) * size_of::<f64>())?;
-    }
-    memory.reserve()
+/// Of variable B and C; 0 where it is constant.
+fn groups<T: Io>(tensors: &Tensors<'_, T>) -> [usize; 2] {
+    [&tensors.B, &tensors.C].map(|projection| match projection {
+        Projected::Variable(tensor) => tensor.extents[1],
+        Projected::Constant(_) => 0,
+    })
 }
 
 fn channels_at_a_time(dims: &Dims) -> usize {

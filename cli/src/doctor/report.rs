@@ -1,7 +1,7 @@
 //! All that was found out about a call.
 
 use super::case::Case;
-use super::errors::{Held, Nonfinite, UnitError, dtype};
+use super::errors::{Held, Nonfinite, UnitError, dtype, room};
 use super::findings::{Finding, Severity};
 use super::growth::Growth;
 use super::plans::Plans;
@@ -87,10 +87,17 @@ impl Report<'_> {
         self.errors[i][which].iter().fold(Held::default(), |held, one| held.merge(&one.held))
     }
 
-    /// The power of two by which the upstream gradients may be scaled in the `i`-th dtype.
+    /// The power of two by which the upstream gradients may be scaled in the `i`-th dtype: they stay in range too.
     pub fn room(&self, i: usize) -> Option<i32> {
+        let of_call = self.dtypes[i];
         let results = self.case.results.iter().enumerate();
-        results.filter_map(|(which, kind)| self.held(i, which).room(dtype(kind, self.dtypes[i]))).min()
+        let results = results.filter_map(|(which, kind)| self.held(i, which).room(dtype(kind, of_call)));
+        let upstream = [("dout", of_call), ("dfinal_state", Dtype::F32)];
+        let upstream = upstream.iter().filter_map(|&(name, dtype)| {
+            let [low, high] = self.ranges.iter().find(|range| range.name == name)?.extremes?;
+            room(low.abs().max(high.abs()).into(), dtype)
+        });
+        results.chain(upstream).min()
     }
 
     /// No error was found.

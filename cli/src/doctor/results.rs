@@ -33,7 +33,7 @@ pub(super) struct Kind {
     pub last: usize,
 }
 
-/// An element of a result, in the order in which the call gets there: what has no time comes first.
+/// An element of a result, in the order in which the call gets there; of one without times, that of sequences and units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Spot {
     pub order: usize,

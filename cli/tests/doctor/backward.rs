@@ -7,12 +7,12 @@ use safetensors::Dtype;
 use serde_json::{Value, json};
 use std::ffi::OsString;
 
-fn backward(name: &str, file: &File) -> Diagnosis {
+pub fn backward(name: &str, file: &File) -> Diagnosis {
     doctor(&format!("backward_{name}"), &["--backward"], file)
 }
 
 /// One channel, one state, delta of 1: what comes from above is all that there is.
-fn line(a: f64, b: f64, c: f64, x: f64, dout: &[f64]) -> File {
+pub fn line(a: f64, b: f64, c: f64, x: f64, dout: &[f64]) -> File {
     let (seqlen, all) = (dout.len(), |value| vec![value; dout.len()]);
     growing(a, seqlen)
         .with("x", Dtype::F32, &[1, 1, seqlen], &all(x))
@@ -135,9 +135,16 @@ fn what_f16_loses_is_counted() {
     let finding = got.json["findings"].as_array().unwrap();
     let finding = finding.iter().find(|one| one["text"].as_str().unwrap().starts_with("dx in f16 is 0 in 4")).unwrap();
     assert_eq!([&finding["severity"], &finding["count"]], [&json!("warning"), &json!(6)]);
-    // The largest gradient of any tensor is dB, of 1.
-    assert!(finding["text"].as_str().unwrap().contains("2^15 times"), "{finding}");
+    // The largest gradient of any tensor is dB, of 1, but dout is 1e3, and f16 too.
+    let text = "upstream gradients of 2^6 times these, neither they nor any gradient would be beyond the range";
+    assert!(finding["text"].as_str().unwrap().contains(text), "{finding}");
     assert_eq!(got.status, 0, "{}", got.text);
+    // Nothing comes of a dfinal_state that B does not take, but it is f32.
+    let file = line(-60.0, 0.0, 1.0, 0.0, &[1.0; 4]).with("D", Dtype::F32, &[1], &[1e-9]);
+    let got = backward("underflow", &file.clone());
+    assert!(got.text.replace(char::is_whitespace, "").contains("of2^15timesthese"), "{}", got.text);
+    let got = backward("underflow", &file.with("dfinal_state", Dtype::F32, &[1, 1, 1], &[1e37]));
+    assert!(got.text.replace(char::is_whitespace, "").contains("of2^5timesthese"), "{}", got.text);
 }
 
 #[test]

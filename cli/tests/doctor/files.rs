@@ -58,7 +58,7 @@ fn refusals() {
     );
     refused(&scan.clone().meta("dt_limit", "[2, 1]").bytes(), &["--json", json], &["dt_limit", "min <= max"]);
     refused(&scan.clone().meta("reverse", "yes").bytes(), &[], &["`reverse`", "true or false"]);
-    refused(&good, &["--max-memory", "1"], &["MiB", "--max-memory"]);
+    refused(&long(4, 1, 1, 1 << 16).bytes(), &["--max-memory", "1"], &["MiB", "--max-memory"]);
     refused(&good, &["--dtype", "f64"], &["f64"]);
     refused(&good, &["--threads", "0"], &["--threads"]);
     refused(&good, &["--op", "discretise"], &["metadata key `op`", "discretise"]);
@@ -70,4 +70,51 @@ fn refusals() {
     refused(&unnamed.bytes(), &[], &["metadata key `op` is missing"]);
     let ran = ssm(["doctor".as_ref(), Path::new("/nonexistent/x").as_os_str()]);
     assert!(ran.status == 2 && ran.err.contains("cannot be read"), "{}", ran.err);
+}
+
+/// The least --max-memory, in MiB, with which it runs backward in f32 on so many threads.
+fn needed(file: &File, threads: &str) -> u64 {
+    let input = folder("doctor_memory").join("in.safetensors");
+    file.write(&input);
+    let mut limit = 1;
+    loop {
+        let options = ["doctor", "--backward", "--dtype", "f32", "--threads", threads, "--max-memory"];
+        let ran = ssm(options.iter().map(OsString::from).chain([limit.to_string().into(), input.clone().into()]));
+        if ran.status < 2 {
+            return limit;
+        }
+        let (_, words) = ran.err.split_once("the run needs ").unwrap_or_else(|| panic!("{}", ran.err));
+        limit = words.split(' ').next().unwrap().parse().unwrap();
+    }
+}
+
+/// One state step of each channel each time.
+fn long(dim: usize, ngroups: usize, dstate: usize, seqlen: usize) -> File {
+    let projection = [1, ngroups, dstate, seqlen];
+    let file = ["x", "dt"]
+        .iter()
+        .fold(File::default(), |file, name| file.with_pattern(name, Dtype::F32, &[1, dim, seqlen], (0.1, 1.0)));
+    ["B", "C"]
+        .iter()
+        .fold(file, |file, name| file.with_pattern(name, Dtype::F32, &projection, (0.1, 1.0)))
+        .with_pattern("A", Dtype::F32, &[dim, dstate], (-1.0, -0.5))
+        .with_pattern("dfinal_state", Dtype::F32, &[1, dim, dstate], (0.1, 1.0))
+        .meta("op", "selective_scan")
+}
+
+#[test]
+fn memory_is_planned_for_all_that_is_copied() {
+    let (dim, seqlen) = (4, 1 << 16);
+    let file = long(dim, 1, 1, seqlen);
+    let dout = file.clone().with_pattern("dout", Dtype::F32, &[1, dim, seqlen], (0.1, 1.0));
+    // 1 MiB in the file, 1 widened, 1 rounded, and 2 of workspace.
+    let [without, with] = [&file, &dout].map(|file| needed(file, "1"));
+    assert!(with >= without + 5, "{without} {with}");
+    // The second of the blocks of sixteen channels has channels of two groups, and then of each its B and C, and rounded ones
+    // (256 KiB of f32), and its dB and dC four times in f64; in one group one channel's are all.
+    let [one, two] = [1, 2].map(|ngroups| needed(&long(40, ngroups, 4, 1 << 12), "1"));
+    assert!(two >= one + 15, "{one} {two}");
+    // Threads do not have more than the file does.
+    let small = needed(&long(4, 1, 1, 16), "64");
+    assert!(small < 64, "{small}");
 }

@@ -1,6 +1,7 @@
 //! `ssm doctor` on calls that something was done to: it says what, where, and since when.
 
 mod backward;
+mod causes;
 #[path = "../common/mod.rs"]
 mod common;
 mod files;

@@ -28,7 +28,7 @@ impl Line<'_, '_> {
 
     /// delta of a step.
     pub(super) fn delta<R: Real>(&self, time: usize) -> Followed<R> {
-        let (dt, bias) = (self.dt(time), self.vector("dt_bias", &self.used.tensors.dt_bias));
+        let (dt, bias) = (self.dt(time), self.dt_bias());
         let raw = self.raw(time);
         let (_, delta) = self.case.delta(raw);
         let operands: Vec<_> = [Some(dt), bias].into_iter().flatten().collect();
@@ -88,7 +88,7 @@ impl Line<'_, '_> {
             let sum = self.check(&[c], "output_sum", y + h * R::of(c.used), text);
             y = sum.map_err(|cause| Cause { state: Some(n), ..cause })?;
         }
-        let Some(D) = self.vector("D", &self.used.tensors.D) else { return Ok(y) };
+        let Some(D) = self.D() else { return Ok(y) };
         let x = self.x(time);
         let text = || format!("y + D x = {} + {:e} * {:e}", shown(y), D.used, x.used);
         self.check(&[D, x], "skip", y + R::of(D.used) * R::of(x.used), text)

@@ -1,19 +1,21 @@
 //! One channel of one sequence, and its inputs.
 
 use super::{Cause, largest, shown};
-use crate::doctor::case::{Case, Part, round};
+use crate::doctor::case::{Case, round};
 use crate::run::selective_scan::{Projected, Shaped};
 use ssm_kernels::Dtype;
+use ssm_kernels::ops::selective_scan::Dims;
 use ssm_kernels::reference::Real;
 
-/// One channel of one sequence: its inputs as computed with, and as stored.
+/// One channel of one sequence, read where it lies: sums over many of them would copy the call as often.
 pub(super) struct Line<'l, 'c> {
     pub case: &'l Case<'c>,
-    pub used: &'l Part<'l>,
-    pub stored: &'l Part<'l>,
     pub seq: usize,
     pub channel: usize,
+    /// What inputs are rounded to; none is f64 on them as stored.
     pub dtype: Option<Dtype>,
+    /// The result whose cause is asked for.
+    pub of: &'static str,
 }
 
 /// An input: the tensor, which of its elements, the value computed with and the value stored.
@@ -92,56 +94,87 @@ impl Line<'_, '_> {
 
     /// dt + dt_bias.
     pub(super) fn raw<R: Real>(&self, time: usize) -> R {
-        let bias = self.vector("dt_bias", &self.used.tensors.dt_bias).map_or(0.0, |bias| bias.used);
+        let bias = self.dt_bias().map_or(0.0, |bias| bias.used);
         R::of(self.dt(time).used) + R::of(bias)
     }
 
-    pub(super) fn initial_operand(&self, n: usize) -> Operand {
-        let index = self.seq * self.case.dims.dstate + n;
-        let used = self.used.tensors.initial_state.as_ref().map_or(0.0, |state| state.data[index]);
-        Operand { tensor: "initial_state", state: Some(n), time: None, used, stored: used }
+    /// As computed with, of an input that has the dtype of x.
+    fn used(&self, stored: f32) -> f32 {
+        self.dtype.map_or(stored, |dtype| round(stored, dtype))
     }
 
-    pub(super) fn sequence(&self, tensor: &'static str, time: usize, used: &[f32], stored: &[f32]) -> Operand {
-        let (batch, _, _) = self.case.span(self.seq);
-        let index = batch * self.case.dims.seqlen + time;
-        Operand { tensor, state: None, time: Some(time), used: used[index], stored: stored[index] }
+    fn state(&self, tensor: &'static str, n: usize, from: &Shaped<'_, f32, 3>) -> Operand {
+        let Dims { dim, dstate, .. } = self.case.dims;
+        let used = from.data[(self.seq * dim + self.channel) * dstate + n];
+        Operand { tensor, state: Some(n), time: None, used, stored: used }
+    }
+
+    pub(super) fn initial_operand(&self, n: usize) -> Operand {
+        let zero = Operand { tensor: "initial_state", state: Some(n), time: None, used: 0.0, stored: 0.0 };
+        self.case.tensors.initial_state.as_ref().map_or(zero, |state| self.state("initial_state", n, state))
+    }
+
+    pub(super) fn dfinal_state(&self, n: usize) -> Option<Operand> {
+        let upstream = self.case.upstream.and_then(|upstream| upstream.dfinal_state.as_ref());
+        upstream.map(|state| self.state("dfinal_state", n, state))
+    }
+
+    fn sequence(&self, tensor: &'static str, time: usize, from: &Shaped<'_, f32, 3>) -> Operand {
+        let (Dims { dim, seqlen, .. }, (batch, _, _)) = (self.case.dims, self.case.span(self.seq));
+        let stored = from.data[(batch * dim + self.channel) * seqlen + time];
+        Operand { tensor, state: None, time: Some(time), used: self.used(stored), stored }
     }
 
     pub(super) fn x(&self, time: usize) -> Operand {
-        self.sequence("x", time, &self.used.tensors.x.data, &self.stored.tensors.x.data)
+        self.sequence("x", time, &self.case.tensors.x)
     }
 
     pub(super) fn dt(&self, time: usize) -> Operand {
-        self.sequence("dt", time, &self.used.tensors.dt.data, &self.stored.tensors.dt.data)
+        self.sequence("dt", time, &self.case.tensors.dt)
     }
 
     pub(super) fn z(&self, time: usize) -> Option<Operand> {
-        let (used, stored) = self.used.tensors.z.as_ref().zip(self.stored.tensors.z.as_ref())?;
-        Some(self.sequence("z", time, &used.data, &stored.data))
+        self.case.tensors.z.as_ref().map(|z| self.sequence("z", time, z))
+    }
+
+    pub(super) fn dout(&self, time: usize) -> Option<Operand> {
+        let dout = self.case.upstream.and_then(|upstream| upstream.dout.as_ref());
+        dout.map(|dout| self.sequence("dout", time, dout))
     }
 
     pub(super) fn A(&self, n: usize) -> Operand {
-        let used = self.used.tensors.A.data[n];
-        Operand { tensor: "A", state: Some(n), time: None, used, stored: used }
+        self.constant("A", n, &self.case.tensors.A)
     }
 
-    pub(super) fn vector(&self, tensor: &'static str, from: &Option<Shaped<'_, f32, 1>>) -> Option<Operand> {
-        let used = from.as_ref()?.data[0];
+    fn constant(&self, tensor: &'static str, n: usize, from: &Shaped<'_, f32, 2>) -> Operand {
+        let used = from.data[self.channel * self.case.dims.dstate + n];
+        Operand { tensor, state: Some(n), time: None, used, stored: used }
+    }
+
+    fn vector(&self, tensor: &'static str, from: &Option<Shaped<'_, f32, 1>>) -> Option<Operand> {
+        let used = from.as_ref()?.data[self.channel];
         Some(Operand { tensor, state: None, time: None, used, stored: used })
+    }
+
+    pub(super) fn D(&self) -> Option<Operand> {
+        self.vector("D", &self.case.tensors.D)
+    }
+
+    pub(super) fn dt_bias(&self) -> Option<Operand> {
+        self.vector("dt_bias", &self.case.tensors.dt_bias)
     }
 
     /// An element of B or C.
     pub(super) fn projected(&self, tensor: &'static str, n: usize, time: usize) -> Operand {
-        let pick = |Part { tensors, .. }: &Part<'_>| match if tensor == "B" { &tensors.B } else { &tensors.C } {
-            Projected::Constant(tensor) => (tensor.data[n], None),
-            Projected::Variable(tensor) => {
-                let (batch, _, _) = self.case.span(self.seq);
-                let [_, _, dstate, seqlen] = tensor.extents;
-                (tensor.data[(batch * dstate + n) * seqlen + time], Some(time))
+        let tensors = self.case.tensors;
+        match if tensor == "B" { &tensors.B } else { &tensors.C } {
+            Projected::Constant(from) => self.constant(tensor, n, from),
+            Projected::Variable(from) => {
+                let ([_, ngroups, dstate, seqlen], (batch, _, _)) = (from.extents, self.case.span(self.seq));
+                let group = self.case.group(tensor, self.channel);
+                let stored = from.data[((batch * ngroups + group) * dstate + n) * seqlen + time];
+                Operand { tensor, state: Some(n), time: Some(time), used: self.used(stored), stored }
             }
-        };
-        let ((used, time), (stored, _)) = (pick(self.used), pick(self.stored));
-        Operand { tensor, state: Some(n), time, used, stored }
+        }
     }
 }

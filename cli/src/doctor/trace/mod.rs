@@ -5,7 +5,7 @@ mod backward;
 mod forward;
 mod line;
 
-use super::case::{Case, Place, round, rounded};
+use super::case::{Case, Place, round};
 use super::errors::{Lost, Nonfinite, dtype as dtype_of};
 use super::results::{Axes, Kind};
 use crate::error::Result;
@@ -93,7 +93,7 @@ pub(super) fn cause(case: &Case<'_>, nonfinite: &Nonfinite, dtype: Option<Dtype>
         _ => spot.seq..spot.seq + 1,
     };
     for (channel, seq) in channels.into_iter().flat_map(|channel| seqs.clone().map(move |seq| (channel, seq))) {
-        let Some(cause) = followed(case, seq, channel, dtype)? else { continue };
+        let Some(cause) = followed(&Line { case, seq, channel, dtype, of: kind.name })? else { continue };
         // Of a sum over channels, one that fails at another step is not the reason.
         if !kind.is_shared() || cause.step.map(|[step, _]| step) == place.map(|place| place.step) {
             // The plain loop may go on where the backend, which sums in another order, does not.
@@ -104,16 +104,9 @@ pub(super) fn cause(case: &Case<'_>, nonfinite: &Nonfinite, dtype: Option<Dtype>
     Ok(Some(if sums { Cause::of_sum(kind, own, dtype, place) } else { Cause::of_backend(place) }))
 }
 
-/// Follows channel `channel` of sequence `seq`.
-fn followed(case: &Case<'_>, seq: usize, channel: usize, dtype: Option<Dtype>) -> Result<Option<Cause>> {
-    let stored = case.part(&[channel])?;
-    match dtype {
-        None => follow::<f64>(&Line { case, used: &stored, stored: &stored, seq, channel, dtype }),
-        Some(rounding) => {
-            let used = rounded(&stored, rounding)?;
-            follow::<f32>(&Line { case, used: &used, stored: &stored, seq, channel, dtype })
-        }
-    }
+/// The arithmetic of the line.
+fn followed(line: &Line<'_, '_>) -> Result<Option<Cause>> {
+    if line.dtype.is_some() { follow::<f32>(line) } else { follow::<f64>(line) }
 }
 
 fn follow<R: Real>(line: &Line<'_, '_>) -> Result<Option<Cause>> {
