@@ -12,7 +12,7 @@ use crate::common::scan::{NaiveScan, ScanBuffers, ScanCase, ScanSpec};
 use ssm_kernels::{Dtype, Element};
 
 /// One case forward under the accuracy rule.
-fn check_forward<T: Element>(backend: &EmulatorBackend, spec: &ScanSpec, case: &ScanCase<T>) {
+pub fn check_forward<T: Element>(backend: &EmulatorBackend, spec: &ScanSpec, case: &ScanCase<T>) {
     let every = Some(128);
     let expected = NaiveScan { case, every }.yardsticks();
     backends::in_modes(backend, &(spec, case.lanes, case.split), |backend, text| {
@@ -63,48 +63,6 @@ fn every_lane_f32() {
 #[test]
 fn every_lane_bf16() {
     every_lane::<half::bf16>();
-}
-
-/// Blocks that have all their channels, and one that has not, in calls as models make them: whole tiles have code of their own. Rows
-/// that are aligned and rows that are not.
-fn whole_blocks<T: Element>() {
-    let Ok(backend) = EmulatorBackend::open() else { return };
-    let mut count = 0;
-    for (lanes, channels) in [(1, 128), (2, 128), (4, 64), (8, 32), (32, 8)] {
-        // With more lanes than two the 16-bit types differ in loads and stores alone.
-        if T::DTYPE != Dtype::F32 && lanes > 2 {
-            continue;
-        }
-        for order in [Order::Dense, Order::Aligned, Order::ChannelLast, Order::AlignedChannelLast] {
-            for seqlen in [48, 43] {
-                count += 1;
-                let (z, dt_bias) = (count % 2 == 0, count % 3 != 0);
-                let spec = ScanSpec { order, z, dt_bias, ..ScanSpec::all(1, channels + 8, 16, seqlen) };
-                let case = ScanCase { lanes: Some(lanes), ..ScanCase::<T>::new(&spec) };
-                check_forward(&backend, &spec, &case);
-                // There is no kernel of two lanes backward.
-                if lanes != 2 {
-                    check_case(&backend, case, &spec, How { checkpoints: z, ..ALL });
-                }
-            }
-        }
-    }
-    say(format_args!("whole blocks {}: {count} cases", T::DTYPE));
-}
-
-#[test]
-fn whole_blocks_f32() {
-    whole_blocks::<f32>();
-}
-
-#[test]
-fn whole_blocks_f16() {
-    whole_blocks::<half::f16>();
-}
-
-#[test]
-fn whole_blocks_bf16() {
-    whole_blocks::<half::bf16>();
 }
 
 /// First tiles that have a part of their groups of four steps, several lanes and slabs, and all ways through them: states that

@@ -21,6 +21,8 @@ mod emulator_conv;
 mod emulator_lanes;
 #[cfg(feature = "emulator")]
 mod emulator_update;
+#[cfg(feature = "emulator")]
+mod emulator_whole;
 mod errors;
 mod errors_backward;
 mod errors_conv;
