@@ -160,14 +160,14 @@ impl Block {
             dt_bias: layer.dt_proj_b.clone(),
         };
         for (tape, [_, drows]) in tapes.iter().zip(&self.samples) {
-            for (t, drow) in (0..seqlen).zip(drows.chunks_exact(MODEL)) {
+            for (t, drow) in (0..seqlen).zip(drows.as_chunks::<MODEL>().0) {
                 let [dt, B, C] = split(tape.acts.xdbl(t), dstate);
                 tensors.x.extend_from_slice(tape.acts.u(t));
                 tensors.dt.extend(layer.dt_proj_w.iter().map(|weight| dt[0] * weight));
                 tensors.z.extend_from_slice(tape.acts.gate_pre_silu(t));
                 tensors.B.extend_from_slice(B);
                 tensors.C.extend_from_slice(C);
-                let weights = layer.out_proj_w.chunks_exact(MODEL).take(dim);
+                let weights = layer.out_proj_w.as_chunks::<MODEL>().0.iter().take(dim);
                 tensors.dout.extend(weights.map(|row| row.iter().zip(drow).map(|(w, d)| w * d).sum::<f32>()));
             }
         }

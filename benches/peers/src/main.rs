@@ -11,13 +11,14 @@ mod tensors;
 
 use block::{Block, Tape};
 use measure::{Subject, Times, in_turns};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tensor_ops::Steps;
 use tensors::{Shape, Tensors, difference, transposed, write};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-const USAGE: &str = "ssm-peers [--shape BATCHxDIMxSEQLEN]... [--dstate N] [--turns N] [--no-candle] [--dump FOLDER]";
+const USAGE: &str =
+    "ssm-peers [--shape BATCHxDIMxSEQLEN]... [--dstate N] [--turns N] [--no-candle] [--more] [--dump FOLDER]";
 const EXTENTS: [[usize; 3]; 4] = [[1, 1536, 2048], [1, 1536, 512], [8, 768, 1024], [1, 1536, 1]];
 
 struct Options {
@@ -25,24 +26,24 @@ struct Options {
     dstate: usize,
     turns: usize,
     candle: bool,
+    /// With twice as many states as well.
+    more: bool,
     dump: Option<PathBuf>,
 }
 
 impl Options {
     fn parse() -> Result<Self> {
-        let mut options = Self { extents: vec![], dstate: 16, turns: 11, candle: true, dump: None };
+        let mut options = Self { extents: vec![], dstate: 16, turns: 11, candle: true, more: false, dump: None };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
-            if word == "--no-candle" {
-                options.candle = false;
-                continue;
-            }
-            let value = words.next().ok_or(USAGE)?;
+            let mut value = || words.next().ok_or(USAGE);
             match word.as_str() {
-                "--shape" => options.extents.push(extents(&value)?),
-                "--dstate" => options.dstate = value.parse()?,
-                "--turns" => options.turns = value.parse::<usize>()?.max(1),
-                "--dump" => options.dump = Some(value.into()),
+                "--no-candle" => options.candle = false,
+                "--more" => options.more = true,
+                "--shape" => options.extents.push(extents(&value()?)?),
+                "--dstate" => options.dstate = value()?.parse()?,
+                "--turns" => options.turns = value()?.parse::<usize>()?.max(1),
+                "--dump" => options.dump = Some(value()?.into()),
                 _ => return Err(USAGE.into()),
             }
         }
@@ -58,8 +59,11 @@ fn extents(text: &str) -> Result<[usize; 3]> {
     extents.try_into().map_err(|_| USAGE.into())
 }
 
+/// Names and median seconds of tables.
+type Rows = Vec<(String, f64)>;
+
 /// What is beside what in a table: times, each over that of `ssm-kernels, channel-last`.
-fn table(title: &str, shape: &Shape, subjects: &mut [Subject<'_>], turns: usize) -> Result<()> {
+fn table(title: &str, shape: &Shape, subjects: &mut [Subject<'_>], turns: usize) -> Result<Rows> {
     let times = in_turns(subjects, turns)?;
     let each = 1e9 / shape.state_steps();
     let mut rows: Vec<_> = subjects.iter().map(|it| it.name.clone()).zip(times).collect();
@@ -71,10 +75,20 @@ fn table(title: &str, shape: &Shape, subjects: &mut [Subject<'_>], turns: usize)
     let ours = rows[1].1;
     println!("\n{title} ({}, {}, {})\n", shape.batch, shape.dim, shape.seqlen);
     println!("| CPU ns per state step | median | least | median over ours |\n|---|---:|---:|---:|");
-    for (name, Times { median, least }) in rows {
+    for (name, Times { median, least }) in &rows {
         println!("| {name} | {:.3} | {:.3} | {:.2} |", median * each, least * each, median / ours.median);
     }
-    Ok(())
+    Ok(rows.into_iter().map(|(name, times)| (format!("{title}: {name}"), times.median)).collect())
+}
+
+/// What is left of a step of a channel when all that does not grow with the states is taken away: not softplus and gate
+/// alone, but what else a block does as well.
+fn more(shape: &Shape, few: &Rows, many: &Rows) {
+    println!("\nA further state ({}, {}, {})\n", shape.batch, shape.dim, shape.seqlen);
+    println!("| CPU ns per step, from {} to {} states | |\n|---|---:|", shape.dstate, 2 * shape.dstate);
+    for ((name, few), (_, many)) in few.iter().zip(many) {
+        println!("| {name} | {:.3} |", (many - few) * 1e9 / shape.state_steps());
+    }
 }
 
 fn compare(name: &str, ours: &[f32], theirs: &[f32]) {
@@ -111,7 +125,7 @@ fn check(block: &Block, tapes: &[Tape], tensors: &Tensors, dense: &Tensors, step
 }
 
 /// Inputs and our results, for the programs in other languages.
-fn dump(folder: &PathBuf, tensors: &Tensors) -> Result<()> {
+fn dump(folder: &Path, tensors: &Tensors) -> Result<()> {
     let Shape { batch, dim, seqlen, .. } = tensors.shape;
     let folder = folder.join(format!("{batch}x{dim}x{seqlen}"));
     tensors.write(&folder)?;
@@ -123,12 +137,13 @@ fn dump(folder: &PathBuf, tensors: &Tensors) -> Result<()> {
     write(&folder, "ddt_bias", &gradients.ddt_bias)
 }
 
-fn measure(options: &Options, shape: Shape) -> Result<()> {
+fn measure(options: &Options, shape: Shape) -> Result<Rows> {
     let block = Block::new(shape)?;
     let mut tapes = block.tapes();
     let tensors = block.tensors(&mut tapes);
     if let Some(folder) = &options.dump {
-        return dump(folder, &tensors);
+        dump(folder, &tensors)?;
+        return Ok(vec![]);
     }
     let dense = tensors.dense();
     let steps = options.candle.then(|| Steps::new(&tensors)).transpose()?;
@@ -141,15 +156,16 @@ fn measure(options: &Options, shape: Shape) -> Result<()> {
         subjects.extend(steps.as_ref().map(Steps::decode).transpose()?);
         return table("A token", &shape, &mut subjects, turns);
     }
-    {
+    let mut rows = {
         let mut subjects = vec![ours::backward(&dense)?, ours::backward(&tensors)?];
         subjects.extend([block.backward(&tapes), projections::backward(&block)]);
-        table("Backward", &shape, &mut subjects, turns)?;
-    }
+        table("Backward", &shape, &mut subjects, turns)?
+    };
     let mut subjects = vec![ours::forward(&dense)?, ours::forward(&tensors)?];
     subjects.extend([block.forward_for_training(&mut tapes), block.prefill(), projections::forward(&block)]);
     subjects.extend(steps.as_ref().map(Steps::forward));
-    table("Forward", &shape, &mut subjects, turns)
+    rows.extend(table("Forward", &shape, &mut subjects, turns)?);
+    Ok(rows)
 }
 
 fn main() -> Result<()> {
@@ -159,7 +175,11 @@ fn main() -> Result<()> {
     }
     let options = Options::parse()?;
     for &[batch, dim, seqlen] in &options.extents {
-        measure(&options, Shape { batch, dim, seqlen, dstate: options.dstate })?;
+        let shape = Shape { batch, dim, seqlen, dstate: options.dstate };
+        let few = measure(&options, shape)?;
+        if options.more {
+            more(&shape, &few, &measure(&options, Shape { dstate: 2 * shape.dstate, ..shape })?);
+        }
     }
     Ok(())
 }
