@@ -94,7 +94,10 @@ def difference(folder, name, theirs):
     """From (batch, seqlen, dim), or what has no steps."""
     theirs = theirs.detach().transpose(1, 2).contiguous() if theirs.dim() == 3 else theirs.detach()
     ours = load(folder, name, *theirs.shape)
-    print(f"    {name}: {((ours - theirs).abs().max() / ours.abs().max().clamp(min=1e-38)).item():.1e}")
+    apart = ((ours - theirs).abs().max() / ours.abs().max().clamp(min=1e-38)).item()
+    print(f"    {name}: {apart:.1e}")
+    if not apart <= 2e-5:
+        sys.exit(f"{name}: not the same is timed")
 
 
 def check(folder, inputs):

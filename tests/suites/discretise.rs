@@ -175,11 +175,14 @@ fn blocks<B: Backend, T: Element>() {
         }
     }
     // Of three blocks a sequence the third is short; the 129th is the first of a thread's, and what follows has the same A, B and
-    // lambda.
+    // lambda, or step.
     for i in (0..Rule::ALL.len()).take_while(|_| !backend.slow()) {
-        let shared = [false, false, true, false];
-        check_blocks::<B, T>(&backend, i, &[44, 40, 16], [[true; 4], shared, shared, shared, shared], Order::Dense);
-        count += 1;
+        for own in [0, 1] {
+            let mut has = [[false, false, true, false]; 5];
+            has[own] = [true; 4];
+            check_blocks::<B, T>(&backend, i, &[44, 40, 16], has, Order::Dense);
+            count += 1;
+        }
     }
     say(format_args!("discretise blocks {} {}: {count} cases", B::NAME, T::DTYPE));
 }

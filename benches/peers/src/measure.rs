@@ -40,7 +40,7 @@ fn lap(subject: &mut Subject<'_>, calls: usize) -> Result<f64> {
     Ok((cpu_seconds() - start) / calls as f64)
 }
 
-/// Each in turn, again and again, so that noise hits all of them. One call of each before is not counted.
+/// Each in turn, again and again, so that noise hits all of them. Two calls of each before are not counted.
 pub fn in_turns(subjects: &mut [Subject<'_>], turns: usize) -> Result<Vec<Times>> {
     let mut calls = Vec::new();
     for subject in &mut *subjects {

@@ -137,6 +137,16 @@ pub fn backward(tensors: &Tensors) -> Result<Subject<'_>> {
 }
 
 /// For comparison.
+pub fn token(tensors: &Tensors) -> Result<Vec<f32>> {
+    let (shape, mut out) = (tensors.shape, vec![0.0; tensors.x.len()]);
+    let mut states = vec![0.0; shape.batch * shape.states()];
+    let dims = [("batch", shape.batch), ("dim", shape.dim), ("dstate", shape.dstate)];
+    let (mut states, mut view) = (ViewMut::new(&mut states, dims), ViewMut::new(&mut out, sequence_dims(tensors)));
+    Cpu::single_thread().forward(&update(tensors)?, StateUpdateOutputs::new(&mut states, &mut view))?;
+    Ok(out)
+}
+
+/// For comparison.
 pub fn results(tensors: &Tensors) -> Result<(Vec<f32>, Gradients)> {
     let (scan, cpu) = (scan(tensors)?, Cpu::single_thread());
     let (mut out, mut gradients) = (vec![0.0; tensors.x.len()], Gradients::new(&tensors.shape));

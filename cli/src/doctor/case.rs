@@ -275,6 +275,7 @@ fn rows<'t, const R: usize>(
 /// With the groups of the channels.
 fn projection<'t>(projection: &'t Projected<'_, f32>, dim: usize, channels: &[usize]) -> Result<Projected<'t, f32>> {
     Ok(match projection {
+        Projected::Variable(tensor) if channels.is_empty() => Projected::Variable(tensor.lent()),
         Projected::Constant(tensor) => Projected::Constant(rows(tensor, 0, channels)?),
         Projected::Variable(tensor) => Projected::Variable(rows(tensor, 1, &groups(projection, dim, channels))?),
     })

@@ -45,8 +45,10 @@ impl Estimate<'_> {
     /// gradients, the states of a sequence, and each source's sums over channels, which are kept beside the results.
     fn parts(&self, memory: &mut Memory) -> Result<()> {
         let Dims { batch, dim, seqlen, dstate, nseqs, .. } = *self.dims;
-        let (parts, dtypes) = (threads(self.args.threads), self.args.dtype.len());
         let channels = channels_at_a_time(self.dims).min(dim);
+        // Threads beyond the parts of the call have nothing.
+        let parts = threads(self.args.threads).min(dim.div_ceil(channels.max(1)));
+        let dtypes = self.args.dtype.len();
         let rows = batch.saturating_mul(seqlen).saturating_add(nseqs.saturating_mul(dstate));
         let of_channels = parts.saturating_mul(channels.saturating_mul(rows));
         memory.plan(of_channels, 8 * size_of::<f64>())?;

@@ -159,10 +159,8 @@ fn of_range_of_results(report: &Report<'_>, findings: &mut Vec<Finding>) {
             }
             let share = count as f64 / all as f64;
             let severity = if share > UNDERFLOW { Severity::Warning } else { Severity::Note };
-            let scale = report.room(i).filter(|_| severity == Severity::Warning && report.case.upstream.is_some());
-            let scale = scale.map(|room| {
-                format!("; with upstream gradients of 2^{room} times these, neither they nor any gradient would be beyond the range")
-            });
+            let asked = severity == Severity::Warning && report.case.upstream.is_some();
+            let scale = report.room(i).filter(|_| asked).map(loss_scale);
             let text = format!(
                 "{} in {of_call} is 0 in {zero} and subnormal in {subnormal} of the {all} elements that are not 0 in f64 \
                  ({:.2} %), as {}{}",
@@ -173,6 +171,17 @@ fn of_range_of_results(report: &Report<'_>, findings: &mut Vec<Finding>) {
             );
             findings.push(Finding { severity, kind: "result_underflow", text, count, first: None });
         }
+    }
+}
+
+/// What a loss scale may do about gradients that are lost.
+fn loss_scale(room: i32) -> String {
+    match room {
+        1.. => format!(
+            "; with upstream gradients of 2^{room} times these, neither they nor any gradient would be beyond the range"
+        ),
+        0 => "; with upstream gradients of twice these, they or a gradient would be beyond the range".into(),
+        ..0 => "; they or another gradient are beyond the range already: no loss scale helps".into(),
     }
 }
 

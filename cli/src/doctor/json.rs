@@ -161,6 +161,7 @@ fn unit(kind: &Kind, one: &UnitError) -> Value {
         "error": one.error,
         "share": one.share(),
         "inputs": one.inputs,
+        "inputs_truth": one.scale,
         "kernel": one.kernel,
         "truth": one.truth,
         "lost": one.lost,

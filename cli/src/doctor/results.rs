@@ -159,6 +159,10 @@ impl Kind {
 /// The groups of a variable B or C that `channels` take.
 pub(super) fn groups(projection: &Projected<'_, f32>, dim: usize, channels: &[usize]) -> Vec<usize> {
     let Projected::Variable(tensor) = projection else { return vec![] };
+    // Without channels there may be any number of groups.
+    if channels.is_empty() {
+        return vec![];
+    }
     if channels.iter().copied().eq(0..dim) {
         return (0..tensor.extents[1]).collect();
     }

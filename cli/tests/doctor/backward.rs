@@ -145,6 +145,13 @@ fn what_f16_loses_is_counted() {
     assert!(got.text.replace(char::is_whitespace, "").contains("of2^15timesthese"), "{}", got.text);
     let got = backward("underflow", &file.with("dfinal_state", Dtype::F32, &[1, 1, 1], &[1e37]));
     assert!(got.text.replace(char::is_whitespace, "").contains("of2^5timesthese"), "{}", got.text);
+    // dB of 1e6 is beyond f16, dx of 1e-8 is lost: a smaller scale would lose more.
+    let got = backward("no room", &line(-60.0, 1e-11, 1.0, 1e3, &[1e3; 4]));
+    assert!(
+        got.text.replace(char::is_whitespace, "").contains("arebeyondtherangealready:nolossscalehelps"),
+        "{}",
+        got.text
+    );
 }
 
 #[test]

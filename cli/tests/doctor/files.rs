@@ -28,6 +28,8 @@ fn every_file_that_runs_can_be_examined() {
             .meta("op", "selective_scan");
         assert_eq!(doctor("empty", &[], &nothing).status, 0);
     }
+    // Of no channels any number of groups is a divisor.
+    assert_eq!(doctor("no_channels", &["--max-memory", "64"], &long(0, 1 << 32, 1, 0)).status, 0);
 }
 
 #[test]
@@ -114,7 +116,8 @@ fn memory_is_planned_for_all_that_is_copied() {
     // (256 KiB of f32), and its dB and dC four times in f64; in one group one channel's are all.
     let [one, two] = [1, 2].map(|ngroups| needed(&long(40, ngroups, 4, 1 << 12), "1"));
     assert!(two >= one + 15, "{one} {two}");
-    // Threads do not have more than the file does.
+    // Threads do not have more than the file does: four channels are one part.
     let small = needed(&long(4, 1, 1, 16), "64");
     assert!(small < 64, "{small}");
+    assert_eq!(needed(&file, "64"), without);
 }

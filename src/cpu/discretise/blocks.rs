@@ -83,12 +83,16 @@ impl Block {
         self.expand(&part, row);
     }
 
+    /// Where its first element lies, and how far neighbours along its dimensions lie apart.
+    fn place<T: Element>(&self, writer: &Writer<'_, T, MAX_RANK>) -> (*mut T, [usize; 2]) {
+        let (start, _) = writer.along(self.index, self.axes[0]);
+        (start, self.axes.map(|axis| writer.strides()[axis] as usize))
+    }
+
     /// Asks for the memory that it will write: a hint.
     pub fn fetch<T: Element>(&self, writer: &Writer<'_, T, MAX_RANK>) {
-        let ([columns, rows], [first, _]) = (self.counts, self.axes);
-        let strides = self.axes.map(|axis| writer.strides()[axis] as usize);
-        let ([along, across], (start, _)) = (strides, writer.along(self.index, first));
-        match Order::of(self.counts, strides) {
+        let ([columns, rows], (start, [along, across])) = (self.counts, self.place(writer));
+        match Order::of(self.counts, [along, across]) {
             Order::Line(1) => fetch(start.cast_const(), columns * rows),
             Order::Turned => (0..columns).for_each(|i| fetch(start.wrapping_add(i * along), rows)),
             Order::Rows if along == 1 => (0..rows).for_each(|j| fetch(start.wrapping_add(j * across), columns)),
@@ -101,14 +105,12 @@ impl Block {
     /// # Safety
     /// It lies in the tensor, and no other thread writes its elements.
     pub unsafe fn write<T: Element>(&self, writer: &Writer<'_, T, MAX_RANK>, row: &[f32]) {
-        let ([columns, rows], [first, _]) = (self.counts, self.axes);
-        let strides = self.axes.map(|axis| writer.strides()[axis] as usize);
-        let ([along, across], (start, _)) = (strides, writer.along(self.index, first));
+        let ([columns, rows], (start, [along, across])) = (self.counts, self.place(writer));
         let line = |place: usize, stride: usize, from: &[f32]| {
             // SAFETY: the caller's promise; the contract checked that elements of the tensor lie inside its memory.
             unsafe { write_line(start.add(place), stride, from) };
         };
-        match Order::of(self.counts, strides) {
+        match Order::of(self.counts, [along, across]) {
             Order::Line(stride) => line(0, stride, &row[..columns * rows]),
             Order::Turned => {
                 let mut turned = [0.0; ROW];
