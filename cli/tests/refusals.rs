@@ -210,6 +210,19 @@ fn too_much_memory() {
         refused(&folder, options, &wide.bytes(), &["memory"]);
     }
     refused(&folder, &["--max-memory", "1"], &wide.bytes(), &["MiB of memory, expected at most 1"]);
+    // Nothing but channels, of which the naive loops have sums.
+    let channels = 1 << 31;
+    let wide = ["x", "dt", "dout"]
+        .iter()
+        .fold(File::default(), |file, name| file.with(name, Dtype::F32, &[1, channels, 0], &[]))
+        .with("A", Dtype::F32, &[channels, 0], &[])
+        .with("B", Dtype::F32, &[1, 1, 0, 0], &[])
+        .with("C", Dtype::F32, &[1, 1, 0, 0], &[])
+        .meta("op", "selective_scan");
+    for backend in ["cpu", "reference"] {
+        let options = ["--backward", "--backend", backend, "--max-memory", "64"];
+        refused(&folder, &options, &wide.bytes(), &["MiB of memory, expected at most 64"]);
+    }
     // No elements, but a state for each of 2^39 sequences.
     let empty = |shape: &str| format!(r#"{{"dtype":"F32","shape":{shape},"data_offsets":[4,4]}}"#);
     let scan = |batch: u64, dim: u64| {

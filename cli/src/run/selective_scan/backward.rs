@@ -150,6 +150,8 @@ pub(super) fn run<'f, T: Io>(
     // All states of one row in the naive loops, and their gradients of what the file does not have.
     memory.plan(dims.seqlen.saturating_add(1).saturating_mul(dims.dstate), size_of::<f64>())?;
     memory.plan(dims.nseqs.saturating_mul(dims.dim).saturating_mul(dims.dstate), size_of::<f64>())?;
+    // dD and ddt_bias, which they compute whatever there is.
+    memory.plan(dims.dim, 2 * size_of::<f64>())?;
     memory.reserve()?;
     let call = Call { scan, upstream: &upstream, gradients: &gradients, outlines: &outlines, options };
     let (results, speed) = match args.backend {

@@ -30,6 +30,9 @@ pub(super) fn run<T: Io>(
     let offsets = options.every.map(|every| scan.chunk_offsets(every)).transpose()?;
     let outlines = outlines::<T>(&dims, offsets.as_deref());
     plan(&outlines, 2 * size_of::<f64>(), input, memory)?;
+    // The naive loops' sums of delta, which there are if there are steps.
+    let has_steps = [dims.batch, dims.dim, dims.seqlen].iter().all(|&extent| extent > 0);
+    memory.plan(if has_steps { dims.nseqs.saturating_mul(dims.dim) } else { 0 }, size_of::<f64>())?;
     memory.reserve()?;
     let offsets = offsets.map(|offsets| chunk_offsets(&offsets, input)).transpose()?;
     let (mut results, speed) = match args.backend {
