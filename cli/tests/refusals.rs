@@ -197,6 +197,27 @@ fn hostile_files() {
     refuse(&[], &headed(&format!("{{{}}}", parts.join(",")), 0), &["not a safetensors file", "beyond the file"]);
 }
 
+/// A scan with its upstream gradient, of sequences without steps.
+fn no_steps(batch: usize, channels: usize) -> File {
+    ["x", "dt", "dout"]
+        .iter()
+        .fold(File::default(), |file, name| file.with(name, Dtype::F32, &[batch, channels, 0], &[]))
+        .with("A", Dtype::F32, &[channels, 0], &[])
+        .with("B", Dtype::F32, &[batch, 1, 0, 0], &[])
+        .with("C", Dtype::F32, &[batch, 1, 0, 0], &[])
+        .meta("op", "selective_scan")
+}
+
+/// Nothing is to be done, and nobody counts to it.
+#[test]
+fn sequences_beyond_counting() {
+    let folder = folder("refusals_counting");
+    let (input, output) = (folder.join("in.safetensors"), folder.join("out.safetensors"));
+    no_steps(1 << 40, 1).write(&input);
+    let ran = run(&["--backward", "--backend", "reference", "--max-memory", "64"], &input, &output);
+    assert_eq!(ran.status, 0, "{}", ran.err);
+}
+
 #[test]
 fn too_much_memory() {
     let wide = File::default()
@@ -211,14 +232,7 @@ fn too_much_memory() {
     }
     refused(&folder, &["--max-memory", "1"], &wide.bytes(), &["MiB of memory, expected at most 1"]);
     // Nothing but channels, of which the naive loops have sums.
-    let channels = 1 << 31;
-    let wide = ["x", "dt", "dout"]
-        .iter()
-        .fold(File::default(), |file, name| file.with(name, Dtype::F32, &[1, channels, 0], &[]))
-        .with("A", Dtype::F32, &[channels, 0], &[])
-        .with("B", Dtype::F32, &[1, 1, 0, 0], &[])
-        .with("C", Dtype::F32, &[1, 1, 0, 0], &[])
-        .meta("op", "selective_scan");
+    let wide = no_steps(1, 1 << 31);
     for backend in ["cpu", "reference"] {
         let options = ["--backward", "--backend", backend, "--max-memory", "64"];
         refused(&folder, &options, &wide.bytes(), &["MiB of memory, expected at most 64"]);

@@ -60,7 +60,8 @@ pub fn backward<R: Real, T: Element>(
             gradients.row(&Channel::new(&inputs, seq, R::nth(i, dim)), &upstream, &mut by_D)?;
         }
     }
-    for d in 0..dim {
+    // So too here: sums of nothing are the zeros that they begin as.
+    for d in 0..if gradients.dx.is_empty() { 0 } else { dim } {
         let sum = |terms: &Tensor<R>| {
             let rows = (0..batch).flat_map(|b| &terms[(b * dim + d) * seqlen..][..seqlen]);
             R::sum(&rows.copied().collect::<Vec<R>>())
